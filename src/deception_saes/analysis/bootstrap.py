@@ -1,0 +1,44 @@
+"""Bootstrap intervals over questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from deception_saes.rng import generator
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over questions with its percentile bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def mean_interval(
+    per_question: ArrayLike, draws: int, seed: int, level: float = 0.95
+) -> Interval:
+    """Mean with a percentile bootstrap interval (Efron and Tibshirani 1993, ch. 13).
+
+    per_question: [n], one number a question. Give paired differences for a contrast: resampling
+    questions keeps their pairing. One n and seed mean the same resamples, so that intervals of
+    several quantities of the same questions are comparable.
+    Raises ValueError for no values, or one that is not finite.
+    """
+    values = np.asarray(per_question, dtype=np.float64)
+    if values.ndim != 1 or len(values) == 0:
+        raise ValueError(f"a mean over questions needs a list of at least one number, "
+                         f"got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(values))} of {len(values)} values are "
+                         "not finite; a mean over them says nothing")
+    n = len(values)
+    picked = generator(seed, "bootstrap", str(n)).integers(0, n, size=(draws, n))
+    means = values[picked].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(values.mean()), float(low), float(high), n)

@@ -1,0 +1,1 @@
+"""Which language models there are, and how each is had and run."""

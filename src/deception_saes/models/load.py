@@ -1,0 +1,91 @@
+"""Load a model once per process, converted once per machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deception_saes.models.convert import convert, find_gguf, find_snapshot
+from deception_saes.models.spec import GgufWheel, HubModel, ModelSpec, ModelUnavailable
+from deception_saes.store.ensure import ensure
+from deception_saes.store.spec import Spec
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded model in evaluation mode, with its tokenizer."""
+
+    spec: ModelSpec
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def why_unavailable(spec: ModelSpec) -> str | None:
+    """Why this model cannot be had here, or None if it can. Loads nothing."""
+    try:
+        if isinstance(spec.source, GgufWheel):
+            find_gguf(spec.source)
+        elif isinstance(spec.source, HubModel):
+            find_snapshot(spec.source)
+    except ModelUnavailable as error:
+        return str(error)
+    return None
+
+
+def conversion_spec(spec: ModelSpec) -> Spec:
+    """What decides the bytes of the converted folder."""
+    return Spec(unit=spec.slug, params=spec.source, sources=("deception_saes.models.convert",))
+
+
+def converted(spec: ModelSpec, artifacts: Path) -> Path:
+    """A folder that transformers loads: `artifacts/models/{key}`, made if it is missing.
+
+    The key is the GGUF's sha256, or the spec hash of a model made on the spot. A hub model needs
+    no conversion: its folder is the hub cache's own.
+    Raises ModelUnavailable if the model cannot be had.
+    """
+    if isinstance(spec.source, HubModel):
+        return find_snapshot(spec.source)
+    work = conversion_spec(spec)
+    key = spec.source.sha256 if isinstance(spec.source, GgufWheel) else work.hash
+    tree = artifacts / "models"
+    ensure(tree, work, lambda out: convert(spec.source, out / key))
+    return tree / key
+
+
+@lru_cache(maxsize=1)
+def load(spec: ModelSpec, artifacts: Path, device: str) -> LanguageModel:
+    """The model on `device`, float32, from its converted folder. Touches no network.
+
+    The last model stays loaded: a process works on one model at a time.
+    Raises ModelUnavailable if the model cannot be had.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = converted(spec, artifacts)
+    options: dict[str, Any] = {"local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+    with _quiet():
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
+    model.to(device).eval().requires_grad_(False)
+    return LanguageModel(spec, model, tokenizer)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bar for the tenth of a second that reading mapped weights takes."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()

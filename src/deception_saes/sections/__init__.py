@@ -1,0 +1,1 @@
+"""What each section computes, from profile and seed to results."""

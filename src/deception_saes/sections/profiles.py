@@ -1,0 +1,106 @@
+"""The profiles: which models, how much of everything, on what. Data, not code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deception_saes.models.registry import get
+from deception_saes.models.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One way to run the book.
+
+    models: the primary model first.
+    framings: names of `tasks.framings.FRAMINGS`; primary_framings: the two co-primary ones.
+    questions: how many of the shipped questions are asked under the co-primary framings, evenly
+        spread over the file; None: all. secondary_questions: the same under the other framings.
+    answerable_min_p: least P(correct | genuine) of an answerable question.
+    bootstrap_draws: resamples behind every confidence interval.
+    batch_size: prompts a forward pass.
+    device: a torch device. threads: torch's CPU threads, which decide the last bits of a result.
+    verdicts: whether the front page judges the claims; random weights prove nothing.
+    seconds: what each section may take on the machine that the profile is meant for.
+    """
+
+    name: str
+    seed: int
+    models: tuple[ModelSpec, ...]
+    framings: tuple[str, ...]
+    primary_framings: tuple[str, ...]
+    questions: int | None
+    secondary_questions: int | None
+    answerable_min_p: float
+    bootstrap_draws: int
+    batch_size: int
+    device: str
+    threads: int
+    verdicts: bool
+    seconds: Mapping[int, float] = field(default_factory=dict)
+
+
+_ALL_FRAMINGS = ("two_shot_labelled", "two_shot_same_prefix", "zero_shot", "chat")
+_CO_PRIMARY = ("two_shot_labelled", "two_shot_same_prefix")
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="smoke",
+            seed=0,
+            models=(get("tinyllama-random"), get("tinyneox-random")),
+            framings=_ALL_FRAMINGS,
+            primary_framings=_CO_PRIMARY,
+            questions=48,
+            secondary_questions=24,
+            answerable_min_p=0.0,
+            bootstrap_draws=200,
+            batch_size=16,
+            device="cpu",
+            threads=2,
+            verdicts=False,
+            seconds={23: 20},
+        ),
+        Profile(
+            name="embedded",
+            seed=0,
+            models=(get("smollm2it"),),
+            framings=_ALL_FRAMINGS,
+            primary_framings=_CO_PRIMARY,
+            questions=None,
+            secondary_questions=96,
+            answerable_min_p=0.1,
+            bootstrap_draws=10_000,
+            batch_size=32,
+            device="cpu",
+            threads=2,
+            verdicts=True,
+            seconds={23: 120},
+        ),
+        Profile(
+            name="paper",
+            seed=0,
+            models=(get("llama"),),
+            framings=_ALL_FRAMINGS,
+            primary_framings=_CO_PRIMARY,
+            questions=None,
+            secondary_questions=96,
+            answerable_min_p=0.1,
+            bootstrap_draws=10_000,
+            batch_size=64,
+            device="cuda",
+            threads=8,
+            verdicts=True,
+            seconds={23: 300},
+        ),
+    )
+}
+
+
+def profile_named(name: str) -> Profile:
+    """The profile of this name; ValueError naming the known ones if there is none."""
+    if name not in PROFILES:
+        raise ValueError(f"no profile {name!r}; choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]

@@ -1,0 +1,170 @@
+"""Run a section, or read what an earlier run of the same spec wrote."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from deception_saes.models.load import why_unavailable
+from deception_saes.sections.catalogue import SECTIONS, Section
+from deception_saes.sections.results import Results, Value, read_results, write_results
+from deception_saes.store.ensure import ensure
+from deception_saes.store.files import artifacts_root, checkout, write_atomic
+from deception_saes.store.spec import PACKAGE_DIR, Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deception_saes.models.spec import ModelSpec
+    from deception_saes.sections.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a section computes: its values, and by name the tables its figures are drawn from."""
+
+    values: list[Value]
+    tables: dict[str, pd.DataFrame]
+
+
+class SectionModule(Protocol):
+    """What a module `sections/sNN.py` holds."""
+
+    DATA: tuple[str, ...]
+    """Data files below the package that decide the results."""
+
+    def plan(
+        self, profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
+    ) -> Any:
+        """The parameters of `compute`, a dataclass of plain data. `models`: those of the profile
+        that can be had; `missing`: the reason for each that cannot, by slug."""
+
+    def compute(self, params: Any, artifacts: Path) -> Output:
+        """The results, a function of `params` alone; `artifacts` is where models are kept."""
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """Parameters of a section none of whose models can be had."""
+
+    reasons: dict[str, str]
+
+
+@dataclass(frozen=True)
+class SectionRun:
+    """A finished section: its record and its tables, read on first use."""
+
+    section: Section
+    results: Results
+    tree: Path
+    _tables: dict[str, pd.DataFrame] = field(default_factory=dict, compare=False)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """The section's table of this name, from `figures/sNN_{name}.csv`."""
+        if name not in self._tables:
+            import pandas as pd
+
+            self._tables[name] = pd.read_csv(
+                self.tree / csv_name(self.section, name), keep_default_na=False, na_values=[""]
+            )
+        return self._tables[name]
+
+
+def csv_name(section: Section, table: str) -> str:
+    """Where a table lies below the profile's tree."""
+    return f"figures/{section.key}_{table}.csv"
+
+
+def results_name(section: Section) -> str:
+    """Where the record lies below the profile's tree."""
+    return f"results/{section.key}.json"
+
+
+def profile_tree(profile: Profile, seed: int, artifacts: Path | None = None) -> Path:
+    """`artifacts/{profile}`, or a tree of its own for a seed other than the profile's."""
+    name = profile.name if seed == profile.seed else f"{profile.name}-seed{seed}"
+    return (artifacts or artifacts_root()) / name
+
+
+def section_spec(section: Section, profile: Profile, seed: int) -> Spec:
+    """What decides the section's results. Loads no model."""
+    module: SectionModule = _module(section)
+    reasons = {model.slug: why_unavailable(model) for model in profile.models}
+    had = tuple(model for model in profile.models if reasons[model.slug] is None)
+    missing = {slug: reason for slug, reason in reasons.items() if reason is not None}
+    params = module.plan(profile, seed, had, missing) if had else NotRun(missing)
+    return Spec(
+        unit=section.key,
+        params={"profile": profile.name, "seed": seed, "threads": profile.threads,
+                "section": params},
+        sources=(section.module, __name__),
+        data=tuple(PACKAGE_DIR / name for name in module.DATA),
+        libraries=("torch", "transformers", "numpy"),
+    )
+
+
+def run_section(
+    number: int, profile: Profile, seed: int, artifacts: Path | None = None
+) -> SectionRun:
+    """The section's results, computed unless this very spec has been.
+
+    A section none of whose models can be had gets the status "not run" and the reasons.
+    """
+    section = SECTIONS[number]
+    artifacts = artifacts or artifacts_root()
+    tree = profile_tree(profile, seed, artifacts)
+    spec = section_spec(section, profile, seed)
+    ensure(tree, spec, lambda out: _compute(section, spec.params, artifacts, out))
+    return SectionRun(section, read_results(tree / results_name(section)), tree)
+
+
+def _compute(section: Section, params: Mapping[str, Any], artifacts: Path, out: Path) -> None:
+    started = time.perf_counter()
+    reason, output = None, Output([], {})
+    if isinstance(params["section"], NotRun):
+        reason = "; ".join(params["section"].reasons.values())
+    else:
+        import torch
+
+        torch.set_num_threads(params["threads"])
+        output = _module(section).compute(params["section"], artifacts)
+    results = Results(
+        section=section.number,
+        status="not run" if reason else "done",
+        reason=reason,
+        profile=params["profile"],
+        seed=params["seed"],
+        commit=_commit(),
+        versions=_versions(),
+        seconds=round(time.perf_counter() - started, 1),
+        values=output.values,
+    )
+    write_results(results, out / results_name(section))
+    for name, table in output.tables.items():
+        write_atomic(out / csv_name(section, name), table.to_csv(index=False, lineterminator="\n"))
+
+
+def _module(section: Section) -> Any:
+    return importlib.import_module(section.module)
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "transformers", "numpy")
+    return {"python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in names}}
+
+
+def _commit() -> str:
+    """The checkout's commit, marked if files differ from it; "unknown" outside a git checkout."""
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+        cwd=checkout(), capture_output=True, text=True, check=False,
+    )
+    return found.stdout.strip() or "unknown"

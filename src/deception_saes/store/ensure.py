@@ -1,0 +1,98 @@
+"""Make what a spec asks for, once, whole, whoever asks first."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from deception_saes.store.files import sha256_file, write_atomic
+
+if TYPE_CHECKING:
+    from deception_saes.store.spec import Spec
+
+
+def marker_path(tree: Path, spec: Spec) -> Path:
+    """The file whose presence says that `spec` was made in `tree`."""
+    return tree / ".done" / f"{spec.unit}-{spec.hash}"
+
+
+def is_made(tree: Path, spec: Spec) -> bool:
+    """Whether `tree` holds every file of `spec`, byte for byte as it was written."""
+    marker = marker_path(tree, spec)
+    try:
+        files = json.loads(marker.read_text(encoding="utf-8"))["files"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, UnicodeDecodeError):
+        return False
+    return all((tree / name).is_file() and sha256_file(tree / name) == digest
+               for name, digest in files.items())
+
+
+def ensure(tree: Path, spec: Spec, make: Callable[[Path], None]) -> Path:
+    """Return `tree` holding what `spec` asks for, calling `make` only if it does not yet.
+
+    `make(out)` writes files below the empty folder `out`, laid out as in `tree`. They move into
+    place when all are written, the marker last; a failed or killed run leaves no marker, so
+    nobody takes its files for whole. One process makes a unit, the others wait for it.
+    """
+    if is_made(tree, spec):
+        return tree
+    (tree / ".done").mkdir(parents=True, exist_ok=True)
+    with _locked(tree / ".done" / f".{spec.unit}.lock", spec.unit):
+        if is_made(tree, spec):
+            return tree
+        for half_made in tree.glob(f".making-{spec.unit}-*"):
+            shutil.rmtree(half_made)  # of a killed run: we hold its lock
+        out = Path(tempfile.mkdtemp(dir=tree, prefix=f".making-{spec.unit}-"))
+        try:
+            make(out)
+            _publish(out, tree, spec)
+        finally:
+            shutil.rmtree(out, ignore_errors=True)
+    return tree
+
+
+def _publish(out: Path, tree: Path, spec: Spec) -> None:
+    written = sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
+    if not written:
+        raise RuntimeError(f"{spec.unit}: its producer wrote nothing")
+    digests = {path.as_posix(): sha256_file(out / path) for path in written}
+    dropped: set[str] = set()
+    for old in (tree / ".done").glob(f"{spec.unit}-{'?' * len(spec.hash)}"):
+        dropped |= _files_of(old) - digests.keys()
+        old.unlink()
+    for name in dropped:
+        (tree / name).unlink(missing_ok=True)
+    for path in written:
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).replace(tree / path)
+    marker = {"spec": json.loads(spec.describe()), "files": digests}
+    write_atomic(marker_path(tree, spec), json.dumps(marker, indent=1) + "\n")
+
+
+def _files_of(marker: Path) -> set[str]:
+    try:
+        return set(json.loads(marker.read_text(encoding="utf-8"))["files"])
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
+        return set()
+
+
+@contextmanager
+def _locked(path: Path, unit: str) -> Iterator[None]:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0.1)
+    except Timeout:
+        print(f"{unit}: another process is making it; waiting", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

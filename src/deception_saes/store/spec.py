@@ -1,0 +1,133 @@
+"""What a computation depends on, and the hash that names it."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = "deception_saes"
+PACKAGE_DIR = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything that decides the bytes one unit of work writes.
+
+    unit: name of the work, unique in its tree of artifacts ("s23", "notebook-s23").
+    params: plain data or dataclasses; what the producer is given, and all it may use.
+    sources: modules of this package whose code decides the result. What they import of this
+        package counts too, so edited code never serves old numbers.
+    data: further files that decide the result.
+    inputs: hashes of the specs whose artifacts are read.
+    libraries: distributions whose version decides the result.
+    """
+
+    unit: str
+    params: Any
+    sources: tuple[str, ...]
+    data: tuple[Path, ...] = ()
+    inputs: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ("torch", "transformers")
+
+    @property
+    def hash(self) -> str:
+        """First 16 hex digits of the SHA-256 of all of the above."""
+        return hashlib.sha256(self.describe().encode()).hexdigest()[:16]
+
+    def describe(self) -> str:
+        """Canonical JSON of the spec; kept in the marker, for a person who asks what changed."""
+        described = {
+            "unit": self.unit,
+            "params": plain(self.params),
+            "sources": {str(p.relative_to(PACKAGE_DIR)): _code_hash(p)
+                        for p in imported_files(self.sources)},
+            "data": {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                     for path in sorted(self.data)},
+            "inputs": list(self.inputs),
+            "libraries": {name: importlib.metadata.version(name) for name in self.libraries},
+        }
+        return json.dumps(described, sort_keys=True, indent=1)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, tuples and mappings as JSON data; a dataclass keeps its name.
+
+    Raises TypeError for anything else that JSON has no word for.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a spec cannot hold {value!r} of type {type(value).__name__}: "
+                    "use numbers, text, tuples, dicts or dataclasses")
+
+
+def imported_files(modules: Iterable[str]) -> list[Path]:
+    """The files of `modules` and of all modules of this package that they import, sorted.
+
+    Imports inside functions count; imports under `if TYPE_CHECKING:` do not (they run no code).
+    """
+    found: set[Path] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        path = _module_file(name)
+        if path is None:
+            raise ModuleNotFoundError(f"{name} is not a module of {PACKAGE}")
+        if path not in found:
+            found.add(path)
+            waiting.extend(_imports(path))
+    return sorted(found)
+
+
+def _module_file(name: str) -> Path | None:
+    if name.split(".")[0] != PACKAGE:
+        return None
+    path = PACKAGE_DIR.joinpath(*name.split(".")[1:])
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@lru_cache(maxsize=None)
+def _imports(path: Path) -> tuple[str, ...]:
+    names: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ImportError(f"{path}:{node.lineno}: write the import from the package's "
+                                  "root; a spec hash does not follow relative ones")
+            names.add(str(node.module))
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        waiting.extend(ast.iter_child_nodes(node))
+    parents = {".".join(name.split(".")[:depth])
+               for name in names for depth in range(1, name.count(".") + 1)}
+    return tuple(sorted(name for name in names | parents if _module_file(name) is not None))
+
+
+@lru_cache(maxsize=None)
+def _code_hash(path: Path) -> str:
+    """Hash of the syntax tree: comments and layout do not make old numbers stale."""
+    tree = ast.dump(ast.parse(path.read_text(encoding="utf-8")))
+    return hashlib.sha256(tree.encode()).hexdigest()

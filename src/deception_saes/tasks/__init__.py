@@ -1,0 +1,1 @@
+"""What the models are asked, and how their answers are scored."""
