@@ -1,6 +1,6 @@
 """Run a model on prompts that share their beginning, reading that beginning once.
 
-Shape suffixes: B prompts of a batch, T suffix positions (right-padded), D d_model, V vocabulary.
+Shape suffixes: B prompts of a batch, T positions, D d_model, V vocabulary.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import copy
 import os.path
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,22 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SuffixBatch:
-    """Final hidden states of one batch, after the shared prefix.
+    """Prompts of one length, run behind their shared prefix.
 
     rows: index of each prompt in the caller's list.
-    offset: length of the shared prefix; suffix position t is prompt position offset + t.
-    hidden_BTD: after the final norm; positions at or past a row's length are padding.
+    hidden_BTD: after the final norm, at the positions behind the prefix.
+    cache: keys and values of the whole prompts, to go on from.
     """
 
     rows: list[int]
-    offset: int
-    lengths: list[int]
     hidden_BTD: torch.Tensor
-
-    def last_BD(self) -> torch.Tensor:
-        """Hidden state at each prompt's last position."""
-        last = torch.tensor(self.lengths, device=self.hidden_BTD.device) - 1
-        return self.hidden_BTD[torch.arange(len(self.rows), device=last.device), last]
+    cache: DynamicCache
 
 
 def shared_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
@@ -45,37 +40,51 @@ def shared_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
 
 @torch.inference_mode()
 def suffix_batches(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    batch_size: int,
-    prefix: Sequence[int] | None = None,
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], batch_size: int
 ) -> Iterator[SuffixBatch]:
-    """Final hidden states of all prompts, batch by batch, prompts of like length together.
+    """Final hidden states of all prompts, at most `batch_size` of one length at a time.
 
-    prompts: token ids. prefix: the beginning to read once, `shared_prefix(prompts)` if None.
-    Padding stands on the right, where a causal model never looks back from.
+    prompts: token ids. Equal lengths leave no padding to compute or to mask.
     Raises ValueError if there is no prompt or an empty one.
     """
     if not prompts or any(len(prompt) == 0 for prompt in prompts):
         raise ValueError("suffix_batches needs at least one prompt, each of at least one token")
-    device = model.device
-    prefix = shared_prefix(prompts) if prefix is None else list(prefix)
+    prefix = shared_prefix(prompts)
     cache = _prefix_cache(model, prefix)
-    order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row))
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        suffixes = [list(prompts[row][len(prefix) :]) for row in rows]
-        lengths = [len(suffix) for suffix in suffixes]
-        ids_BT = torch.zeros(len(rows), max(lengths), dtype=torch.long, device=device)
-        for i, suffix in enumerate(suffixes):
-            ids_BT[i, : len(suffix)] = torch.tensor(suffix, device=device)
-        past = copy.deepcopy(cache)
-        if past is not None:
-            past.batch_repeat_interleave(len(rows))
-        hidden_BTD = model.base_model(
-            input_ids=ids_BT, past_key_values=past, use_cache=past is not None
-        ).last_hidden_state
-        yield SuffixBatch(rows, len(prefix), lengths, hidden_BTD)
+
+    def length(row: int) -> int:
+        return len(prompts[row])
+
+    for _, same in groupby(sorted(range(len(prompts)), key=length), key=length):
+        of_length = list(same)
+        for start in range(0, len(of_length), batch_size):
+            rows = of_length[start : start + batch_size]
+            past = copy.deepcopy(cache)
+            if past is not None:
+                past.batch_repeat_interleave(len(rows))
+            ids_BT = torch.tensor([list(prompts[row][len(prefix) :]) for row in rows],
+                                  device=model.device)
+            out = model.base_model(input_ids=ids_BT, past_key_values=past, use_cache=True)
+            yield SuffixBatch(rows, out.last_hidden_state, out.past_key_values)
+
+
+@torch.inference_mode()
+def continuation_states(
+    model: PreTrainedModel, batch: SuffixBatch, continuations: Sequence[tuple[int, Sequence[int]]]
+) -> list[torch.Tensor]:
+    """Final hidden states [T, D] at the tokens of each (place in the batch, token ids)."""
+    if not continuations:
+        return []
+    longest = max(len(tokens) for _, tokens in continuations)
+    # padding stands on the right, where a causal model never looks back from
+    ids_BT = torch.zeros(len(continuations), longest, dtype=torch.long, device=model.device)
+    for i, (_, tokens) in enumerate(continuations):
+        ids_BT[i, : len(tokens)] = torch.tensor(list(tokens), device=model.device)
+    past = copy.deepcopy(batch.cache)
+    past.batch_select_indices(torch.tensor([place for place, _ in continuations],
+                                           device=model.device))
+    out = model.base_model(input_ids=ids_BT, past_key_values=past, use_cache=True)
+    return [out.last_hidden_state[i, : len(tokens)] for i, (_, tokens) in enumerate(continuations)]
 
 
 @torch.inference_mode()

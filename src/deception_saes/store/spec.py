@@ -49,8 +49,8 @@ class Spec:
             "params": plain(self.params),
             "sources": {str(p.relative_to(PACKAGE_DIR)): _code_hash(p)
                         for p in imported_files(self.sources)},
-            "data": {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-                     for path in sorted(self.data)},
+            "data": [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
+                     for path in sorted(self.data)],
             "inputs": list(self.inputs),
             "libraries": {name: importlib.metadata.version(name) for name in self.libraries},
         }

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from deception_saes.models.forward import log_probabilities, shared_prefix, suffix_batches
+from deception_saes.models.forward import (
+    SuffixBatch,
+    continuation_states,
+    log_probabilities,
+    suffix_batches,
+)
 from deception_saes.tasks.framings import Condition, Framing, Prompt, render
 
 if TYPE_CHECKING:
@@ -101,45 +106,30 @@ def score(
 ) -> list[Score]:
     """Ask every question once and read the next-token distribution at the answer position.
 
-    Each prompt is run once per beginning of an accepted string ("New" of "New York"), which
-    gives the full-string probabilities from the same pass.
     Raises ValueError for a question that is not `scorable`.
     """
     prompts = [render(framing, condition, q.text, lm.tokenizer) for q in questions]
     tokens = [_tokens_or_raise(q, p, lm.tokenizer)
               for q, p in zip(questions, prompts, strict=True)]
     ids = [encode(prompt.text, lm.tokenizer) for prompt in prompts]
-    heads = [(row, head) for row, t in enumerate(tokens)
-             for head in sorted({string[:-1] for string in t.strings})]
-    texts = [ids[row] + list(head) for row, head in heads]
-    p_string = [0.0] * len(questions)
-    at_answer: dict[int, torch.Tensor] = {}
-    bar = tqdm(total=len(texts), desc=f"{framing.name} {condition}", unit="prompt")
-    with bar:
-        for batch in suffix_batches(lm.model, texts, batch_size, prefix=shared_prefix(ids)):
-            owners = [heads[text] for text in batch.rows]
-            spans = [range(length - len(head) - 1, length)
-                     for length, (_, head) in zip(batch.lengths, owners, strict=True)]
-            hidden_ND = torch.cat([batch.hidden_BTD[i, list(span)] for i, span in enumerate(spans)])
-            log_p_NV = log_probabilities(lm.model, hidden_ND).cpu()
-            by_text = log_p_NV.split([len(span) for span in spans])
-            for (row, head), log_p_TV in zip(owners, by_text, strict=True):
-                at_answer[row] = log_p_TV[0].exp()
-                for string in tokens[row].strings:
-                    if string[:-1] == head:
-                        p_string[row] += float(log_p_TV[range(len(string)), string].sum().exp())
+    scores: dict[int, Score] = {}
+    with tqdm(total=len(ids), desc=f"{framing.name} {condition}", unit="prompt") as bar:
+        for batch in suffix_batches(lm.model, ids, batch_size):
+            log_p_BV = log_probabilities(lm.model, batch.hidden_BTD[:, -1])
+            strings = [tokens[row].strings for row in batch.rows]
+            p_string = _string_probabilities(lm, batch, log_p_BV, strings)
+            for place, row in enumerate(batch.rows):
+                p_V = log_p_BV[place].exp()
+                scores[row] = Score(
+                    question=questions[row].id,
+                    topic=questions[row].topic,
+                    p_correct=float(p_V[list(tokens[row].correct)].sum()),
+                    p_foil=float(p_V[list(tokens[row].foil)].sum()),
+                    p_string=p_string[place],
+                    top_token=str(lm.tokenizer.decode([int(p_V.argmax())])),
+                )
             bar.update(len(batch.rows))
-    return [
-        Score(
-            question=question.id,
-            topic=question.topic,
-            p_correct=float(at_answer[row][list(tokens[row].correct)].sum()),
-            p_foil=float(at_answer[row][list(tokens[row].foil)].sum()),
-            p_string=p_string[row],
-            top_token=str(lm.tokenizer.decode([int(at_answer[row].argmax())])),
-        )
-        for row, question in enumerate(questions)
-    ]
+    return [scores[row] for row in range(len(questions))]
 
 
 def encode(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -203,3 +193,34 @@ def _tokens_or_raise(
         raise ValueError(f"question {question.id!r} cannot be scored with this tokenizer: {found}; "
                          "leave it out (see `scorable`)")
     return found
+
+
+def _string_probabilities(
+    lm: LanguageModel,
+    batch: SuffixBatch,
+    log_p_BV: torch.Tensor,
+    strings: Sequence[tuple[tuple[int, ...], ...]],
+) -> list[float]:
+    """For each prompt of the batch, the probability that one of its strings follows.
+
+    log_p_BV: at the answer position. The strings of one prompt exclude each other, so their
+    probabilities add up.
+    """
+    beginnings = sorted({(place, string[:-1]) for place, of_prompt in enumerate(strings)
+                         for string in of_prompt if len(string) > 1})
+    states = continuation_states(lm.model, batch, beginnings)
+    log_p = {}
+    if states:
+        log_p_NV = log_probabilities(lm.model, torch.cat(states))
+        log_p = dict(zip(beginnings, log_p_NV.split([len(s) for s in states]), strict=True))
+    totals = []
+    for place, of_prompt in enumerate(strings):
+        total = 0.0
+        for string in of_prompt:
+            whole = log_p_BV[place, string[0]]
+            if len(string) > 1:
+                after_TV = log_p[place, string[:-1]]
+                whole = whole + after_TV[range(len(string) - 1), string[1:]].sum()
+            total += float(whole.exp())
+        totals.append(total)
+    return totals

@@ -1,0 +1,55 @@
+"""`python -m deception_saes`: what the Makefile and the workflow call."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from deception_saes.models.spec import ModelUnavailable
+from deception_saes.sections.profiles import PROFILES, profile_named
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0, or 1 after a message for an error that a user can mend."""
+    options = _parser().parse_args(arguments)
+    profile = profile_named(options.profile)
+    seed = profile.seed if options.seed is None else options.seed
+    from deception_saes.paper.build import BuildFailed, build_book
+    from deception_saes.paper.units import NotebookFailed, book_units
+
+    try:
+        if options.command == "book":
+            print(build_book(profile, seed))
+        elif options.command == "section":
+            units = book_units(profile, seed)
+            name = f"s{options.number}"
+            if name not in units:
+                written = ", ".join(unit[1:] for unit in units if unit[1:].isdigit())
+                raise BuildFailed(f"§{options.number} is not in this book; written: {written}")
+            for unit in (units[name], units[f"notebook-{name}"]):
+                unit.make()
+            print(units[name].tree / "results" / f"{name}.json")
+        else:
+            book_units(profile, seed)[options.unit].make()
+    except (BuildFailed, ModelUnavailable, NotebookFailed) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deception_saes", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    book = commands.add_parser("book", help="build the whole book")
+    section = commands.add_parser("section", help="run one section and its notebook")
+    section.add_argument("number", type=int, help="23 for §23")
+    make = commands.add_parser("make", help="make one unit of the workflow")
+    make.add_argument("unit")
+    for command in (book, section, make):
+        command.add_argument("--profile", choices=PROFILES, default="embedded")
+        command.add_argument("--seed", type=int, help="the profile's own if left out")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Turning results into the book: claims, figures, pages, staging and running."""

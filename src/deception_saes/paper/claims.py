@@ -1,0 +1,132 @@
+"""The claims of the original study, and the verdict of this run on each."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from deception_saes.sections.results import Results, Value
+
+CLAIMS = Path(__file__).parent / "data" / "published_claims.csv"
+
+NOT_RUN = "not run"
+VERDICTS = ("reproduced", "agrees", "not reproduced", "disagrees", "inconclusive", NOT_RUN)
+
+_NULL_CLAIMS = {"upper_bound", "null"}
+_RELATIVE_TOLERANCE = {"approximate": 0.1, "count": 0.0, "threshold": 0.0, "layer": 0.0}
+_NO_EFFECT = {"pp": 0.0, "Cohen's d": 0.0, "auroc": 0.5, "ratio": 1.0, "effect": 0.0}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published number. low, high: its published interval or bounds; section: "28.1"."""
+
+    id: str
+    section: str
+    card: str
+    model: str
+    quantity: str
+    published: str
+    unit: str
+    kind: str
+    low: float | None
+    high: float | None
+    note: str
+
+    @property
+    def number(self) -> float:
+        """The published value; ValueError if it is not one number ("8 to 47")."""
+        return float(self.published)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """word: one of VERDICTS. why: one phrase for the reader."""
+
+    word: str
+    why: str
+
+
+@lru_cache(maxsize=1)
+def load_claims() -> dict[str, Claim]:
+    """All claims by id, in the order of the file."""
+    with CLAIMS.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {row["id"]: Claim(**{**row, "low": _number(row["low"]), "high": _number(row["high"])})
+            for row in rows}
+
+
+def values_by_claim(results: Iterable[Results]) -> dict[str, tuple[Results, Value]]:
+    """The value that answers each claim. ValueError if two do."""
+    found: dict[str, tuple[Results, Value]] = {}
+    for of_section in results:
+        for value in of_section.values:
+            if value.claim is None:
+                continue
+            if value.claim in found:
+                raise ValueError(f"claim {value.claim} is answered by {found[value.claim][1].id} "
+                                 f"and by {value.id}; let one of them name it")
+            found[value.claim] = (of_section, value)
+    return found
+
+
+def judge(claim: Claim, value: Value, model_of_the_study: bool) -> Verdict:
+    """What this value says of the claim.
+
+    On the study's own model the published interval or tolerance decides; on another model the
+    direction does, or equivalence where the claim is that there is no effect.
+    Raises ValueError if nothing defines a direction for the claim's unit.
+    """
+    if value.value is None:
+        return Verdict("inconclusive", "the measured value is not finite")
+    low = value.value if value.ci_low is None else value.ci_low
+    high = value.value if value.ci_high is None else value.ci_high
+    if claim.kind in _NULL_CLAIMS or claim.kind == "at_most":
+        return _judge_bound(claim, low, high, model_of_the_study)
+    if model_of_the_study:
+        return _judge_same(claim, value.value, low, high)
+    return _judge_direction(claim, low, high)
+
+
+def _judge_bound(claim: Claim, low: float, high: float, same_model: bool) -> Verdict:
+    bound = claim.high or 0.0
+    floor = float("-inf") if claim.kind == "at_most" else -bound
+    yes, no = ("reproduced", "not reproduced") if same_model else ("agrees", "disagrees")
+    if floor <= low and high <= bound:
+        return Verdict(yes, f"the interval lies within the bound {bound:g} {claim.unit}")
+    if low > bound or high < floor:
+        return Verdict(no, f"the interval lies beyond the bound {bound:g} {claim.unit}")
+    return Verdict("inconclusive", f"the interval reaches across the bound {bound:g} {claim.unit}")
+
+
+def _judge_same(claim: Claim, value: float, low: float, high: float) -> Verdict:
+    if claim.low is not None and claim.high is not None:
+        least, most = claim.low, claim.high
+    else:
+        slack = _RELATIVE_TOLERANCE.get(claim.kind, 0.0) * abs(claim.number)
+        least, most = claim.number - slack, claim.number + slack
+    if least <= value <= most or (claim.low is None and low <= claim.number <= high):
+        return Verdict("reproduced", "inside the published interval or tolerance")
+    if high < least or low > most:
+        return Verdict("not reproduced", "outside the published interval or tolerance")
+    return Verdict("inconclusive", "the interval reaches into the published one")
+
+
+def _judge_direction(claim: Claim, low: float, high: float) -> Verdict:
+    if claim.unit not in _NO_EFFECT:
+        raise ValueError(f"claim {claim.id}: no value of the unit {claim.unit!r} is defined as "
+                         "no effect, so another model has no direction to agree with")
+    none = _NO_EFFECT[claim.unit]
+    published = claim.number if claim.low is None else claim.low
+    if low <= none <= high:
+        return Verdict("inconclusive", "the interval includes no effect")
+    if (low > none) == (published > none):
+        return Verdict("agrees", "same direction, on another model")
+    return Verdict("disagrees", "opposite direction, on another model")
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

@@ -1,0 +1,89 @@
+"""One style for every figure, drawn once for light pages and once for dark ones."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from cycler import cycler
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+Draw = Callable[["Figure", dict[str, str]], None]
+"""Draws on an empty figure; the second argument names the colours of `PALETTES`."""
+
+# Okabe and Ito's colours, safe for colour-blind readers; lightened for dark pages.
+PALETTES: dict[str, dict[str, str]] = {
+    "light": {"genuine": "#0072B2", "sandbag": "#D55E00", "neutral": "#007A5A",
+              "ink": "#222222", "grid": "#D9D9D9", "muted": "#6B6B6B"},
+    "dark": {"genuine": "#56B4E9", "sandbag": "#F28E4B", "neutral": "#2FC99E",
+             "ink": "#E3E3E3", "grid": "#444444", "muted": "#A0A0A0"},
+}
+
+
+def figure_html(
+    draw: Draw, *, alt: str, caption: str, size: tuple[float, float], min_width: int = 0
+) -> str:
+    """An HTML figure with both drawings, of which the page's theme shows one.
+
+    alt: what a reader who does not see it needs. caption: HTML. size: inches.
+    min_width: CSS pixels under which the figure scrolls in its own box instead of shrinking.
+    """
+    images = "".join(
+        f'<img class="only-{mode}" alt="{html.escape(alt, quote=True)}" '
+        f'src="data:image/svg+xml;base64,{_svg(draw, mode, size)}">'
+        for mode in PALETTES
+    )
+    return (f'<figure class="bookfig" style="--fig-min:{min_width}px">'
+            f'<div class="bookfig-scroll">{images}</div>'
+            f"<figcaption>{caption}</figcaption></figure>")
+
+
+def table_html(table: pd.DataFrame, *, caption: str) -> str:
+    """An HTML table that scrolls in its own box. Every cell is escaped; caption: HTML."""
+    body = table.to_html(index=False, border=0, escape=True, na_rep="–")
+    return (f'<figure class="bookfig"><div class="tablewrap" tabindex="0">{body}</div>'
+            f"<figcaption>{caption}</figcaption></figure>")
+
+
+def _svg(draw: Draw, mode: str, size: tuple[float, float]) -> str:
+    colours = PALETTES[mode]
+    with matplotlib.rc_context(_style(colours)):
+        figure = plt.figure(figsize=size, layout="constrained")
+        draw(figure, colours)
+        drawn = io.BytesIO()
+        # no date, so that the same numbers give the same file
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+    return base64.b64encode(drawn.getvalue()).decode()
+
+
+def _style(colours: dict[str, str]) -> dict[str, Any]:
+    inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor",
+             "xtick.color", "ytick.color", "legend.labelcolor")
+    return {
+        **dict.fromkeys(inked, colours["ink"]),
+        "axes.prop_cycle": cycler(color=[colours[c] for c in ("genuine", "sandbag", "neutral")]),
+        "axes.facecolor": "none",
+        "axes.grid": True,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlesize": "medium",
+        "figure.facecolor": "none",
+        "font.size": 11,
+        "grid.color": colours["grid"],
+        "grid.linewidth": 0.6,
+        "legend.frameon": False,
+        "savefig.facecolor": "none",
+        "svg.fonttype": "path",
+        "svg.hashsalt": "deception-saes",
+    }

@@ -1,0 +1,168 @@
+"""The front page's claims table and the values that pages are filled with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from deception_saes.models.registry import get
+from deception_saes.paper.claims import (
+    NOT_RUN,
+    VERDICTS,
+    Claim,
+    Verdict,
+    judge,
+    load_claims,
+    values_by_claim,
+)
+from deception_saes.paper.page import with_interval
+from deception_saes.paper.source_checks import SourceCheck, source_checks
+from deception_saes.sections.catalogue import SECTIONS, Section
+from deception_saes.sections.profiles import Profile
+from deception_saes.sections.results import Results, Value
+from deception_saes.tasks.trivia import load_questions
+
+_BADGE = {"reproduced": "v-ok", "agrees": "v-ok", "not reproduced": "v-no", "disagrees": "v-no"}
+NOT_JUDGED = "not judged"
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """One line of the claims table. failed: the source checks of this claim that do not hold."""
+
+    claim: Claim
+    value: Value | None
+    verdict: Verdict
+    failed: list[SourceCheck]
+
+
+def claim_rows(profile: Profile, results: Sequence[Results]) -> list[ClaimRow]:
+    """Every published claim with this run's value and verdict, in the order of the claims file."""
+    answered = values_by_claim(results)
+    by_section = {of.section: of for of in results}
+    rows = []
+    for claim in load_claims().values():
+        _, value = answered.get(claim.id, (None, None))
+        if value is None:
+            verdict = Verdict(NOT_RUN, _why_not_run(claim, by_section))
+        elif not profile.verdicts:
+            verdict = Verdict(NOT_JUDGED, "random weights prove nothing")
+        else:
+            verdict = judge(claim, value, value.model is None or get(value.model).of_the_study)
+        failed = [check for check in _checks() if claim.id in check.claims and not check.holds]
+        rows.append(ClaimRow(claim, value, verdict, failed))
+    return rows
+
+
+def claims_table(rows: Sequence[ClaimRow], written: Sequence[Section]) -> str:
+    """MyST: the claims by section, one table each. Links to the sections that are written."""
+    parts = []
+    for section in SECTIONS.values():
+        of_section = [row for row in rows if _section_number(row.claim) == section.number]
+        if not of_section:
+            continue
+        title = f"§{section.number} {section.title}"
+        if section in written:
+            title = f"[{title}](../notebooks/{section.stem}.ipynb)"
+        parts += [f"### {title}", "", "{.claims}",
+                  "| Claim | What was reported | Published | This run | Verdict |",
+                  "|---|---|---|---|---|", *(_line(row) for row in of_section), ""]
+    return "\n".join(parts)
+
+
+def checks_table() -> str:
+    """MyST: every check of the source against itself, the failing ones first."""
+    ordered = sorted(_checks(), key=lambda check: check.holds)
+    lines = ["| Claims | Check | Source |", "|---|---|---|"]
+    for check in ordered:
+        claims = " ".join(f"[{id}](#claim-{id.lower()})" for id in check.claims)
+        badge = _badge("consistent", "v-ok") if check.holds else _badge("inconsistent", "v-flag")
+        lines.append(f"| {claims} | {_cell(check.text)} | {badge} |")
+    return "\n".join(lines) + "\n"
+
+
+def substitutions(
+    profile: Profile, seed: int, results: Sequence[Results], rows: Sequence[ClaimRow]
+) -> dict[str, str | int | float]:
+    """What `{{ name }}` in the pages of `book/` stands for."""
+    counts = Counter(row.verdict.word for row in rows)
+    words = [*VERDICTS, *(word for word in counts if word not in VERDICTS)]
+    return {
+        "profile": profile.name,
+        "seed": seed,
+        "models": ", ".join(model.name for model in profile.models),
+        "n_claims": len(rows),
+        "verdict_counts": ", ".join(f"**{counts[word]}** {word}" for word in words if counts[word]),
+        "n_questions": len(load_questions()),
+        "answerable_min_p": profile.answerable_min_p,
+        "n_flagged": sum(bool(row.failed) for row in rows),
+        "n_sections": len(SECTIONS),
+        "n_done": sum(of.status == "done" for of in results),
+        "commit": ", ".join(sorted({of.commit for of in results})),
+    }
+
+
+@lru_cache(maxsize=1)
+def _checks() -> list[SourceCheck]:
+    return source_checks()
+
+
+def _section_number(claim: Claim) -> int:
+    return int(claim.section.partition(".")[0])
+
+
+def _why_not_run(claim: Claim, by_section: dict[int, Results]) -> str:
+    of_section = by_section.get(_section_number(claim))
+    if of_section is None:
+        return "section not yet written"
+    return of_section.reason or "not measured by this version of the section"
+
+
+def _line(row: ClaimRow) -> str:
+    claim, verdict = row.claim, row.verdict
+    anchor = f"claim-{claim.id.lower()}"
+    verdict_cell = _badge(verdict.word, _BADGE.get(verdict.word, "v-na"))
+    if verdict.why:
+        verdict_cell += f" [{_cell(verdict.why)}]{{.why}}"
+    if row.failed:
+        verdict_cell += f" {_badge('source inconsistent', 'v-flag')}"
+    cells = (f"[[{claim.id}](#{anchor})]{{#{anchor} .claimid}}",
+             f"{_cell(claim.quantity)} [{_cell(claim.model)}]{{.why}}",
+             _cell(_published(claim)), _cell(_measured(row.value)), verdict_cell)
+    return f"| {' | '.join(cells)} |"
+
+
+def _published(claim: Claim) -> str:
+    units = {"percent": " %", "pp": " pp", "probability": "", "count": "", "layer": "", "list": "",
+             "heads": "", "effect": "", "auroc": "", "threshold": "", "ratio": ""}
+    text = claim.published
+    if claim.unit == "layer":
+        text = " ".join(f"L{layer}" for layer in text.split())
+    if claim.kind == "upper_bound":
+        text = f"< {text}"
+    text += units.get(claim.unit, f" {claim.unit}")
+    if claim.kind == "interval":
+        text += f" [{claim.low:g}, {claim.high:g}]"
+    return text
+
+
+def _measured(value: Value | None) -> str:
+    if value is None:
+        return "–"
+    detail = [f"n = {value.n}"] if value.n is not None else []
+    if value.model is not None:
+        detail.append(get(value.model).name)
+    return with_interval(value) + (f" ({', '.join(detail)})" if detail else "")
+
+
+def _badge(text: str, css_class: str) -> str:
+    return f"[{text}]{{.badge-v .{css_class}}}"
+
+
+def _cell(text: str) -> str:
+    """Text that means nothing to Markdown, and does not end a table's cell."""
+    for sign in ("\\", "|", "[", "]", "*", "_", "`", "<", "$", "{"):
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("-", "−") if text.startswith("-") else text

@@ -1,0 +1,127 @@
+"""What a notebook calls: its section's numbers as prose, tables and figures."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from IPython.display import HTML, Markdown
+
+from deception_saes.paper.claims import load_claims
+from deception_saes.paper.figures import figure_html, table_html
+from deception_saes.sections.profiles import Profile, profile_named
+from deception_saes.sections.run import SectionRun, run_section
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from deception_saes.sections.results import Value
+
+Plot = Callable[["Figure", dict[str, str], SectionRun], None]
+Tabulate = Callable[[SectionRun], "pd.DataFrame"]
+
+_REFERENCE = re.compile(r"\[\[([^\]|]+)(?:\|(n|value))?\]\]")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A section, ready to be shown. Of one that was not run nothing but its opening is shown."""
+
+    run: SectionRun
+    profile: Profile
+
+    @property
+    def primary(self) -> str:
+        """Slug of the profile's primary model."""
+        return self.profile.models[0].slug
+
+    def opening(self) -> Markdown:
+        """Profile, model and state; for a section that was not run, why, and what was published."""
+        results = self.run.results
+        if results.status == "done":
+            names = ", ".join(model.name for model in self.profile.models)
+            return Markdown(f"Profile `{results.profile}`, seed {results.seed}, {names}; computed "
+                            f"in {results.seconds:.0f} s at commit `{results.commit}`.")
+        published = "\n".join(
+            f"- {claim.id}: {claim.quantity}: {claim.published} {claim.unit} ({claim.model})"
+            for claim in load_claims().values()
+            if claim.section.partition(".")[0] == str(results.section)
+        )
+        return Markdown(f":::{{admonition}} Not run\n{results.reason}\n\nPublished:\n\n"
+                        f"{published}\n:::")
+
+    def say(self, text: str) -> Markdown | None:
+        """Markdown in which `[[id]]` becomes the value of that id with its interval.
+
+        `[[id|value]]` leaves the interval out, `[[id|n]]` gives the n. An id without its section
+        is completed with section and primary model.
+        """
+        return Markdown(self._filled(text)) if self._is_done else None
+
+    def figure(
+        self, plot: Plot, *, caption: str, alt: str, size: tuple[float, float], min_width: int = 0
+    ) -> HTML | None:
+        """A figure of the section; references in caption and alt are filled as in `say`."""
+        if not self._is_done:
+            return None
+        return HTML(figure_html(lambda figure, colours: plot(figure, colours, self.run),
+                                alt=self._filled(alt), caption=html.escape(self._filled(caption)),
+                                size=size, min_width=min_width))
+
+    def table(self, tabulate: Tabulate, *, caption: str) -> HTML | None:
+        """A table of the section, every cell escaped."""
+        if not self._is_done:
+            return None
+        return HTML(table_html(tabulate(self.run), caption=html.escape(self._filled(caption))))
+
+    @property
+    def _is_done(self) -> bool:
+        return self.run.results.status == "done"
+
+    def _filled(self, text: str) -> str:
+        return _REFERENCE.sub(self._number, text)
+
+    def _number(self, reference: re.Match[str]) -> str:
+        id, part = reference.groups()
+        key = self.run.section.key
+        whole = id if id.startswith(f"{key}.") else f"{key}.{self.primary}.{id}"
+        value = self.run.results.value(whole)
+        if part == "n":
+            return str(value.n)
+        return with_interval(value) if part is None else number(value)
+
+
+def open_section(section: int, profile: str, seed: int) -> Page:
+    """The page of a section, computed first if it has not been.
+
+    Raises ValueError for a profile that does not exist.
+    """
+    named = profile_named(profile)
+    return Page(run_section(section, named, seed), named)
+
+
+_DECIMALS = {"probability": 3, "pp": 1, "percent": 1, "logits": 2, "count": 0}
+_SYMBOL = {"probability": "", "pp": " pp", "percent": " %", "logits": " logits", "count": ""}
+
+
+def number(value: Value) -> str:
+    """A value with its unit, "–" if there is none."""
+    return _signed(value.value, value.unit) + (_SYMBOL.get(value.unit, f" {value.unit}"))
+
+
+def with_interval(value: Value) -> str:
+    """A value with its unit and 95% interval."""
+    if value.ci_low is None or value.ci_high is None:
+        return number(value)
+    low, high = (_signed(end, value.unit) for end in (value.ci_low, value.ci_high))
+    return f"{number(value)} [{low}, {high}]"
+
+
+def _signed(x: float | None, unit: str) -> str:
+    if x is None:
+        return "–"
+    return f"{x:.{_DECIMALS.get(unit, 2)}f}".replace("-", "−")

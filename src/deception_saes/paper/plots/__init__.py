@@ -1,0 +1,1 @@
+"""The figures and tables of each section, drawn from its results and tables."""

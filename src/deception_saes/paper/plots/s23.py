@@ -1,0 +1,192 @@
+"""§23: the sandbagging task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from deception_saes.paper.page import with_interval
+from deception_saes.sections.s23 import MEASURES
+from deception_saes.tasks.framings import CONDITIONS, FRAMINGS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from deception_saes.sections.results import Value
+    from deception_saes.sections.run import SectionRun
+
+Colours = dict[str, str]
+CO_PRIMARY = ("two_shot_labelled", "two_shot_same_prefix")
+_EXAMPLES = 12
+
+
+def _value(run: SectionRun, model: str, framing: str, rest: str) -> Value | None:
+    id = f"s23.{model}.{framing}.{rest}"
+    return next((value for value in run.results.values if value.id == id), None)
+
+
+def _primary_model(run: SectionRun) -> str:
+    return str(run.table("models")["model"].iloc[0])
+
+
+def _questions(run: SectionRun, framing: str) -> pd.DataFrame:
+    table = run.table("questions")
+    return table[(table["model"] == _primary_model(run)) & (table["framing"] == framing)]
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+
+
+def by_framing(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """P(correct) with its interval: one panel a question set, one row a framing."""
+    model = _primary_model(run)
+    panels = figure.subplots(1, 2, sharey=True, sharex=True)
+    for axes, subset in zip(panels, ("answerable", "all"), strict=True):
+        for row, framing in enumerate(FRAMINGS):
+            for shift, condition in zip((-0.2, 0.0, 0.2), CONDITIONS, strict=True):
+                value = _value(run, model, framing, f"{subset}.p_correct.{condition}")
+                if value is None or value.value is None:
+                    continue
+                ends = [[value.value - value.ci_low], [value.ci_high - value.value]]
+                axes.errorbar(value.value, row + shift, xerr=ends, fmt="osD"[int(5 * shift) + 1],
+                              color=colours[condition], markersize=5, capsize=2,
+                              label=condition if row == 0 else None)
+        axes.set_yticks(range(len(FRAMINGS)), [f.title for f in FRAMINGS.values()])
+        axes.set_xlabel("P(correct)")
+        axes.set_title(f"{subset} questions")
+        axes.set_xlim(left=0)
+    panels[0].invert_yaxis()
+    _legend_below(figure, panels[0])
+
+
+def paired(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Every answerable question from genuine to sandbag, under the co-primary framings."""
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, framing in zip(panels, CO_PRIMARY, strict=True):
+        rows = _questions(run, framing)
+        rows = rows[rows["half"].notna()]
+        pairs = rows[["p_correct_genuine", "p_correct_sandbag"]].to_numpy()
+        for pair in pairs:
+            fell = pair[1] < pair[0]
+            axes.plot([0, 1], pair, color=colours["genuine" if fell else "sandbag"],
+                      alpha=0.18 if fell else 0.7, linewidth=0.8)
+        axes.plot([0, 1], pairs.mean(axis=0), "o-", color=colours["ink"], linewidth=2.5)
+        axes.set_xticks([0, 1], ["genuine", "sandbag"])
+        axes.set_xlim(-0.15, 1.15)
+        axes.set_title(f"{FRAMINGS[framing].title} (n = {len(rows)})")
+        axes.grid(visible=False, axis="x")
+    panels[0].set_ylabel("P(correct)")
+    panels[0].set_ylim(0, 1)
+
+
+def null_contrast(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Distribution over questions of genuine − sandbag, beside its null genuine − neutral."""
+    panels = figure.subplots(1, 2, sharey=True, sharex=True)
+    for axes, framing in zip(panels, CO_PRIMARY, strict=True):
+        rows = _questions(run, framing)
+        rows = rows[rows["half"].notna()]
+        for condition in ("neutral", "sandbag"):
+            difference = 100 * (rows["p_correct_genuine"] - rows[f"p_correct_{condition}"])
+            share = np.arange(1, len(difference) + 1) / len(difference)
+            axes.step(np.sort(difference), share, where="post", color=colours[condition],
+                      linestyle="--" if condition == "neutral" else "-", linewidth=1.8,
+                      label=f"genuine − {condition}")
+        axes.axvline(0, color=colours["muted"], linewidth=0.8)
+        axes.set_xlabel("difference in P(correct), pp")
+        axes.set_title(FRAMINGS[framing].title)
+    panels[0].set_ylabel("share of questions")
+    _legend_below(figure, panels[0])
+
+
+def by_topic(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Mean P(correct) by topic under the co-primary framings, all questions."""
+    table = run.table("topics")
+    table = table[table["model"] == _primary_model(run)]
+    topics = list(dict.fromkeys(table["topic"]))
+    panels = figure.subplots(1, 2, sharey=True, sharex=True)
+    for axes, framing in zip(panels, CO_PRIMARY, strict=True):
+        for shift, condition in ((-0.12, "genuine"), (0.12, "sandbag")):
+            rows = table[(table["framing"] == framing) & (table["condition"] == condition)]
+            rows = rows.set_index("topic").loc[topics]
+            ends = [rows["p_correct"] - rows["ci_low"], rows["ci_high"] - rows["p_correct"]]
+            axes.errorbar(rows["p_correct"], np.arange(len(topics)) + shift, xerr=ends,
+                          fmt="o" if condition == "genuine" else "D", markersize=5, capsize=2,
+                          color=colours[condition], label=condition)
+        counts = rows["n"].astype(int)
+        axes.set_yticks(range(len(topics)),
+                        [f"{topic} ({n})" for topic, n in zip(topics, counts, strict=True)])
+        axes.set_xlabel("P(correct)")
+        axes.set_title(FRAMINGS[framing].title)
+        axes.set_xlim(left=0)
+    panels[0].invert_yaxis()
+    _legend_below(figure, panels[0])
+
+
+def contrasts(run: SectionRun) -> pd.DataFrame:
+    """Per framing: P(correct) under each condition and both contrasts, answerable questions."""
+    return pd.DataFrame(_contrast_rows(run, "answerable", "p_correct", tuple(FRAMINGS)))
+
+
+def measures(run: SectionRun) -> pd.DataFrame:
+    """The same contrasts in every measure, co-primary framings, answerable questions."""
+    rows = []
+    for measure, (title, _) in MEASURES.items():
+        for row in _contrast_rows(run, "answerable", measure, CO_PRIMARY):
+            rows.append({"measure": title, **row})
+    return pd.DataFrame(rows)
+
+
+def _contrast_rows(
+    run: SectionRun, subset: str, measure: str, framings: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
+    for model in run.table("questions")["model"].unique():
+        for framing in framings:
+            cells = [*CONDITIONS, "genuine_minus_sandbag", "genuine_minus_neutral"]
+            found = [_value(run, model, framing, f"{subset}.{measure}.{cell}") for cell in cells]
+            if found[0] is None:
+                continue
+            titles = [cell.replace("_minus_", " − ") for cell in cells]
+            yield {"model": model, "framing": FRAMINGS[framing].title, "n": found[0].n,
+                   **{title: with_interval(value) if value else "–"
+                      for title, value in zip(titles, found, strict=True)}}
+
+
+def answerable_set(run: SectionRun) -> pd.DataFrame:
+    """How many questions were asked, could not be scored, are answerable, and their halves."""
+    questions, dropped = run.table("questions"), run.table("dropped")
+    rows = []
+    for (model, framing), group in questions.groupby(["model", "framing"], sort=False):
+        lost = ((dropped["model"] == model) & (dropped["framing"] == framing)).sum()
+        rows.append({"model": model, "framing": FRAMINGS[str(framing)].title,
+                     "asked": len(group) + lost, "not scorable": lost,
+                     "answerable": group["half"].notna().sum(),
+                     "choosing half": (group["half"] == "choosing").sum(),
+                     "evaluating half": (group["half"] == "evaluating").sum()})
+    return pd.DataFrame(rows)
+
+
+def examples(run: SectionRun) -> pd.DataFrame:
+    """Answerable questions evenly spread over the file, with what the model would say."""
+    rows = _questions(run, CO_PRIMARY[0])
+    rows = rows[rows["half"].notna()]
+    picked = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, _EXAMPLES).round().astype(int))]
+    return pd.DataFrame({
+        "question": picked["text"],
+        "answer": picked["answer"],
+        "P genuine": picked["p_correct_genuine"].map("{:.2f}".format),
+        "P sandbag": picked["p_correct_sandbag"].map("{:.2f}".format),
+        "top token, genuine": picked["top_token_genuine"].map(visible),
+        "top token, sandbag": picked["top_token_sandbag"].map(visible),
+    })
+
+
+def visible(token: str) -> str:
+    """A token with its white space and control characters made visible."""
+    return "".join("␣" if c == " " else c if c.isprintable() else f"\\x{ord(c):02x}"
+                   for c in str(token))

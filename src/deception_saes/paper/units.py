@@ -1,0 +1,144 @@
+"""The units of work of one book, in an order that Snakemake follows."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from deception_saes.models.load import conversion_spec, converted, why_unavailable
+from deception_saes.models.spec import HubModel, ModelSpec
+from deception_saes.sections.catalogue import Section, written_sections
+from deception_saes.sections.profiles import Profile
+from deception_saes.sections.results import read_results
+from deception_saes.sections.run import profile_tree, results_name, run_section, section_spec
+from deception_saes.store.ensure import ensure, is_made, marker_path
+from deception_saes.store.files import artifacts_root, checkout
+from deception_saes.store.spec import Spec
+
+_BOOK_LIBRARIES = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme",
+                   "sphinx-mathjax-offline")
+_NOTEBOOK_LIBRARIES = ("papermill", "matplotlib", "pandas")
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook's cell raised. The message names the partly executed notebook."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of work that Snakemake may order.
+
+    needs: names of the units whose artifacts it reads. make: brings it about, if need be.
+    """
+
+    name: str
+    tree: Path
+    spec: Spec
+    needs: tuple[str, ...]
+    make: Callable[[], object]
+
+    @property
+    def marker(self) -> Path:
+        return marker_path(self.tree, self.spec)
+
+    @property
+    def is_made(self) -> bool:
+        return is_made(self.tree, self.spec)
+
+
+def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
+    """All units of the book by name, each after those it needs. Loads no model."""
+    artifacts = artifacts_root()
+    tree = profile_tree(profile, seed, artifacts)
+    sections = written_sections()
+    units = [_model_unit(model, artifacts) for model in profile.models
+             if not isinstance(model.source, HubModel) and why_unavailable(model) is None]
+    models = tuple(unit.name for unit in units)
+    for section in sections:
+        computed = Unit(section.key, tree, section_spec(section, profile, seed), models,
+                        partial(run_section, section.number, profile, seed, artifacts))
+        shown = _notebook_unit(section, profile, seed, tree, computed.spec)
+        units += [computed, shown]
+    notebooks = [unit for unit in units if unit.name.startswith("notebook-")]
+    units.append(_html_unit(profile, seed, tree, sections, notebooks))
+    return {unit.name: unit for unit in units}
+
+
+def _model_unit(model: ModelSpec, artifacts: Path) -> Unit:
+    return Unit(model.slug, artifacts / "models", conversion_spec(model), (),
+                partial(converted, model, artifacts))
+
+
+def _notebook_unit(
+    section: Section, profile: Profile, seed: int, tree: Path, computed: Spec
+) -> Unit:
+    source = checkout() / "notebooks" / f"{section.stem}.py"
+    spec = Spec(
+        unit=f"notebook-{section.key}",
+        params={"profile": profile.name, "seed": seed},
+        sources=("deception_saes.paper.page", f"deception_saes.paper.plots.{section.key}"),
+        data=(source,),
+        inputs=(computed.hash,),
+        libraries=_NOTEBOOK_LIBRARIES,
+    )
+    execute = partial(_execute, source, profile.name, seed, tree)
+    return Unit(spec.unit, tree, spec, (section.key,), partial(ensure, tree, spec, execute))
+
+
+def _execute(source: Path, profile: str, seed: int, tree: Path, out: Path) -> None:
+    """Run `jupytext | papermill`, as a re-runner would."""
+    target = out / "notebooks" / f"{source.stem}.ipynb"
+    target.parent.mkdir(parents=True)
+    converted = subprocess.run(
+        [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", str(source), "-o", "-"],
+        capture_output=True, check=True,
+    )
+    run = subprocess.run(
+        [sys.executable, "-m", "papermill", "-", str(target), "-p", "profile", profile,
+         "-p", "seed", str(seed), "--kernel", "python3", "--no-progress-bar"],
+        input=converted.stdout, capture_output=True, cwd=source.parent, check=False,
+    )
+    if run.returncode:
+        partly = tree / "failed" / target.name
+        partly.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            shutil.move(target, partly)
+        raise NotebookFailed(f"{run.stderr.decode()}\n{source.name} failed (above); partly "
+                             f"executed: {partly}")
+
+
+def _html_unit(
+    profile: Profile, seed: int, tree: Path, sections: list[Section], notebooks: list[Unit]
+) -> Unit:
+    root = checkout()
+    pages = [path for path in (root / "book").rglob("*") if path.is_file()]
+    spec = Spec(
+        unit="html",
+        params={"profile": profile.name, "seed": seed},
+        sources=("deception_saes.paper.stage",),
+        data=(root / "_config.yml", root / "_toc.yml", *pages),
+        inputs=tuple(unit.spec.hash for unit in notebooks),
+        libraries=_BOOK_LIBRARIES,
+    )
+
+    def build(out: Path) -> None:
+        from deception_saes.paper.stage import stage
+
+        results = [read_results(tree / results_name(section)) for section in sections]
+        stage(root, out / "site", profile, seed, sections, results, tree / "notebooks")
+        subprocess.run(
+            [str(Path(sys.executable).with_name("jupyter-book")), "build", "-W", "-n",
+             "--keep-going", "--quiet", "--quiet", str(out / "site"),
+             "--path-output", str(out / "built")],
+            check=True,
+        )
+        (out / "built" / "_build" / "html").rename(out / "html")
+        shutil.rmtree(out / "built")
+
+    needs = tuple(unit.name for unit in notebooks)
+    return Unit("html", tree, spec, needs, partial(ensure, tree, spec, build))
