@@ -23,7 +23,7 @@ from deception_saes.paper.plots import s23
 page = open_section(23, profile, seed)
 page.opening()
 
-# %%
+# %% tags=["remove-input"]
 page.say("""
 **What it shows.** On the questions the model can answer, the instruction to answer wrongly lowers
 P(correct) by [[two_shot_labelled.answerable.p_correct.genuine_minus_sandbag]] under the labelled
@@ -107,7 +107,7 @@ page.figure(
     min_width=560,
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say("""
 If the two curves lay on each other, the sandbag instruction would do no more than a change of
 wording. The paraphrase alone moves P(correct) by
@@ -144,7 +144,7 @@ page.table(
     "only if its answer is more probable than its foil.",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say("""
 The foil measure falls by
 [[two_shot_labelled.answerable.foil_measure.genuine_minus_sandbag]] (labelled) and

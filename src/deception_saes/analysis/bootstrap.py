@@ -9,10 +9,13 @@ from numpy.typing import ArrayLike
 
 from deception_saes.rng import generator
 
+FEWEST = 5
+"""Below this many questions a bootstrap interval says nothing."""
+
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over questions with its percentile bootstrap interval."""
+    """A mean over questions with its percentile bootstrap interval; NaN ends if n < FEWEST."""
 
     mean: float
     low: float
@@ -38,6 +41,8 @@ def mean_interval(
         raise ValueError(f"{np.count_nonzero(~np.isfinite(values))} of {len(values)} values are "
                          "not finite; a mean over them says nothing")
     n = len(values)
+    if n < FEWEST:
+        return Interval(float(values.mean()), float("nan"), float("nan"), n)
     picked = generator(seed, "bootstrap", str(n)).integers(0, n, size=(draws, n))
     means = values[picked].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])

@@ -6,10 +6,9 @@ Shape suffixes: B prompts of a batch, T positions, D d_model, V vocabulary.
 from __future__ import annotations
 
 import copy
-import os.path
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,8 +33,9 @@ class SuffixBatch:
 
 def shared_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
     """The longest common beginning that leaves every prompt at least one token of its own."""
-    prefix: list[int] = os.path.commonprefix([list(prompt) for prompt in prompts])
-    return prefix[: min(len(prompt) for prompt in prompts) - 1]
+    shortest = min(len(prompt) for prompt in prompts)
+    columns = zip(*(prompt[: shortest - 1] for prompt in prompts), strict=True)
+    return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
 
 
 @torch.inference_mode()
@@ -106,4 +106,5 @@ def _prefix_cache(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache
     if not prefix:
         return None
     ids_1T = torch.tensor([list(prefix)], device=model.device)
-    return model.base_model(input_ids=ids_1T, use_cache=True).past_key_values
+    cache: DynamicCache = model.base_model(input_ids=ids_1T, use_cache=True).past_key_values
+    return cache

@@ -75,7 +75,8 @@ def load(spec: ModelSpec, artifacts: Path, device: str) -> LanguageModel:
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     with _quiet():
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
-    model.to(device).eval().requires_grad_(False)
+    torch.nn.Module.to(model, device)  # transformers' own `to` is untyped
+    model.eval().requires_grad_(False)
     return LanguageModel(spec, model, tokenizer)
 
 

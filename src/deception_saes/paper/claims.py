@@ -55,7 +55,9 @@ def load_claims() -> dict[str, Claim]:
     """All claims by id, in the order of the file."""
     with CLAIMS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return {row["id"]: Claim(**{**row, "low": _number(row["low"]), "high": _number(row["high"])})
+    bounds = ("low", "high")
+    return {row["id"]: Claim(**{k: v for k, v in row.items() if k not in bounds},
+                             low=_number(row["low"]), high=_number(row["high"]))
             for row in rows}
 
 

@@ -67,7 +67,7 @@ def _svg(draw: Draw, mode: str, size: tuple[float, float]) -> str:
     return base64.b64encode(drawn.getvalue()).decode()
 
 
-def _style(colours: dict[str, str]) -> dict[str, Any]:
+def _style(colours: dict[str, str]) -> Any:
     inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor",
              "xtick.color", "ytick.color", "legend.labelcolor")
     return {

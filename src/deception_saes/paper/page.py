@@ -118,7 +118,7 @@ def with_interval(value: Value) -> str:
     if value.ci_low is None or value.ci_high is None:
         return number(value)
     low, high = (_signed(end, value.unit) for end in (value.ci_low, value.ci_high))
-    return f"{number(value)} [{low}, {high}]"
+    return f"{number(value)} [{low},\N{NO-BREAK SPACE}{high}]"
 
 
 def _signed(x: float | None, unit: str) -> str:

@@ -105,8 +105,8 @@ def _depths(claims: dict[str, Claim]) -> Iterator[SourceCheck]:
 def _counts(claims: dict[str, Claim]) -> Iterator[SourceCheck]:
     grid = int(claims["B-11"].number)
     jumprelu = grid // 2  # two architectures
-    yield SourceCheck(("B-12",), f"threshold 0 is said of {grid} SAEs; only the {jumprelu} JumpReLU "
-                      "ones have a threshold", grid == jumprelu)
+    yield SourceCheck(("B-12",), f"threshold 0 is said of {grid} SAEs; only the {jumprelu} "
+                      "JumpReLU ones have a threshold", grid == jumprelu)
     ambiguous = claims["B-01"].number
     yield SourceCheck(("B-01",), f"{ambiguous:g} % labelled ambiguous, yet a probe accuracy is "
                       "reported: no two classes to probe", ambiguous < 100)

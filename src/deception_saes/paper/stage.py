@@ -76,7 +76,11 @@ def cleaned(notebook: Any, name: str) -> Any:
             raise UnfinishedNotebook(f"{name}: cell {i} has not run: {cell.source[:80]!r}; delete "
                                      "the notebook's artifact and build again")
         tags = cell.metadata.get("tags", [])
-        cell.metadata["tags"] = [*tags, "remove-cell" if "parameters" in tags else "hide-input"]
+        if "parameters" in tags:
+            tags = [*tags, "remove-cell"]
+        elif "remove-input" not in tags:
+            tags = [*tags, "hide-input"]
+        cell.metadata["tags"] = tags
         cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     return notebook
 

@@ -68,7 +68,7 @@ class Results:
         for value in self.values:
             if value.id == id:
                 return value
-        near = [v.id for v in self.values if v.id.split(".")[-1] == id.split(".")[-1]]
+        near = [v.id for v in self.values if v.id.split(".")[-1] == id.rsplit(".", maxsplit=1)[-1]]
         raise KeyError(f"§{self.section} has no value {id!r}; near it: {near[:5]}")
 
 

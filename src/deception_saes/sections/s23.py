@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.results import Value
     from deception_saes.sections.run import Output
-    from deception_saes.tasks.framings import Framing
 
 DATA = ("tasks/data/questions.csv",)
 
@@ -106,11 +105,13 @@ def ask(lm: LanguageModel, params: Params) -> Asked:
     import pandas as pd
 
     from deception_saes.tasks.framings import CONDITIONS, FRAMINGS
-    from deception_saes.tasks.scoring import logit, scorable, score
+    from deception_saes.tasks.scoring import scorable, score
     from deception_saes.tasks.splits import answerable, halves
     from deception_saes.tasks.trivia import load_questions, spread
 
-    rows, dropped, left_out = [], {}, []
+    rows: list[dict[str, object]] = []
+    dropped: dict[tuple[str, str], str] = {}
+    left_out: list[str] = []
     for framing in (FRAMINGS[name] for name in params.framings):
         if framing.chat and not lm.tokenizer.chat_template:
             left_out.append(f"{framing.name}: the tokenizer has no chat template")
@@ -121,20 +122,26 @@ def ask(lm: LanguageModel, params: Params) -> Asked:
         dropped |= {(framing.name, question): why for question, why in unscorable.items()}
         scores = {c: score(lm, framing, c, kept, params.batch_size) for c in CONDITIONS}
         half = halves(answerable(scores["genuine"], params.answerable_min_p), params.seed)
-        for i, question in enumerate(kept):
-            row = {"model": lm.spec.slug, "framing": framing.name, "question": question.id,
-                   "topic": question.topic, "text": question.text,
-                   "answer": question.accepted[0], "foil": question.foil,
-                   "half": half.get(question.id)}
-            for condition in CONDITIONS:
-                s = scores[condition][i]
-                row |= {f"p_correct_{condition}": s.p_correct, f"p_foil_{condition}": s.p_foil,
-                        f"foil_measure_{condition}": s.foil_measure,
-                        f"p_string_{condition}": s.p_string,
-                        f"logit_{condition}": logit(s.p_correct),
-                        f"top_token_{condition}": s.top_token}
-            rows.append(row)
+        rows += [_row(lm.spec.slug, framing.name, question, half.get(question.id),
+                      {condition: scores[condition][i] for condition in CONDITIONS})
+                 for i, question in enumerate(kept)]
     return Asked(pd.DataFrame(rows), dropped, left_out)
+
+
+def _row(
+    model: str, framing: str, question: Question, half: str | None, scores: dict[Condition, Score]
+) -> dict[str, object]:
+    from deception_saes.tasks.scoring import logit
+
+    row: dict[str, object] = {
+        "model": model, "framing": framing, "question": question.id, "topic": question.topic,
+        "text": question.text, "answer": question.accepted[0], "foil": question.foil, "half": half,
+    }
+    for condition, s in scores.items():
+        row |= {f"p_correct_{condition}": s.p_correct, f"p_foil_{condition}": s.p_foil,
+                f"foil_measure_{condition}": s.foil_measure, f"p_string_{condition}": s.p_string,
+                f"logit_{condition}": logit(s.p_correct), f"top_token_{condition}": s.top_token}
+    return row
 
 
 def values(questions: pd.DataFrame, params: Params) -> Iterator[Value]:

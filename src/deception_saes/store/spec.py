@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def imported_files(modules: Iterable[str]) -> list[Path]:
 
 
 def _module_file(name: str) -> Path | None:
-    if name.split(".")[0] != PACKAGE:
+    if name.split(".", maxsplit=1)[0] != PACKAGE:
         return None
     path = PACKAGE_DIR.joinpath(*name.split(".")[1:])
     for candidate in (path.with_suffix(".py"), path / "__init__.py"):
@@ -103,7 +103,7 @@ def _module_file(name: str) -> Path | None:
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _imports(path: Path) -> tuple[str, ...]:
     names: set[str] = set()
     waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
@@ -126,7 +126,7 @@ def _imports(path: Path) -> tuple[str, ...]:
     return tuple(sorted(name for name in names | parents if _module_file(name) is not None))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _code_hash(path: Path) -> str:
     """Hash of the syntax tree: comments and layout do not make old numbers stale."""
     tree = ast.dump(ast.parse(path.read_text(encoding="utf-8")))

