@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.results import Value
     from deception_saes.sections.run import Output
+    from deception_saes.tasks.framings import Condition
+    from deception_saes.tasks.scoring import Score
+    from deception_saes.tasks.trivia import Question
 
 DATA = ("tasks/data/questions.csv",)
 
