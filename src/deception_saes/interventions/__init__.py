@@ -1,0 +1,1 @@
+"""Edits of a model's insides: ablated heads, and later replaced residuals."""

@@ -1,0 +1,71 @@
+import math
+
+import numpy as np
+import pytest
+
+from deception_saes.analysis.bootstrap import FEWEST, mean_interval
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return np.random.default_rng(0).normal(3.0, 2.0, size=400)
+
+
+def test_the_interval_is_the_one_of_normal_theory(sample):
+    found = mean_interval(sample, draws=10_000, seed=0)
+    half = 1.96 * sample.std(ddof=1) / math.sqrt(len(sample))
+    assert found.mean == pytest.approx(sample.mean())
+    assert found.n == 400
+    assert found.mean - found.low == pytest.approx(half, rel=0.05)
+    assert found.high - found.mean == pytest.approx(half, rel=0.05)
+
+
+def test_a_lower_level_gives_a_narrower_interval(sample):
+    found = mean_interval(sample, draws=10_000, seed=0, level=0.9)
+    half = 1.645 * sample.std(ddof=1) / math.sqrt(len(sample))
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.05)
+
+
+def test_a_95_percent_interval_covers_the_truth_in_95_percent_of_repeats():
+    rng = np.random.default_rng(1)
+    covered = 0
+    for repeat in range(300):
+        found = mean_interval(rng.normal(1.0, 1.0, size=50), draws=500, seed=repeat)
+        covered += found.low <= 1.0 <= found.high
+    assert 0.90 <= covered / 300 <= 0.98
+
+
+def test_one_seed_gives_one_interval(sample):
+    assert mean_interval(sample, 200, 7) == mean_interval(list(sample), 200, 7)
+    assert mean_interval(sample, 200, 7) != mean_interval(sample, 200, 8)
+
+
+def test_quantities_of_the_same_questions_share_their_resamples(sample):
+    found, moved = (mean_interval(x, 200, 0) for x in (sample, sample + 1))
+    assert moved.low - found.low == pytest.approx(1.0)
+    assert moved.high - found.high == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("n", range(1, FEWEST))
+def test_too_few_questions_have_a_mean_and_no_interval(n):
+    found = mean_interval([2.0] * n, 200, 0)
+    assert (found.mean, found.n) == (2.0, n)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+def test_just_enough_questions_have_an_interval():
+    found = mean_interval(np.arange(FEWEST), 200, 0)
+    assert found.low < found.mean < found.high
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_is_an_error(bad):
+    with pytest.raises(ValueError, match="1 of 6 values are not finite"):
+        mean_interval([1.0, 2.0, bad, 4.0, 5.0, 6.0], 200, 0)
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 3), ()])
+def test_what_is_no_list_of_numbers_is_an_error(shape):
+    with pytest.raises(ValueError, match="a list of at least one number"):
+        mean_interval(np.ones(shape), 200, 0)

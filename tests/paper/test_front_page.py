@@ -1,0 +1,158 @@
+import dataclasses
+import html
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+from mdit_py_plugins.attrs import attrs_plugin
+
+from deception_saes.paper.claims import VERDICTS, Verdict, load_claims
+from deception_saes.paper.front_page import (
+    ClaimRow,
+    checks_table,
+    claim_rows,
+    claims_table,
+    substitutions,
+)
+from deception_saes.sections.catalogue import SECTIONS, written_sections
+from deception_saes.sections.profiles import profile_named
+from deception_saes.sections.results import Results, Value
+
+NASTY = r"a|b *c* _d_ `e` <script>f</script> [g](http://h) $i$ {{ j }} {.k} \l"
+
+
+def done(section, *values):
+    return Results(section, "done", None, "embedded", 0, "abc", {}, 1.0, list(values))
+
+
+def s07(model, value=5.0, low=2.0, high=8.0):
+    return done(28, Value("s28.m.restoration", "q", value, "pp", claim="S-07", ci_low=low,
+                          ci_high=high, n=50, model=model))
+
+
+def row_of(id, profile, results):
+    return next(row for row in claim_rows(profile_named(profile), results) if row.claim.id == id)
+
+
+def rendered(markdown):
+    return attrs_on(MarkdownIt("commonmark").enable("table")).render(markdown)
+
+
+def attrs_on(parser):
+    return parser.use(attrs_plugin).use(lambda md: attrs_plugin(md, spans=True))
+
+
+def text_of(page):
+    return html.unescape(re.sub(r"<[^>]+>", "", page))
+
+
+def test_every_claim_has_a_row():
+    assert [row.claim.id for row in claim_rows(profile_named("smoke"), [])] == list(load_claims())
+
+
+def test_smoke_measures_and_gives_no_verdict():
+    row = row_of("S-07", "smoke", [s07("tinyllama-random")])
+    assert row.value.value == 5.0
+    assert row.verdict.word == "not judged"
+    assert row.verdict.word not in VERDICTS
+
+
+@pytest.mark.parametrize(("measured", "word"), [
+    ((13.0, 12.0, 14.0), "agrees"),  # within the published interval, yet another model
+    ((-3.0, -4.0, -2.0), "disagrees"),
+    ((1.0, -1.0, 3.0), "inconclusive"),
+])
+def test_the_embedded_model_agrees_or_disagrees_and_never_reproduces(measured, word):
+    assert row_of("S-07", "embedded", [s07("smollm2it", *measured)]).verdict.word == word
+
+
+def test_the_studys_own_model_reproduces():
+    assert row_of("S-07", "paper", [s07("llama", 13.0, 12.0, 14.0)]).verdict.word == "reproduced"
+    assert row_of("S-07", "paper", [s07("llama")]).verdict.word == "not reproduced"
+
+
+def test_a_section_that_was_not_run_gives_its_reason():
+    not_run = dataclasses.replace(done(28), status="not run", reason="the model is gated")
+    verdict = row_of("S-07", "embedded", [not_run]).verdict
+    assert verdict == Verdict("not run", "the model is gated")
+
+
+def test_a_section_that_is_missing_says_so():
+    assert row_of("S-07", "embedded", []).verdict == Verdict("not run", "section not yet written")
+
+
+def test_a_claim_that_a_finished_section_does_not_answer_says_so():
+    verdict = row_of("S-10", "embedded", [s07("smollm2it")]).verdict
+    assert verdict == Verdict("not run", "not measured by this version of the section")
+
+
+def test_an_inconsistent_source_is_flagged_beside_the_verdict():
+    table = claims_table(claim_rows(profile_named("smoke"), []), [])
+    lines = {re.search(r"#claim-([a-z]-\d+)\)", line)[1]: line for line in table.splitlines()
+             if "#claim-" in line}
+    assert len(lines) == 60
+    assert "source inconsistent" in lines["s-18"]
+    assert "source inconsistent" not in lines["s-07"]
+
+
+def test_a_measured_value_stands_beside_the_published_one():
+    rows = claim_rows(profile_named("embedded"), [s07("smollm2it")])
+    text = text_of(rendered(claims_table(rows, [])))
+    assert "13.71 pp [11.28, 16.24]" in text
+    assert "5.0 pp [2.0,\N{NO-BREAK SPACE}8.0] (n = 50, SmolLM2-135M-Instruct (Q4_1))" in text
+
+
+def test_an_upper_bound_and_a_negative_number_read_as_published():
+    text = text_of(rendered(claims_table(claim_rows(profile_named("smoke"), []), [])))
+    assert "< 0.15 pp" in text
+    assert "−1.14 pp" in text
+    assert "<= 0 pp" in text
+
+
+def test_only_written_sections_are_linked():
+    table = claims_table(claim_rows(profile_named("smoke"), []), [SECTIONS[23]])
+    assert "### [§23 The sandbagging task](../notebooks/s23_sandbagging_task.ipynb)" in table
+    assert "### §28 Circuit ablation\n" in table
+
+
+def test_signs_of_markdown_in_a_cell_stay_text():
+    claim = dataclasses.replace(load_claims()["S-07"], quantity=NASTY, model=NASTY)
+    row = ClaimRow(claim, None, Verdict("not run", NASTY), [])
+    page = rendered(claims_table([row], []))
+    assert text_of(page).count(NASTY) == 3
+    assert "<script" not in page
+    assert "<em>" not in page
+    assert "<code>" not in page
+    assert "http" not in re.sub(r">[^<]*<", "><", page)
+    assert page.count("<td") == 5
+
+
+def test_failing_checks_of_the_source_come_first():
+    lines = checks_table().splitlines()[2:]
+    failing = ["inconsistent" in line for line in lines]
+    assert failing == sorted(failing, reverse=True)
+    assert any(failing)
+    assert not all(failing)
+
+
+def test_substitutions_count_the_verdicts():
+    profile = profile_named("embedded")
+    results = [s07("smollm2it")]
+    found = substitutions(profile, 3, results, claim_rows(profile, results))
+    assert found["n_claims"] == 60
+    assert found["verdict_counts"] == "**1** agrees, **59** not run"
+    assert (found["n_done"], found["n_sections"], found["seed"]) == (1, 16, 3)
+
+
+def test_every_substitution_that_a_page_asks_for_exists(root):
+    profile = profile_named("smoke")
+    known = substitutions(profile, 0, [], claim_rows(profile, [])).keys()
+    for path in (root / "book").glob("*.md"):
+        asked = set(re.findall(r"\{\{ *(\w+) *\}\}", path.read_text(encoding="utf-8")))
+        assert asked <= known, path.name
+
+
+def test_written_sections_are_linked_to_their_notebooks(root):
+    table = claims_table(claim_rows(profile_named("smoke"), []), written_sections())
+    for target in re.findall(r"\.\./notebooks/(\w+)\.ipynb", table):
+        assert (root / "notebooks" / f"{target}.py").is_file()

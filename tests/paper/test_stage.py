@@ -1,0 +1,63 @@
+import nbformat
+import pytest
+from nbformat.v4 import (
+    new_code_cell,
+    new_markdown_cell,
+    new_notebook,
+    new_output,
+)
+
+from deception_saes.paper.stage import UnfinishedNotebook, cleaned
+
+
+def code(source, *tags, count=1, outputs=()):
+    return new_code_cell(source, execution_count=count, outputs=list(outputs), metadata={
+        "tags": list(tags), "papermill": {"duration": 1.5}, "execution": {"x": "2026"}})
+
+
+def stream(name, text):
+    return new_output("stream", name=name, text=text)
+
+
+def clean(*cells):
+    notebook = new_notebook(cells=list(cells), metadata={"papermill": {"input_path": "/tmp/x"}})
+    result = cleaned(notebook, "s23.ipynb")
+    nbformat.validate(result)
+    return result
+
+
+def test_the_injected_cell_does_not_reach_a_page():
+    result = clean(code("profile = 1", "parameters"), code("profile = 2", "injected-parameters"),
+                   code("x"))
+    assert [cell.source for cell in result.cells] == ["profile = 1", "x"]
+
+
+def test_stderr_does_not_reach_a_page_and_stdout_does():
+    result = clean(code("x", outputs=[stream("stderr", "warning"), stream("stdout", "shown")]))
+    assert [output.text for output in result.cells[0].outputs] == ["shown"]
+
+
+def test_metadata_of_papermill_does_not_reach_a_page():
+    result = clean(code("x"), new_markdown_cell("text", metadata={"papermill": {"a": 1}}))
+    assert "papermill" not in nbformat.writes(result)
+    assert "2026" not in nbformat.writes(result)
+
+
+def test_code_is_folded_prose_cells_hide_it_and_parameters_go():
+    result = clean(code("a"), code("b", "remove-input"), code("c", "parameters"))
+    assert [cell.metadata["tags"] for cell in result.cells] == [
+        ["hide-input"], ["remove-input"], ["parameters", "remove-cell"]]
+
+
+def test_ids_of_cells_are_not_random():
+    cells = [new_markdown_cell("text"), code("a")]
+    assert [cell["id"] for cell in clean(*cells).cells] == ["cell-000", "cell-001"]
+
+
+def test_a_cell_that_has_not_run_is_an_error_that_names_it():
+    with pytest.raises(UnfinishedNotebook, match=r"s23\.ipynb: cell 1 has not run: 'print\(2\)'"):
+        clean(code("print(1)"), code("print(2)", count=None))
+
+
+def test_an_empty_cell_need_not_have_run():
+    assert len(clean(code("  ", count=None)).cells) == 1

@@ -1,0 +1,55 @@
+import re
+
+import pytest
+
+from deception_saes.sections.catalogue import SECTIONS, written_sections
+from deception_saes.sections.profiles import PROFILES, profile_named
+from deception_saes.tasks.framings import FRAMINGS
+
+
+def test_there_are_the_sixteen_sections_of_the_design():
+    assert list(SECTIONS) == list(range(17, 33))
+    assert len({section.stem for section in SECTIONS.values()}) == 16
+
+
+def test_names_of_notebooks_are_identifiers():
+    for section in SECTIONS.values():
+        assert re.fullmatch(r"s\d\d_[a-z0-9_]+", section.stem)
+
+
+def test_every_written_section_has_its_notebook_and_every_notebook_its_section(root):
+    written = {section.stem for section in written_sections()}
+    assert written == {path.stem for path in (root / "notebooks").glob("s*.py")}
+    assert "s23_sandbagging_task" in written
+
+
+@pytest.mark.parametrize("section", written_sections(), ids=lambda section: section.key)
+def test_a_notebook_opens_its_own_section_under_its_own_title(root, section):
+    text = (root / "notebooks" / f"{section.stem}.py").read_text(encoding="utf-8")
+    assert f"open_section({section.number}, profile, seed)" in text
+    assert f"# # §{section.number} {section.title}\n" in text
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+def test_a_profile_refers_to_framings_and_sections_that_exist(profile):
+    assert set(profile.framings) <= FRAMINGS.keys()
+    assert set(profile.primary_framings) <= set(profile.framings)
+    assert len(profile.primary_framings) == 2
+    assert profile.seconds.keys() <= SECTIONS.keys()
+    assert profile.seconds.keys() >= {section.number for section in written_sections()}
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+def test_a_profile_has_a_model_and_only_random_ones_go_unjudged(profile):
+    random = {type(model.source).__name__ == "RandomWeights" for model in profile.models}
+    assert random == {not profile.verdicts}
+
+
+def test_profiles_are_found_by_name():
+    assert all(profile_named(name).name == name for name in PROFILES)
+    assert PROFILES.keys() == {"smoke", "embedded", "paper"}
+
+
+def test_an_unknown_profile_is_an_error_that_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"no profile 'fast'.*smoke, embedded, paper"):
+        profile_named("fast")

@@ -1,0 +1,169 @@
+import dataclasses
+import importlib.metadata
+import itertools
+from dataclasses import dataclass
+
+import pytest
+
+from deception_saes.store import spec as spec_module
+from deception_saes.store.spec import PACKAGE_DIR, Spec, imported_files, plain
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Call it with modules and their code: specs then read those instead of this package's."""
+    numbers = itertools.count()
+
+    def write(**modules):
+        folder = tmp_path / f"package{next(numbers)}"
+        folder.mkdir()
+        for name, code in modules.items():
+            (folder / f"{name}.py").write_text(code, encoding="utf-8")
+        monkeypatch.setattr(spec_module, "PACKAGE_DIR", folder)
+
+    return write
+
+
+def names(modules):
+    return [path.stem for path in imported_files(modules)]
+
+
+def hash_of_a():
+    return Spec("unit", {}, ("deception_saes.a",), libraries=()).hash
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("1")
+    return path
+
+
+@pytest.fixture
+def spec(data):
+    return Spec("unit", {"seed": 0}, ("deception_saes.rng",), data=(data,), inputs=("aa",))
+
+
+@pytest.mark.parametrize("change", [
+    {"unit": "other"},
+    {"params": {"seed": 1}},
+    {"sources": ("deception_saes.store.files",)},
+    {"data": ()},
+    {"inputs": ("bb",)},
+    {"inputs": ("aa", "bb")},
+    {"libraries": ("torch",)},
+])
+def test_each_field_changes_the_hash(spec, change):
+    assert dataclasses.replace(spec, **change).hash != spec.hash
+
+
+def test_the_hash_is_stable_and_fits_a_file_name(spec):
+    assert spec.hash == dataclasses.replace(spec).hash
+    assert len(spec.hash) == 16
+    assert spec.hash.isalnum()
+
+
+def test_the_content_of_a_data_file_changes_the_hash(spec, data):
+    before = spec.hash
+    data.write_text("2")
+    assert spec.hash != before
+
+
+def test_the_version_of_a_library_changes_the_hash(spec, monkeypatch):
+    before = spec.hash
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"{name} 99")
+    assert spec.hash != before
+
+
+def test_code_of_a_module_imported_by_an_imported_one_changes_the_hash(package):
+    a, b = "from deception_saes import b\n", "from deception_saes.c import x\n"
+    package(a=a, b=b, c="x = 1\n")
+    before = hash_of_a()
+    package(a=a, b=b, c="x = 2\n")
+    assert hash_of_a() != before
+
+
+def test_comments_and_layout_do_not_change_the_hash(package):
+    package(a="from deception_saes.b import f\n", b="def f(x):\n    return x + 1\n")
+    before = hash_of_a()
+    package(a="# why\nfrom deception_saes.b import (\n    f,\n)\n",
+            b="def f(x):\n\n    # one more\n    return (x+1)\n")
+    assert hash_of_a() == before
+
+
+def test_code_that_is_not_imported_does_not_change_the_hash(package):
+    package(a="x = 1\n", b="y = 1\n")
+    before = hash_of_a()
+    package(a="x = 1\n", b="y = 2\n")
+    assert hash_of_a() == before
+
+
+@pytest.mark.parametrize("statement", [
+    "import deception_saes.b",
+    "import deception_saes.b as short",
+    "from deception_saes import b",
+    "from deception_saes.b import anything",
+    "def f():\n    from deception_saes.b import anything",
+    "try:\n    import deception_saes.b\nexcept ImportError:\n    pass",
+    "if TYPE_CHECKING:\n    pass\nelse:\n    import deception_saes.b",
+])
+def test_every_way_of_importing_counts(package, statement):
+    package(a=f"{statement}\n", b="")
+    assert names(["deception_saes.a"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("statement", [
+    "if TYPE_CHECKING:\n    from deception_saes.b import B",
+    "if typing.TYPE_CHECKING:\n    import deception_saes.b",
+    "import json, numpy",
+])
+def test_imports_for_types_and_of_other_packages_do_not_count(package, statement):
+    package(a=f"{statement}\n", b="")
+    assert names(["deception_saes.a"]) == ["a"]
+
+
+def test_two_modules_may_import_each_other(package):
+    package(a="import deception_saes.b", b="import deception_saes.a")
+    assert names(["deception_saes.a"]) == ["a", "b"]
+
+
+def test_a_relative_import_is_an_error_that_names_its_line(package):
+    package(a="x = 1\nfrom .b import y\n", b="y = 1\n")
+    with pytest.raises(ImportError, match=r"a\.py:2: .*package's root"):
+        names(["deception_saes.a"])
+
+
+def test_a_module_that_does_not_exist_is_an_error():
+    with pytest.raises(ModuleNotFoundError, match=r"deception_saes\.nowhere"):
+        imported_files(["deception_saes.nowhere"])
+
+
+def test_the_closure_of_a_section_holds_what_computes_it_and_no_page():
+    files = {str(path.relative_to(PACKAGE_DIR))
+             for path in imported_files(["deception_saes.sections.s23"])}
+    assert {"sections/s23.py", "tasks/scoring.py", "models/forward.py", "models/convert.py",
+            "analysis/bootstrap.py", "rng.py", "__init__.py"} <= files
+    assert not {name for name in files if name.startswith("paper/")}
+
+
+@dataclass(frozen=True)
+class One:
+    x: int
+
+
+@dataclass(frozen=True)
+class Two:
+    x: int
+
+
+def test_dataclasses_of_equal_fields_are_told_apart():
+    assert plain(One(1)) != plain(Two(1))
+
+
+def test_nested_data_becomes_plain():
+    assert plain({"a": (One(1), None, True)}) == {"a": [{"type": "One", "x": 1}, None, True]}
+
+
+def test_what_json_has_no_word_for_is_an_error():
+    with pytest.raises(TypeError, match="a spec cannot hold"):
+        plain({"when": object()})

@@ -1,0 +1,57 @@
+"""What may import what, and what must stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deception_saes.store.spec import PACKAGE_DIR
+
+# Each imports only from itself and from those before it.
+ORDER = ("store", "models", "tasks", "activations", "saes", "interventions", "analysis", "sections",
+         "paper")
+EVERYBODYS = ("rng",)  # lies beside the folders, imports nothing of them
+
+
+def folder_of(path):
+    return path.relative_to(PACKAGE_DIR).parts[0].removesuffix(".py")
+
+
+def imported_folders(path):
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "deception_saes":
+            names += [f"deception_saes.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("deception_saes.")}
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_a_folder_imports_only_from_those_above_it(folder):
+    allowed = {*ORDER[: ORDER.index(folder) + 1], *EVERYBODYS}
+    for path in (PACKAGE_DIR / folder).rglob("*.py"):
+        below = imported_folders(path) - allowed
+        assert not below, f"{path} imports from {below}"
+
+
+def test_every_folder_has_a_place_in_the_order():
+    folders = {folder_of(path) for path in PACKAGE_DIR.rglob("*.py")}
+    assert folders <= {*ORDER, *EVERYBODYS, "__init__", "__main__"}
+
+
+def test_rng_imports_nothing_of_this_package():
+    assert imported_folders(Path(PACKAGE_DIR / "rng.py")) == set()
+
+
+@pytest.mark.parametrize("module", ["deception_saes.sections.run", "deception_saes.paper.claims",
+                                    "deception_saes.__main__"])
+def test_import_brings_in_nothing_heavy(module):
+    code = (f"import sys, {module}\n"
+            "print({'torch', 'transformers', 'matplotlib'} & set(sys.modules))")
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
