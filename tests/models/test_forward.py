@@ -91,8 +91,3 @@ def test_a_broken_weight_is_an_error_and_not_a_probability(tiny, broken):
     batch = next(suffix_batches(model, WITH_PREFIX, 2))
     with pytest.raises(FloatingPointError, match="not finite"):
         log_probabilities(model, batch.hidden_BTD[:, -1])
-
-
-def test_caching_and_reading_leave_no_gradient(tiny):
-    batch = next(suffix_batches(tiny.model, WITH_PREFIX, 2))
-    assert not batch.hidden_BTD.requires_grad

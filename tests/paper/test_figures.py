@@ -81,7 +81,7 @@ def test_figures_of_the_section_are_drawn_twice_alike(smoke_run, smoke, plot):
     assert all("<path" in svg for svg in drawings(first))
 
 
-@pytest.mark.parametrize("tabulate", [s23.contrasts, s23.measures], ids=lambda table: table.__name__)
+@pytest.mark.parametrize("tabulate", [s23.contrasts, s23.measures])
 def test_tables_hold_the_sections_values(smoke_run, tabulate):
     table = tabulate(smoke_run)
     assert set(table["model"]) == {"tinyllama-random", "tinyneox-random"}

@@ -1,6 +1,5 @@
 import dataclasses
 import re
-from collections import Counter
 
 import pytest
 
@@ -34,7 +33,7 @@ def test_derived_numbers_follow_from_those_they_derive_from(id):
 
 
 @pytest.mark.parametrize(("id", "published"), [
-    ("S-12", "45"), ("S-14", "7.82"), ("S-23", "1.14"), ("B-20", "51.5"), ("S-03", "12.0"),
+    ("S-12", "45"), ("S-14", "7.82"), ("S-23", "1.14"), ("B-20", "51.5"), ("S-03", "13.5"),
     ("S-07", "14.71"), ("S-11", "21.55"), ("S-08", "15.85"), ("B-18", "75.0"),
 ])
 def test_a_wrong_number_would_be_caught(misprint, id, published):
@@ -77,7 +76,7 @@ def test_every_check_is_about_claims_and_says_something():
 def test_the_release_has_42_tags_of_one_form():
     tags = release_tags()
     assert len(tags) == len(set(tags)) == 42
-    form = (r"v4_llama_(jumprelu|topk|topk_k\d+|gated|x8_k\d+|x8_gated|gated_x8|x8_\w+)_L(4|8|12)_"
+    form = (r"v4_llama_(jumprelu|topk(_k\d+)?|gated|x8_(k\d+|gated))_L(4|8|12)_"
             r"(mixed|genuine_only|sandbagging_only)")
     assert all(re.fullmatch(form, tag) for tag in tags)
-    assert Counter("jumprelu" in tag for tag in tags)[True] == 9
+    assert sum("jumprelu" in tag for tag in tags) == 9

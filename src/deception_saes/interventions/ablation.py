@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +13,11 @@ from tqdm import tqdm
 
 from deception_saes.interventions.heads import HeadSet, Means, ablated, check_heads
 from deception_saes.interventions.resume import ResumableRun
-from deception_saes.models.anatomy import anatomy
+from deception_saes.models.anatomy import Anatomy, anatomy
+from deception_saes.models.forward import log_probabilities
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
 
 
@@ -24,11 +28,13 @@ def ablated_p_correct(
     sets: Sequence[HeadSet],
     means: Means | None = None,
     label: str = "ablation",
+    run: ResumableRun | None = None,
 ) -> np.ndarray:
     """P(correct) of every prompt under every head set, [sets, prompts].
 
     prompts: token ids; correct: the tokens T(q) of each. An empty set gives the clean model.
-    means: by layer, for mean mode; zeros if None. A family whose runs cannot be resumed goes the
+    means: by layer, for mean mode; zeros if None. run: of these prompts, if there is one already. A
+    family whose runs cannot be resumed goes the
     plain way, and the progress bar says so.
     Raises ValueError if there is no prompt, or for a head that does not exist or stands twice;
     FloatingPointError if the model gives a logit that is not finite.
@@ -45,13 +51,14 @@ def ablated_p_correct(
     p_correct = np.full((len(sets), len(prompts)), np.nan)
     some = [index for index, heads in enumerate(sets) if heads]
     none = [index for index, heads in enumerate(sets) if not heads]
-    run = ResumableRun(model, prompts)
+    run = run or ResumableRun(model, prompts)
     p_correct[none] = _mass(model, run.clean_QD, correct)
     with tqdm(total=len(some) * len(prompts), desc=label, unit="prompt") as bar:
         for batch in run.batches([sets[index] for index in some]):
             picked = [some[index] for index in batch]
             hidden_NQD = run.last_hidden([sets[index] for index in picked], means)
-            p_correct[picked] = _mass(model, hidden_NQD, correct)
+            for index, hidden_QD in zip(picked, hidden_NQD, strict=True):
+                p_correct[index] = _mass(model, hidden_QD, correct)
             bar.update(len(picked) * len(prompts))
     return p_correct
 
@@ -92,12 +99,95 @@ def plain_p_correct(
 def _mass(
     model: PreTrainedModel, hidden: torch.Tensor, correct: Sequence[Sequence[int]]
 ) -> np.ndarray:
-    """Probability of the tokens `correct[q]` given hidden states [..., q, d_model]."""
+    """Probability of the tokens `correct[q]` given hidden states [q, d_model]."""
     logits = model.get_output_embeddings()(hidden)
     if not torch.isfinite(logits).all():
         raise FloatingPointError(f"{type(model).__name__} gave a logit that is not finite: its "
                                  "weights or the edit of its activations are broken")
     total = torch.logsumexp(logits, dim=-1)
-    picked = [torch.logsumexp(logits[..., q, list(tokens)], dim=-1) - total[..., q]
+    picked = [torch.logsumexp(logits[q, list(tokens)], dim=-1) - total[q]
               for q, tokens in enumerate(correct)]
-    return torch.stack(picked, dim=-1).double().exp().cpu().numpy()
+    return torch.stack(picked).double().exp().cpu().numpy()
+
+
+@torch.inference_mode()
+def head_means(
+    model: PreTrainedModel, groups: Sequence[Sequence[Sequence[int]]], layers: Sequence[int]
+) -> dict[int, torch.Tensor]:
+    """By layer, the mean input of the attention output projection, [heads * head_dim].
+
+    groups: prompts by condition; conditions weigh the same, positions within one the same.
+    Position 0 is left out: attention sinks make it unlike any other.
+    """
+    parts = anatomy(model)
+    totals: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
+    for prompts in groups:
+        sums = {layer: torch.zeros(parts.n_heads * parts.head_dim, dtype=torch.float64)
+                for layer in layers}
+        with _collecting(parts, sums):
+            for prompt in prompts:
+                model.base_model(torch.tensor([list(prompt)], device=model.device),
+                                 use_cache=False)
+        positions = sum(len(prompt) - 1 for prompt in prompts)
+        for layer in layers:
+            totals[layer].append(sums[layer] / positions)
+    return {layer: torch.stack(of_layer).mean(dim=0).float().to(model.device)
+            for layer, of_layer in totals.items()}
+
+
+@contextmanager
+def _collecting(parts: Anatomy, sums: dict[int, torch.Tensor]) -> Iterator[None]:
+    """While open, add every projection input but the first position's to `sums` of its layer."""
+    handles = []
+    for layer, total in sums.items():
+
+        def hook(_: nn.Module, args: tuple[torch.Tensor], total: torch.Tensor = total) -> None:
+            total += args[0][:, 1:].sum(dim=(0, 1)).double().cpu()
+
+        handles.append(parts.projection(layer).register_forward_pre_hook(hook))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What an ablation does to a neutral text. kl: mean KL(clean ‖ ablated) over positions, nats.
+    cross_entropy: mean over positions, nats."""
+
+    kl: float
+    cross_entropy: float
+
+
+@torch.inference_mode()
+def collateral_damage(
+    model: PreTrainedModel, text: Sequence[int], sets: Sequence[HeadSet], label: str = "damage"
+) -> list[Damage]:
+    """What each head set's ablation does to the next-token distributions along a text.
+
+    text: token ids. The text is run as the tree of all its beginnings, a chain.
+    """
+    beginnings = [text[:end] for end in range(1, len(text))]
+    following = torch.tensor(list(text[1:]), device=model.device)
+    run = ResumableRun(model, beginnings)
+    clean_TV = log_probabilities(model, run.clean_QD)
+    damages: dict[int, Damage] = {}
+
+    def note(index: int, log_p_TV: torch.Tensor) -> None:
+        kl = (clean_TV.exp() * (clean_TV - log_p_TV)).sum(dim=-1).mean()
+        entropy = -log_p_TV.gather(1, following[:, None]).mean()
+        damages[index] = Damage(float(kl), float(entropy))
+
+    some = [index for index, heads in enumerate(sets) if heads]
+    with tqdm(total=len(some), desc=label, unit="set") as bar:
+        for batch in run.batches([sets[index] for index in some]):
+            picked = [some[index] for index in batch]
+            hidden_NTD = run.last_hidden([sets[index] for index in picked], None)
+            for index, hidden_TD in zip(picked, hidden_NTD, strict=True):
+                note(index, log_probabilities(model, hidden_TD))
+                bar.update()
+    for index in set(range(len(sets))) - set(some):
+        note(index, clean_TV)
+    return [damages[index] for index in range(len(sets))]

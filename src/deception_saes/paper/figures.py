@@ -24,9 +24,11 @@ Draw = Callable[["Figure", dict[str, str]], None]
 # Okabe and Ito's colours, safe for colour-blind readers; lightened for dark pages.
 PALETTES: dict[str, dict[str, str]] = {
     "light": {"genuine": "#0072B2", "sandbag": "#D55E00", "neutral": "#007A5A",
-              "ink": "#222222", "grid": "#D9D9D9", "muted": "#6B6B6B"},
+              "ink": "#222222", "grid": "#D9D9D9", "muted": "#6B6B6B",
+              "page": "#FFFFFF"},
     "dark": {"genuine": "#56B4E9", "sandbag": "#F28E4B", "neutral": "#2FC99E",
-             "ink": "#E3E3E3", "grid": "#444444", "muted": "#A0A0A0"},
+             "ink": "#E3E3E3", "grid": "#444444", "muted": "#A0A0A0",
+             "page": "#121212"},
 }
 
 

@@ -46,7 +46,7 @@ def claim_rows(profile: Profile, results: Sequence[Results]) -> list[ClaimRow]:
     for claim in load_claims().values():
         _, value = answered.get(claim.id, (None, None))
         if value is None:
-            verdict = Verdict(NOT_RUN, _why_not_run(claim, by_section))
+            verdict = Verdict(NOT_RUN, _why_not_run(claim, by_section, profile))
         elif not profile.verdicts:
             verdict = Verdict(NOT_JUDGED, "random weights prove nothing")
         else:
@@ -113,11 +113,14 @@ def _section_number(claim: Claim) -> int:
     return int(claim.section.partition(".")[0])
 
 
-def _why_not_run(claim: Claim, by_section: dict[int, Results]) -> str:
+def _why_not_run(claim: Claim, by_section: dict[int, Results], profile: Profile) -> str:
     of_section = by_section.get(_section_number(claim))
     if of_section is None:
         return "section not yet written"
-    return of_section.reason or "not measured by this version of the section"
+    if of_section.reason:
+        return of_section.reason
+    return f"not measured: profile {profile.name} runs " + ", ".join(
+        model.name for model in profile.models)
 
 
 def _line(row: ClaimRow) -> str:
@@ -130,11 +133,12 @@ def _line(row: ClaimRow) -> str:
         verdict_cell += f" {_badge('source inconsistent', 'v-flag')}"
     cells = (f"[[{claim.id}](#{anchor})]{{#{anchor} .claimid}}",
              f"{_cell(claim.quantity)} [{_cell(claim.model)}]{{.why}}",
-             _cell(_published(claim)), _cell(_measured(row.value)), verdict_cell)
+             _cell(published(claim)), _cell(measured(row.value)), verdict_cell)
     return f"| {' | '.join(cells)} |"
 
 
-def _published(claim: Claim) -> str:
+def published(claim: Claim) -> str:
+    """The published value with its unit and interval."""
     units = {"percent": " %", "pp": " pp", "probability": "", "count": "", "layer": "", "list": "",
              "heads": "", "effect": "", "auroc": "", "threshold": "", "ratio": ""}
     text = claim.published
@@ -148,7 +152,8 @@ def _published(claim: Claim) -> str:
     return text
 
 
-def _measured(value: Value | None) -> str:
+def measured(value: Value | None) -> str:
+    """This run's value with interval, n and model; "–" if there is none."""
     if value is None:
         return "–"
     detail = [f"n = {value.n}"] if value.n is not None else []

@@ -58,7 +58,7 @@ class Page:
         """Markdown in which `[[id]]` becomes the value of that id with its interval.
 
         `[[id|value]]` leaves the interval out, `[[id|n]]` gives the n. An id without its section
-        is completed with section and primary model.
+        is completed with section and primary model. `[[S-07]]` is what the study published.
         """
         return Markdown(self._filled(text)) if self._is_done else None
 
@@ -78,6 +78,27 @@ class Page:
             return None
         return HTML(table_html(tabulate(self.run), caption=html.escape(self._filled(caption))))
 
+    def claims(self) -> HTML | None:
+        """The published claims of this section beside this run's values and verdicts."""
+        import pandas as pd
+
+        from deception_saes.paper.front_page import claim_rows, measured, published
+
+        if not self._is_done:
+            return None
+        key = str(self.run.section.number)
+        rows = [row for row in claim_rows(self.profile, [self.run.results])
+                if row.claim.section.partition(".")[0] == key]
+        table = pd.DataFrame({
+            "claim": [row.claim.id for row in rows],
+            "reported": [f"{row.claim.quantity} ({row.claim.model})" for row in rows],
+            "published": [published(row.claim) for row in rows],
+            "this run": [measured(row.value) for row in rows],
+            "verdict": [f"{row.verdict.word}: {row.verdict.why}" for row in rows],
+        })
+        return HTML(table_html(table, caption="The claims of this section. Intervals are 95% "
+                               "bootstrap intervals over questions."))
+
     @property
     def _is_done(self) -> bool:
         return self.run.results.status == "done"
@@ -87,6 +108,10 @@ class Page:
 
     def _number(self, reference: re.Match[str]) -> str:
         id, part = reference.groups()
+        if id in load_claims():
+            from deception_saes.paper.front_page import published
+
+            return published(load_claims()[id])
         key = self.run.section.key
         whole = id if id.startswith(f"{key}.") else f"{key}.{self.primary}.{id}"
         value = self.run.results.value(whole)
@@ -104,8 +129,9 @@ def open_section(section: int, profile: str, seed: int) -> Page:
     return Page(run_section(section, named, seed), named)
 
 
-_DECIMALS = {"probability": 3, "pp": 1, "percent": 1, "logits": 2, "count": 0}
-_SYMBOL = {"probability": "", "pp": " pp", "percent": " %", "logits": " logits", "count": ""}
+_DECIMALS = {"probability": 3, "pp": 1, "percent": 1, "logits": 2, "count": 0, "p": 3}
+_SYMBOL = {"probability": "", "pp": " pp", "percent": " %", "logits": " logits", "count": "",
+           "p": "", "correlation": ""}
 
 
 def number(value: Value) -> str:

@@ -15,7 +15,13 @@ from deception_saes.models.spec import HubModel, ModelSpec
 from deception_saes.sections.catalogue import Section, written_sections
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import read_results
-from deception_saes.sections.run import profile_tree, results_name, run_section, section_spec
+from deception_saes.sections.run import (
+    needed_sections,
+    profile_tree,
+    results_name,
+    run_section,
+    section_spec,
+)
 from deception_saes.store.ensure import ensure, is_made, marker_path
 from deception_saes.store.files import artifacts_root, checkout
 from deception_saes.store.spec import Spec
@@ -60,7 +66,8 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
              if not isinstance(model.source, HubModel) and why_unavailable(model) is None]
     models = tuple(unit.name for unit in units)
     for section in sections:
-        computed = Unit(section.key, tree, section_spec(section, profile, seed), models,
+        needs = (*models, *(f"s{needed}" for needed in needed_sections(section)))
+        computed = Unit(section.key, tree, section_spec(section, profile, seed), needs,
                         partial(run_section, section.number, profile, seed, artifacts))
         shown = _notebook_unit(section, profile, seed, tree, computed.spec)
         units += [computed, shown]

@@ -21,6 +21,11 @@ class Profile:
     bootstrap_draws: resamples behind every confidence interval.
     batch_size: prompts a forward pass.
     device: a torch device. threads: torch's CPU threads, which decide the last bits of a result.
+    circuit_framing: the framing under which heads are ranked and ablated.
+    circuit_size: how many suppressor heads are ablated together.
+    sweep_genuine_questions: genuine questions of the head sweep; None: the whole choosing half.
+    draw_questions: evaluating questions of the random-head draws; None: the whole half.
+    random_draws: draws of each kind of random heads. permutations: draws of every null.
     verdicts: whether the front page judges the claims; random weights prove nothing.
     seconds: what each section may take on the machine that the profile is meant for.
     """
@@ -37,6 +42,12 @@ class Profile:
     batch_size: int
     device: str
     threads: int
+    circuit_framing: str
+    circuit_size: int
+    sweep_genuine_questions: int | None
+    draw_questions: int | None
+    random_draws: int
+    permutations: int
     verdicts: bool
     seconds: Mapping[int, float] = field(default_factory=dict)
 
@@ -60,8 +71,14 @@ PROFILES: dict[str, Profile] = {
             batch_size=16,
             device="cpu",
             threads=2,
+            circuit_framing="two_shot_labelled",
+            circuit_size=5,
+            sweep_genuine_questions=8,
+            draw_questions=8,
+            random_draws=20,
+            permutations=99,
             verdicts=False,
-            seconds={23: 20},
+            seconds={23: 20, 27: 20, 28: 20, 29: 10, 30: 20},
         ),
         Profile(
             name="embedded",
@@ -76,8 +93,14 @@ PROFILES: dict[str, Profile] = {
             batch_size=32,
             device="cpu",
             threads=2,
+            circuit_framing="two_shot_labelled",
+            circuit_size=5,
+            sweep_genuine_questions=32,
+            draw_questions=50,
+            random_draws=100,
+            permutations=999,
             verdicts=True,
-            seconds={23: 120},
+            seconds={23: 120, 27: 370, 28: 330, 29: 30, 30: 60},
         ),
         Profile(
             name="paper",
@@ -92,8 +115,14 @@ PROFILES: dict[str, Profile] = {
             batch_size=64,
             device="cuda",
             threads=8,
+            circuit_framing="two_shot_labelled",
+            circuit_size=5,
+            sweep_genuine_questions=None,
+            draw_questions=None,
+            random_draws=100,
+            permutations=999,
             verdicts=True,
-            seconds={23: 300},
+            seconds={23: 300, 27: 1800, 28: 1800, 29: 120, 30: 3600},
         ),
     )
 }

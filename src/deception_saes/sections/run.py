@@ -39,20 +39,32 @@ class SectionModule(Protocol):
 
     DATA: tuple[str, ...]
     """Data files below the package that decide the results."""
+    NEEDS: tuple[int, ...]
+    """Numbers of the sections whose results it reads."""
 
     def plan(
         self, profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
     ) -> Any:
-        """The parameters of `compute`, a dataclass of plain data. `models`: those of the profile
-        that can be had; `missing`: the reason for each that cannot, by slug."""
+        """The parameters of `compute`, a dataclass of plain data, or NotRun. `models`: those of
+        the profile that can be had; `missing`: the reason for each that cannot, by slug."""
 
-    def compute(self, params: Any, artifacts: Path) -> Output:
-        """The results, a function of `params` alone; `artifacts` is where models are kept."""
+    def compute(self, params: Any, work: Work) -> Output:
+        """The results, a function of `params` and of the needed sections' results alone."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What `compute` may reach. artifacts: where models are kept. tree: the profile's own, for
+    parts that are kept when a run is killed. needed: the needed sections, by number."""
+
+    artifacts: Path
+    tree: Path
+    needed: Mapping[int, SectionRun]
 
 
 @dataclass(frozen=True)
 class NotRun:
-    """Parameters of a section none of whose models can be had."""
+    """Parameters of a section whose model cannot be had: the reasons, by slug."""
 
     reasons: dict[str, str]
 
@@ -93,6 +105,12 @@ def profile_tree(profile: Profile, seed: int, artifacts: Path | None = None) -> 
     return (artifacts or artifacts_root()) / name
 
 
+def needed_sections(section: Section) -> tuple[int, ...]:
+    """Numbers of the sections whose results this one reads."""
+    needs: tuple[int, ...] = _module(section).NEEDS
+    return needs
+
+
 def section_spec(section: Section, profile: Profile, seed: int) -> Spec:
     """What decides the section's results. Loads no model."""
     module: SectionModule = _module(section)
@@ -106,6 +124,8 @@ def section_spec(section: Section, profile: Profile, seed: int) -> Spec:
                 "section": params},
         sources=(section.module, __name__),
         data=tuple(PACKAGE_DIR / name for name in module.DATA),
+        inputs=tuple(section_spec(SECTIONS[needed], profile, seed).hash
+                     for needed in module.NEEDS),
         libraries=("torch", "transformers", "numpy"),
     )
 
@@ -113,19 +133,24 @@ def section_spec(section: Section, profile: Profile, seed: int) -> Spec:
 def run_section(
     number: int, profile: Profile, seed: int, artifacts: Path | None = None
 ) -> SectionRun:
-    """The section's results, computed unless this very spec has been.
+    """The section's results, computed unless this very spec has been; so are those it needs.
 
-    A section none of whose models can be had gets the status "not run" and the reasons.
+    A section whose model cannot be had gets the status "not run" and the reasons.
     """
     section = SECTIONS[number]
     artifacts = artifacts or artifacts_root()
     tree = profile_tree(profile, seed, artifacts)
     spec = section_spec(section, profile, seed)
-    ensure(tree, spec, lambda out: _compute(section, spec.params, artifacts, out))
+
+    def make(out: Path) -> None:
+        needed = {n: run_section(n, profile, seed, artifacts) for n in _module(section).NEEDS}
+        _compute(section, spec.params, Work(artifacts, tree, needed), out)
+
+    ensure(tree, spec, make)
     return SectionRun(section, read_results(tree / results_name(section)), tree)
 
 
-def _compute(section: Section, params: Mapping[str, Any], artifacts: Path, out: Path) -> None:
+def _compute(section: Section, params: Mapping[str, Any], work: Work, out: Path) -> None:
     started = time.perf_counter()
     reason, output = None, Output([], {})
     if isinstance(params["section"], NotRun):
@@ -134,7 +159,7 @@ def _compute(section: Section, params: Mapping[str, Any], artifacts: Path, out: 
         import torch
 
         torch.set_num_threads(params["threads"])
-        output = _module(section).compute(params["section"], artifacts)
+        output = _module(section).compute(params["section"], work)
     results = Results(
         section=section.number,
         status="not run" if reason else "done",

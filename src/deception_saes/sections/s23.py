@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,12 +14,13 @@ if TYPE_CHECKING:
     from deception_saes.models.spec import ModelSpec
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.results import Value
-    from deception_saes.sections.run import Output
+    from deception_saes.sections.run import Output, Work
     from deception_saes.tasks.framings import Condition
     from deception_saes.tasks.scoring import Score
     from deception_saes.tasks.trivia import Question
 
 DATA = ("tasks/data/questions.csv",)
+NEEDS = ()
 
 MEASURES = {
     "p_correct": ("P(correct)", "probability"),
@@ -67,7 +67,7 @@ def plan(
     )
 
 
-def compute(params: Params, artifacts: Path) -> Output:
+def compute(params: Params, work: Work) -> Output:
     """Ask every model every question under every framing and condition."""
     import pandas as pd
 
@@ -76,7 +76,7 @@ def compute(params: Params, artifacts: Path) -> Output:
 
     models, questions, dropped = [], [], []
     for spec in params.models:
-        lm = load(spec, artifacts, params.device)
+        lm = load(spec, work.artifacts, params.device)
         asked = ask(lm, params)
         questions.append(asked.questions)
         models.append({"model": spec.slug, "name": spec.name, "status": "done", "reason": None,

@@ -1,0 +1,93 @@
+"""§27: the head sweep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
+
+from deception_saes.paper.plots.s23 import visible
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from deception_saes.sections.run import SectionRun
+
+Colours = dict[str, str]
+_SHOWN = 8
+
+
+def diverging(colours: Colours) -> LinearSegmentedColormap:
+    """From the colour of genuine over the page to the colour of sandbag."""
+    return LinearSegmentedColormap.from_list(
+        "effect", [colours["genuine"], colours["page"], colours["sandbag"]])
+
+
+def heat_map(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Effect of ablating every head alone, layer by head, under both conditions."""
+    table = run.table("heads")
+    limit = table[["effect_sandbag", "effect_genuine"]].abs().to_numpy().max()
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, condition in zip(panels, ("sandbag", "genuine"), strict=True):
+        grid = table.pivot(index="layer", columns="head", values=f"effect_{condition}")
+        axes.imshow(grid, cmap=diverging(colours), vmin=-limit, vmax=limit, aspect="auto")
+        marked = table[table[f"p_{condition}"] < 0.05]
+        axes.plot(marked["head"], marked["layer"], ".", color=colours["ink"], markersize=4)
+        axes.set_title(f"{condition} (n = {table[f'n_{condition}'].iloc[0]})")
+        axes.set_xlabel("head")
+        axes.grid(visible=False)
+    panels[0].set_ylabel("layer")
+    figure.colorbar(panels[0].images[0], ax=list(panels), label="effect on P(correct), pp", shrink=0.8)
+
+
+def extremes(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """The strongest suppressors and promoters with their intervals, under both conditions."""
+    table = run.table("heads").sort_values("effect_sandbag", ascending=False, kind="stable")
+    shown = pd.concat([table.head(_SHOWN), table.tail(_SHOWN)])
+    axes = figure.subplots()
+    rows = np.arange(len(shown))
+    for shift, condition, marker in ((-0.15, "sandbag", "D"), (0.15, "genuine", "o")):
+        effect = shown[f"effect_{condition}"]
+        ends = [effect - shown[f"ci_low_{condition}"], shown[f"ci_high_{condition}"] - effect]
+        axes.errorbar(effect, rows + shift, xerr=np.nan_to_num(ends), fmt=marker, markersize=5,
+                      capsize=2, color=colours[condition], label=condition)
+    axes.axvline(0, color=colours["muted"], linewidth=0.8)
+    axes.set_yticks(rows, [f"L{r.layer}H{r.head}" for r in shown.itertuples()])
+    axes.invert_yaxis()
+    axes.set_xlabel("effect on P(correct), pp")
+    axes.legend()
+
+
+def attention(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """What the strongest suppressors attend to from the last position, token by token."""
+    table = run.table("attention")
+    heads = list(dict.fromkeys(table["head"]))
+    panels = figure.subplots(2 * len(heads), 1)
+    pairs = [(head, condition) for head in heads for condition in ("sandbag", "genuine")]
+    for axes, (head, condition) in zip(np.atleast_1d(panels), pairs, strict=True):
+        rows = table[(table["head"] == head) & (table["condition"] == condition)]
+        axes.bar(rows["position"], rows["attention"], color=colours[condition])
+        axes.set_xticks(rows["position"], [visible(t) for t in rows["token"]], rotation=90,
+                        fontsize=8)
+        axes.set_title(f"{head}, {condition}", loc="left")
+        axes.set_xlim(-0.6, len(rows) - 0.4)
+        axes.grid(visible=False, axis="x")
+
+
+def top_table(run: SectionRun) -> pd.DataFrame:
+    """The strongest suppressors with effects, intervals and corrected p."""
+    table = run.table("heads").sort_values("effect_sandbag", ascending=False, kind="stable")
+
+    def shown(row: Any, condition: str) -> str:
+        low, high = (getattr(row, f"ci_{end}_{condition}") for end in ("low", "high"))
+        effect = getattr(row, f"effect_{condition}")
+        return f"{effect:.2f} [{low:.2f},\N{NO-BREAK SPACE}{high:.2f}]".replace("-", "−")
+
+    return pd.DataFrame([
+        {"head": f"L{row.layer}H{row.head}", "sandbag, pp": shown(row, "sandbag"),
+         "corrected p": f"{row.p_sandbag:.3f}", "genuine, pp": shown(row, "genuine"),
+         "corrected p, genuine": f"{row.p_genuine:.3f}"}
+        for row in table.head(_SHOWN).itertuples()
+    ])

@@ -1,0 +1,104 @@
+"""§29: the same ablation on genuine prompts, and what it costs a neutral text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deception_saes.models.spec import ModelSpec
+    from deception_saes.sections.profiles import Profile
+    from deception_saes.sections.results import Value
+    from deception_saes.sections.run import NotRun, Output, Work
+
+DATA = ("tasks/data/neutral_text.txt",)
+NEEDS = (27, 28)
+
+
+@dataclass(frozen=True)
+class Params:
+    """See `sections.profiles.Profile`."""
+
+    model: ModelSpec
+    framing: str
+    circuit_size: int
+    bootstrap_draws: int
+    device: str
+    seed: int
+
+
+def plan(
+    profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
+) -> Params | NotRun:
+    """The part of a profile that decides this section; it is about the primary model."""
+    from deception_saes.sections.run import NotRun
+
+    if profile.models[0] not in models:
+        return NotRun(missing)
+    return Params(
+        model=profile.models[0],
+        framing=profile.circuit_framing,
+        circuit_size=profile.circuit_size,
+        bootstrap_draws=profile.bootstrap_draws,
+        device=profile.device,
+        seed=seed,
+    )
+
+
+def compute(params: Params, work: Work) -> Output:
+    """Question by question from §28's runs; the neutral text is run here."""
+    import pandas as pd
+
+    from deception_saes.interventions.ablation import collateral_damage
+    from deception_saes.models.load import load
+    from deception_saes.sections.run import Output
+    from deception_saes.sections.sweep import circuit
+    from deception_saes.tasks.neutral import neutral_passages
+
+    p = work.needed[28].table("questions")
+    effects = pd.DataFrame({"question": p["question"], **{
+        condition: 100 * (p[f"p_correct_{condition}_zero"] - p[f"p_correct_{condition}_clean"])
+        for condition in ("genuine", "sandbag")}})
+    effects["p_correct_genuine"] = p["p_correct_genuine_clean"]
+    lm = load(params.model, work.artifacts, params.device)
+    chosen = tuple(circuit(work.needed[27].table("heads"), params.circuit_size))
+    rows = []
+    for number, passage in enumerate(neutral_passages(lm.tokenizer), start=1):
+        clean, ablated = collateral_damage(lm.model, passage, [(), chosen], f"passage {number}")
+        rows.append({"passage": number, "tokens": len(passage), "clean": clean.cross_entropy,
+                     "ablated": ablated.cross_entropy, "kl": ablated.kl})
+    cost = pd.DataFrame(rows)
+    return Output(list(_values(effects, cost, params)), {"effects": effects, "cost": cost})
+
+
+def _values(effects: pd.DataFrame, cost: pd.DataFrame, params: Params) -> Iterator[Value]:
+    from deception_saes.analysis.bootstrap import mean_interval
+    from deception_saes.sections.results import Value
+
+    about: dict[str, Any] = {"model": params.model.slug, "framing": params.framing}
+
+    def value(id: str, quantity: str, per_question: Any, unit: str, condition: str,
+              claim: str | None = None) -> Value:
+        found = mean_interval(per_question, params.bootstrap_draws, params.seed)
+        return Value(f"s29.{params.model.slug}.{id}", quantity, found.mean, unit,
+                     ci_low=found.low, ci_high=found.high, n=found.n, condition=condition,
+                     claim=claim, **about)
+
+    yield value("effect.genuine", "effect of the ablation on genuine prompts", effects["genuine"],
+                "pp", "genuine", claim="S-13")
+    yield value("effect.sandbag", "restoration", effects["sandbag"], "pp", "sandbag")
+    yield value("portion", "sandbagging-specific portion, restoration − effect on genuine prompts",
+                effects["sandbag"] - effects["genuine"], "pp", "sandbag", claim="S-14")
+    for condition in ("genuine", "sandbag"):
+        yield value(f"improved.{condition}", "share of questions that the ablation improves",
+                    100.0 * (effects[condition] > 0), "percent", condition)
+    weights = (cost["tokens"] - 1) / (cost["tokens"] - 1).sum()
+    for column, quantity in (("clean", "cross-entropy of the neutral text, clean"),
+                             ("ablated", "cross-entropy of the neutral text, heads ablated"),
+                             ("kl", "mean KL(clean ‖ ablated) on the neutral text")):
+        yield Value(f"s29.{params.model.slug}.text.{column}", quantity,
+                    float((weights * cost[column]).sum()), "nats",
+                    n=int((cost["tokens"] - 1).sum()), **about)

@@ -1,0 +1,247 @@
+"""The real build of the smoke book, by the command that `make book` runs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from deception_saes.paper.claims import load_claims
+from deception_saes.sections.catalogue import written_sections
+from deception_saes.sections.results import read_results
+
+NOTEBOOK = "s23_sandbagging_task"
+COPIED = ("src", "notebooks", "book", "workflow", "_config.yml", "_toc.yml", "pyproject.toml")
+
+
+def build(artifacts, checkout=None):
+    """Build; `checkout`: a copy of the project to build from, in place of the installed one."""
+    environment = {**os.environ, "DECEPTION_SAES_ARTIFACTS": str(artifacts)}
+    if checkout is not None:
+        environment["PYTHONPATH"] = str(checkout / "src")
+    return subprocess.run(
+        [sys.executable, "-m", "deception_saes", "book", "--profile", "smoke"],
+        env=environment, cwd=checkout, capture_output=True, text=True, check=False)
+
+
+def markers(artifacts):
+    return {path.name: path.stat().st_mtime_ns for path in artifacts.glob("*/.done/*-*")
+            if not path.name.startswith(".")}
+
+
+def units(before, after):
+    """The units that one build made: "s23" of "s23-0123456789abcdef"."""
+    return {name.rpartition("-")[0] for name, time in after.items() if before.get(name) != time}
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory):
+    """The book, built from nothing into a folder with a space in its name."""
+    artifacts = tmp_path_factory.mktemp("book") / "my artifacts"
+    ran = build(artifacts)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    tree = artifacts / "smoke"
+    pages = {path.relative_to(tree / "html").as_posix(): path.read_text(encoding="utf-8")
+             for path in (tree / "html").rglob("*.html") if "_static" not in path.parts}
+    return SimpleNamespace(artifacts=artifacts, tree=tree, pages=pages, stdout=ran.stdout)
+
+
+@pytest.fixture
+def artifacts(book, tmp_path):
+    """A copy of what the build made, to be damaged."""
+    return Path(shutil.copytree(book.artifacts, tmp_path / "artifacts"))
+
+
+@pytest.fixture
+def checkout(root, tmp_path):
+    """A copy of the project, to be edited."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    for name in COPIED:
+        if (root / name).is_dir():
+            shutil.copytree(root / name, folder / name,
+                            ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        else:
+            shutil.copy(root / name, folder / name)
+    return folder
+
+
+class Fetched(HTMLParser):
+    """Collects what a browser fetches by itself when it shows a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.addresses = []
+
+    def handle_starttag(self, tag, attrs):
+        named = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
+        if tag in named:
+            self.addresses.append(dict(attrs).get(named[tag]) or "")
+
+
+class Targets(HTMLParser):
+    """Collects links and anchors of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.ids, self.links = set(), set()
+
+    def handle_starttag(self, tag, attrs):
+        of = dict(attrs)
+        self.ids.add(of.get("id"))
+        if tag == "a" and of.get("href"):
+            self.links.add(of["href"])
+
+
+def parsed(parser, page):
+    parser.feed(page)
+    return parser
+
+
+def test_the_build_ends_with_the_path_of_the_index(book):
+    last = Path(book.stdout.rstrip("\n").splitlines()[-1])
+    assert last == book.tree / "html" / "index.html"
+    assert last.is_file()
+
+
+def test_every_page_and_section_is_there(book):
+    expected = {"index.html", "book/index.html", "book/log.html", "book/deviations.html",
+                *(f"notebooks/{section.stem}.html" for section in written_sections())}
+    assert expected <= book.pages.keys()
+
+
+def test_a_page_asks_nothing_of_another_host(book):
+    for name, page in book.pages.items():
+        fetched = parsed(Fetched(), page).addresses
+        assert not [address for address in fetched if re.match("(https?:)?//", address)], name
+
+
+def test_every_link_inside_the_book_leads_somewhere(book):
+    anchors = {name: parsed(Targets(), page).ids for name, page in book.pages.items()}
+    html = book.tree / "html"
+    for name, page in book.pages.items():
+        for link in parsed(Targets(), page).links:
+            path, _, anchor = link.partition("#")
+            if re.match("[a-z]+:", link) or "?" in path:
+                continue
+            target = (html / name).parent.joinpath(path).resolve() if path else html / name
+            assert target.is_file(), f"{name} links to {link}"
+            if anchor and target.suffix == ".html":
+                assert anchor in anchors[target.relative_to(html).as_posix()], f"{name}: {link}"
+
+
+@pytest.mark.parametrize("planted", ["injected-parameters", "Traceback (most recent call last)",
+                                     "papermill", "prompt/s", "{{"])
+def test_the_machinery_does_not_show(book, planted):
+    for name, page in book.pages.items():
+        prose = re.sub(r"<(script|style).*?</\1>", "", page, flags=re.DOTALL)
+        assert planted not in prose, name
+
+
+def test_no_path_of_this_machine_shows(book, root):
+    for name, page in book.pages.items():
+        assert str(book.artifacts) not in page, name
+        assert str(root) not in page, name
+
+
+def test_every_claim_is_on_the_front_page(book):
+    ids = parsed(Targets(), book.pages["book/index.html"]).ids
+    assert {f"claim-{id.lower()}" for id in load_claims()} <= ids
+
+
+def test_the_front_page_gives_no_verdict_on_random_weights(book):
+    badges = set(re.findall(r'class="[^"]*badge-v[^"]*">(?:<span>)?([^<]+)',
+                            book.pages["book/index.html"]))
+    assert {"not run", "source inconsistent"} <= badges
+    assert not badges & {"reproduced", "not reproduced", "agrees", "disagrees"}
+
+
+def test_the_section_shows_its_numbers_and_figures(book):
+    page = book.pages[f"notebooks/{NOTEBOOK}.html"]
+    value = read_results(book.tree / "results" / "s23.json").value(
+        "s23.tinyllama-random.two_shot_labelled.n_answerable")
+    assert f"n = {value.value:.0f} of {value.n}" in page
+    assert page.count('class="only-light') == page.count('class="only-dark') >= 4
+    assert "[[" not in re.sub(r"<(script|style|pre).*?</\1>", "", page, flags=re.DOTALL)
+
+
+def test_a_reader_can_unfold_the_code_of_a_figure(book):
+    page = book.pages[f"notebooks/{NOTEBOOK}.html"]
+    assert "Show the code" in page
+    assert "by_framing" in page
+
+
+def test_every_unit_left_its_marker(book):
+    assert units({}, markers(book.artifacts)) == {
+        "tinyllama-random", "tinyneox-random", "html",
+        *(section.key for section in written_sections()),
+        *(f"notebook-{section.key}" for section in written_sections())}
+
+
+def test_a_second_build_does_no_unit_again(book):
+    before = markers(book.artifacts)
+    ran = build(book.artifacts)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.rstrip().endswith("index.html")
+    assert markers(book.artifacts) == before
+
+
+def test_a_deleted_artifact_is_made_again(artifacts):
+    before = markers(artifacts)
+    table = artifacts / "smoke" / "figures" / "s23_topics.csv"
+    expected = table.read_bytes()
+    table.unlink()
+    ran = build(artifacts)
+    assert ran.returncode == 0, ran.stderr
+    assert table.read_bytes() == expected
+    made = units(before, markers(artifacts))
+    assert "s23" in made
+    assert not made & {"html", "tinyllama-random", "tinyneox-random"}
+
+
+def test_an_edited_page_is_set_anew_without_running_anything_else(artifacts, checkout):
+    before = markers(artifacts)
+    log = checkout / "book" / "log.md"
+    log.write_text(log.read_text(encoding="utf-8") + "\n## Planted\n", encoding="utf-8")
+    ran = build(artifacts, checkout)
+    assert ran.returncode == 0, ran.stderr
+    assert "Planted" in (artifacts / "smoke" / "html" / "book" / "log.html").read_text()
+    assert units(before, markers(artifacts)) == {"html"}
+
+
+def test_a_broken_notebook_stops_the_build_and_is_left_to_look_at(artifacts, checkout):
+    before = markers(artifacts)
+    source = checkout / "notebooks" / f"{NOTEBOOK}.py"
+    whole = source.read_text(encoding="utf-8")
+    assert "page.opening()" in whole
+    source.write_text(whole.replace("page.opening()", 'raise RuntimeError("planted")', 1))
+    ran = build(artifacts, checkout)
+    assert ran.returncode == 1
+    assert "RuntimeError: planted" in ran.stderr
+    partly = artifacts / "smoke" / "failed" / f"{NOTEBOOK}.ipynb"
+    assert str(partly) in ran.stderr
+    outputs = [output for cell in json.loads(partly.read_text())["cells"]
+               for output in cell.get("outputs", [])]
+    assert [output["evalue"] for output in outputs if output["output_type"] == "error"] == [
+        "planted"]
+    assert markers(artifacts) == before  # the finished section is kept, the notebook has no marker
+
+    source.write_text(whole)
+    mended = build(artifacts, checkout)
+    assert mended.returncode == 0, mended.stderr
+
+
+def test_a_section_that_this_book_does_not_have_is_an_error(book):
+    ran = subprocess.run(
+        [sys.executable, "-m", "deception_saes", "section", "99", "--profile", "smoke"],
+        env={**os.environ, "DECEPTION_SAES_ARTIFACTS": str(book.artifacts)}, capture_output=True,
+        text=True, check=False)
+    assert ran.returncode == 1
+    assert "§99 is not in this book" in ran.stderr
+    assert "Traceback" not in ran.stderr

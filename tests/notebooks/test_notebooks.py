@@ -1,0 +1,72 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import jupytext
+import pytest
+
+from deception_saes.sections.catalogue import written_sections
+from deception_saes.sections.results import read_results
+
+SECTIONS = pytest.mark.parametrize("section", written_sections(), ids=lambda section: section.key)
+
+
+@pytest.fixture
+def source(root, section):
+    return root / "notebooks" / f"{section.stem}.py"
+
+
+def convert(folder, *arguments):
+    subprocess.run([sys.executable, "-m", "jupytext", "--quiet", *arguments], cwd=folder,
+                   check=True)
+
+
+@SECTIONS
+def test_one_cell_holds_the_parameters_and_nothing_else(source):
+    cells = [cell for cell in jupytext.read(source).cells
+             if "parameters" in cell.metadata.get("tags", [])]
+    assert [cell.source for cell in cells] == ['profile = "embedded"\nseed = 0']
+
+
+@SECTIONS
+def test_a_notebook_and_its_text_say_the_same(source, root, tmp_path):
+    shutil.copy(root / "pyproject.toml", tmp_path)  # has jupytext's settings
+    shutil.copy(source, tmp_path / "a.py")
+    convert(tmp_path, "--to", "ipynb", "a.py")
+    convert(tmp_path, "--to", "py:percent", "a.ipynb", "-o", "b.py")
+    assert (tmp_path / "b.py").read_text() == source.read_text()
+
+
+@SECTIONS
+def test_a_notebook_begins_with_its_title_and_names_a_kernel_that_papermill_finds(source):
+    notebook = jupytext.read(source)
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("# §")
+    assert notebook.metadata["kernelspec"] == {
+        "display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+@SECTIONS
+def test_no_measured_number_is_typed_into_prose(source):
+    for cell in jupytext.read(source).cells:
+        if cell.cell_type == "markdown":
+            assert "%" not in cell.source.replace("95%", "")
+            assert " pp" not in cell.source
+
+
+@SECTIONS
+def test_a_notebook_runs_by_itself_and_makes_what_it_needs(source, section, tmp_path):
+    out, made = tmp_path / "out.ipynb", tmp_path / "made"
+    command = (f'"{sys.executable}" -m jupytext --quiet --to ipynb "{source}" -o - | '
+               f'"{sys.executable}" -m papermill - "{out}" -p profile smoke --no-progress-bar')
+    environment = {**os.environ, "DECEPTION_SAES_ARTIFACTS": str(made)}
+    ran = subprocess.run(["bash", "-o", "pipefail", "-c", command], env=environment, check=False,
+                         cwd=source.parent, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert read_results(made / "smoke" / "results" / f"{section.key}.json").status == "done"
+    cells = json.loads(out.read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert sum("text/html" in output.get("data", {}) for output in outputs) >= 1
+    assert not [output for output in outputs if output["output_type"] == "error"]
