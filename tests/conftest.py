@@ -5,6 +5,10 @@ import os
 import socket
 
 import pytest
+
+# Before torch is imported, here and in builds that tests start: on a busy machine threads that
+# wait by spinning make a smoke section a hundred times slower. No result depends on it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 from deception_saes.models.load import load

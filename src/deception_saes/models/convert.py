@@ -11,6 +11,7 @@ from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deception_saes.models.hub import find_snapshot  # noqa: F401  # test_convert.py reads it
 from deception_saes.models.spec import (
     GgufParts,
     GgufWheel,
@@ -123,8 +124,8 @@ def _find_file(whole: str, part: WheelFile, advice: str) -> Path:
                                f"installed, but {part.version} is the known one; {advice}")
     path = Path(str(distribution.locate_file(part.file)))
     if not path.is_file():
-        raise ModelUnavailable(f"{whole}: {path.name} is not in the installed "
-                               f"{part.distribution} {part.version}; {advice}")
+        raise ModelUnavailable(f"{part.file}: not in the installed {part.distribution} "
+                               f"{part.version}; {advice}")
     return path
 
 

@@ -9,8 +9,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deception_saes.models.convert import convert, find_gguf, find_snapshot
-from deception_saes.models.spec import GgufWheel, HubModel, ModelSpec, ModelUnavailable
+from deception_saes.models.convert import convert, find_gguf, find_parts
+from deception_saes.models.hub import find_snapshot
+from deception_saes.models.spec import (
+    GgufParts,
+    GgufWheel,
+    HubModel,
+    ModelSpec,
+    ModelUnavailable,
+    RandomWeights,
+)
 from deception_saes.store.ensure import ensure
 from deception_saes.store.spec import Spec
 
@@ -28,10 +36,13 @@ class LanguageModel:
 
 
 def why_unavailable(spec: ModelSpec) -> str | None:
-    """Why this model cannot be had here, or None if it can. Loads nothing."""
+    """Why this model cannot be had here, or None if it can. Loads nothing and asks no server: a
+    hub model can be had once `hub.fetch` has brought it into the cache."""
     try:
         if isinstance(spec.source, GgufWheel):
             find_gguf(spec.source)
+        elif isinstance(spec.source, GgufParts):
+            find_parts(spec.source)
         elif isinstance(spec.source, HubModel):
             find_snapshot(spec.source)
     except ModelUnavailable as error:
@@ -54,7 +65,7 @@ def converted(spec: ModelSpec, artifacts: Path) -> Path:
     if isinstance(spec.source, HubModel):
         return find_snapshot(spec.source)
     work = conversion_spec(spec)
-    key = spec.source.sha256 if isinstance(spec.source, GgufWheel) else work.hash
+    key = work.hash if isinstance(spec.source, RandomWeights) else spec.source.sha256
     tree = artifacts / "models"
     ensure(tree, work, lambda out: convert(spec.source, out / key))
     return tree / key
@@ -74,7 +85,8 @@ def load(spec: ModelSpec, artifacts: Path, device: str) -> LanguageModel:
     options: dict[str, Any] = {"local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     with _quiet():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
+                                                     use_safetensors=True, **options)
     torch.nn.Module.to(model, device)  # transformers' own `to` is untyped
     model.eval().requires_grad_(False)
     return LanguageModel(spec, model, tokenizer)

@@ -39,7 +39,8 @@ def heat_map(figure: Figure, colours: Colours, run: SectionRun) -> None:
         axes.set_xlabel("head")
         axes.grid(visible=False)
     panels[0].set_ylabel("layer")
-    figure.colorbar(panels[0].images[0], ax=list(panels), label="effect on P(correct), pp", shrink=0.8)
+    figure.colorbar(panels[0].images[0], ax=list(panels), shrink=0.8,
+                    label="effect on P(correct), pp")
 
 
 def extremes(figure: Figure, colours: Colours, run: SectionRun) -> None:
