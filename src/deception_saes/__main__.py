@@ -14,11 +14,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     profile = profile_named(options.profile)
     seed = profile.seed if options.seed is None else options.seed
+    from deception_saes.models.hub import fetch
     from deception_saes.paper.build import BuildFailed, build_book
     from deception_saes.paper.units import NotebookFailed, book_units
 
     try:
-        if options.command == "book":
+        if options.command == "fetch":
+            for model in profile.models:
+                fetch(model)
+        elif options.command == "book":
             print(build_book(profile, seed))
         elif options.command == "section":
             units = book_units(profile, seed)
@@ -41,11 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deception_saes", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     book = commands.add_parser("book", help="build the whole book")
+    fetch = commands.add_parser("fetch", help="fetch the profile's models from the hub")
     section = commands.add_parser("section", help="run one section and its notebook")
     section.add_argument("number", type=int, help="23 for §23")
     make = commands.add_parser("make", help="make one unit of the workflow")
     make.add_argument("unit")
-    for command in (book, section, make):
+    for command in (book, fetch, section, make):
         command.add_argument("--profile", choices=PROFILES, default="embedded")
         command.add_argument("--seed", type=int, help="the profile's own if left out")
     return parser

@@ -87,7 +87,7 @@ def test_means_weigh_conditions_equally_and_leave_position_0_out(tiny):
         rows = []
         for prompt in prompts:
             handle = parts.projection(2).register_forward_pre_hook(
-                lambda _, args: rows.append(args[0][0, 1:]))
+                lambda _, args, rows=rows: rows.append(args[0][0, 1:]))
             logits(tiny.model, [prompt])
             handle.remove()
         by_group.append(torch.cat(rows).mean(dim=0))

@@ -5,7 +5,8 @@ import sys
 import pytest
 import torch
 
-from deception_saes.models.convert import convert, find_gguf, find_snapshot
+from deception_saes.models.convert import convert, find_gguf
+from deception_saes.models.hub import find_snapshot
 from deception_saes.models.load import converted, load, why_unavailable
 from deception_saes.models.registry import get
 from deception_saes.models.spec import GgufWheel, HubModel, ModelUnavailable

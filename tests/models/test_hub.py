@@ -110,6 +110,11 @@ def session(tmp_path_factory, folder, pickles):
     return home, hub, dict(zip(WISHES, outcomes, strict=True)), stderr
 
 
+@pytest.fixture
+def tiny_of_hub(tiny_llama):
+    return dataclasses.replace(tiny_llama.spec, source=HubModel("us/tiny"))
+
+
 @pytest.mark.parametrize(("wish", "said"), [
     ("gated without a login", ["us/gated: ", "accept it at {hub}/us/gated", "`hf auth login`"]),
     ("gated, not accepted", ["us/gated: ", "accept it at {hub}/us/gated", "`hf auth login`"]),
@@ -172,6 +177,20 @@ def test_a_client_told_to_stay_offline_says_so(folder, tmp_path):
     assert "HF_HUB_OFFLINE is set; unset it" in message
 
 
+def test_what_an_interrupted_fetch_left_out_is_fetched(
+    session, folder, tmp_path, monkeypatch, tiny_of_hub
+):
+    home = shutil.copytree(session[0], tmp_path / "home", symlinks=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
+    assert why_unavailable(tiny_of_hub) is None
+    # transformers would load it without this one; the client's own list of files knows better
+    (home / "hub" / "models--us--tiny" / "snapshots" / COMMIT / "chat_template.jinja").unlink()
+    assert "us/tiny: the local Hugging Face cache lacks some" in why_unavailable(tiny_of_hub)
+    with serving(FakeHub({"us/tiny": folder})) as hub:
+        assert fetched(home, hub.endpoint, [WISHES["open"]])[0] == [["fetched", ""]]
+    assert why_unavailable(tiny_of_hub) is None
+
+
 # Below: only the cache, in this process, where any connection is an error.
 
 
@@ -182,11 +201,6 @@ def cached(empty_hub_cache, folder):
     (place / "refs").mkdir(parents=True)
     (place / "refs" / "main").write_text(COMMIT)
     return shutil.copytree(folder, place / "snapshots" / COMMIT)
-
-
-@pytest.fixture
-def tiny_of_hub(tiny_llama):
-    return dataclasses.replace(tiny_llama.spec, source=HubModel("us/tiny"))
 
 
 def test_a_whole_snapshot_is_found_and_not_fetched_again(cached, tiny_of_hub):

@@ -82,7 +82,7 @@ def test_a_second_call_computes_nothing(smoke_run, smoke, artifacts, nothing_com
     assert again.results == smoke_run.results
 
 
-@pytest.mark.parametrize("change", [{"bootstrap_draws": 201}, {"batch_size": 8}, {"threads": 1},
+@pytest.mark.parametrize("change", [{"bootstrap_draws": 201}, {"batch_size": 8}, {"threads": 7},
                                     {"framings": ("two_shot_labelled", "two_shot_same_prefix")}])
 def test_a_changed_profile_is_computed_again(smoke, tmp_path, change, nothing_computes):
     with pytest.raises(AssertionError, match="computed again"):

@@ -11,7 +11,6 @@ from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deception_saes.models.hub import find_snapshot  # noqa: F401  # test_convert.py reads it
 from deception_saes.models.spec import (
     GgufParts,
     GgufWheel,

@@ -79,16 +79,14 @@ class Page:
         return HTML(table_html(tabulate(self.run), caption=html.escape(self._filled(caption))))
 
     def claims(self) -> HTML | None:
-        """The published claims of this section beside this run's values and verdicts."""
+        """The published claims that this section answers beside its values and verdicts."""
         import pandas as pd
 
         from deception_saes.paper.front_page import claim_rows, measured, published
 
         if not self._is_done:
             return None
-        key = str(self.run.section.number)
-        rows = [row for row in claim_rows(self.profile, [self.run.results])
-                if row.claim.section.partition(".")[0] == key]
+        rows = [row for row in claim_rows(self.profile, [self.run.results]) if row.value]
         table = pd.DataFrame({
             "claim": [row.claim.id for row in rows],
             "reported": [f"{row.claim.quantity} ({row.claim.model})" for row in rows],
@@ -96,8 +94,9 @@ class Page:
             "this run": [measured(row.value) for row in rows],
             "verdict": [f"{row.verdict.word}: {row.verdict.why}" for row in rows],
         })
-        return HTML(table_html(table, caption="The claims of this section. Intervals are 95% "
-                               "bootstrap intervals over questions."))
+        return HTML(table_html(table, caption="The claims this section answers; all of them stand "
+                               "on the front page. Intervals are 95% bootstrap intervals over "
+                               "questions."))
 
     @property
     def _is_done(self) -> bool:

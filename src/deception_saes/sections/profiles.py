@@ -105,7 +105,7 @@ PROFILES: dict[str, Profile] = {
         Profile(
             name="paper",
             seed=0,
-            models=(get("llama"),),
+            models=tuple(map(get, ("llama", "smollm2", "tinyllama", "pythia160m", "pythia410m"))),
             framings=_ALL_FRAMINGS,
             primary_framings=_CO_PRIMARY,
             questions=None,
