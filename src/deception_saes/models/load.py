@@ -52,7 +52,8 @@ def why_unavailable(spec: ModelSpec) -> str | None:
 
 def conversion_spec(spec: ModelSpec) -> Spec:
     """What decides the bytes of the converted folder."""
-    return Spec(unit=spec.slug, params=spec.source, sources=("deception_saes.models.convert",))
+    return Spec(unit=spec.slug, params=spec.source, sources=("deception_saes.models.convert",),
+                libraries=("torch", "transformers", "gguf", "tokenizers"))
 
 
 def converted(spec: ModelSpec, artifacts: Path) -> Path:

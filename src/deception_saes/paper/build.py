@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from deception_saes.paper.units import book_units
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.run import profile_tree
-from deception_saes.store.files import checkout
+from deception_saes.store.ensure import held
+from deception_saes.store.files import ARTIFACTS_VARIABLE, artifacts_root, checkout
 
 
 class BuildFailed(RuntimeError):
@@ -25,13 +25,7 @@ def build_book(profile: Profile, seed: int) -> Path:
     """
     tree = profile_tree(profile, seed)
     tree.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(tree / ".build.lock")
-    try:
-        lock.acquire(timeout=0.1)
-    except Timeout:
-        print(f"another build of {tree.name} is running; waiting for it", file=sys.stderr)
-        lock.acquire()
-    with lock:
+    with held(tree / ".build.lock", f"another build of {tree.name} is running"):
         _forget_broken(profile, seed)
         _snakemake(profile, seed, tree)
     return tree / "html" / "index.html"
@@ -54,6 +48,8 @@ def _snakemake(profile: Profile, seed: int, tree: Path) -> None:
         "--rerun-triggers", "mtime",  # the hash in a marker's name says the rest
         "--rerun-incomplete", "--nolock", "--quiet", "rules",
     ]
-    if subprocess.run(command, check=False).returncode:
+    # Snakemake works in the tree, where a relative path would mean another folder
+    environment = {**os.environ, ARTIFACTS_VARIABLE: str(artifacts_root())}
+    if subprocess.run(command, env=environment, check=False).returncode:
         raise BuildFailed(f"the build of {tree.name} stopped (see above); mend it and run the same "
                           "command again, what is finished is kept")

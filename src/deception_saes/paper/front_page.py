@@ -170,4 +170,4 @@ def _cell(text: str) -> str:
     """Text that means nothing to Markdown, and does not end a table's cell."""
     for sign in ("\\", "|", "[", "]", "*", "_", "`", "<", "$", "{"):
         text = text.replace(sign, f"\\{sign}")
-    return text.replace("-", "−") if text.startswith("-") else text
+    return f"−{text[1:]}" if text.startswith("-") else text

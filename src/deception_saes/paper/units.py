@@ -12,6 +12,8 @@ from pathlib import Path
 
 from deception_saes.models.load import conversion_spec, converted, why_unavailable
 from deception_saes.models.spec import HubModel, ModelSpec
+from deception_saes.paper.claims import CLAIMS
+from deception_saes.paper.source_checks import TAGS
 from deception_saes.sections.catalogue import Section, written_sections
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import read_results
@@ -89,7 +91,7 @@ def _notebook_unit(
         unit=f"notebook-{section.key}",
         params={"profile": profile.name, "seed": seed},
         sources=("deception_saes.paper.page", f"deception_saes.paper.plots.{section.key}"),
-        data=(source,),
+        data=(source, CLAIMS, TAGS),
         inputs=(computed.hash,),
         libraries=_NOTEBOOK_LIBRARIES,
     )
@@ -128,7 +130,7 @@ def _html_unit(
         unit="html",
         params={"profile": profile.name, "seed": seed},
         sources=("deception_saes.paper.stage",),
-        data=(root / "_config.yml", root / "_toc.yml", *pages),
+        data=(root / "_config.yml", root / "_toc.yml", CLAIMS, TAGS, *pages),
         inputs=tuple(unit.spec.hash for unit in notebooks),
         libraries=_BOOK_LIBRARIES,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import importlib.metadata
 import platform
@@ -173,7 +174,12 @@ def _compute(section: Section, params: Mapping[str, Any], work: Work, out: Path)
     )
     write_results(results, out / results_name(section))
     for name, table in output.tables.items():
-        write_atomic(out / csv_name(section, name), table.to_csv(index=False, lineterminator="\n"))
+        write_atomic(out / csv_name(section, name), _csv(table))
+
+
+def _csv(table: pd.DataFrame) -> str:
+    """Text is always quoted, since a token may be a line break."""
+    return str(table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC))
 
 
 def _module(section: Section) -> Any:

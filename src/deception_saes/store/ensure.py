@@ -35,6 +35,21 @@ def is_made(tree: Path, spec: Spec) -> bool:
                for name, digest in files.items())
 
 
+@contextmanager
+def held(lock_file: Path, busy: str) -> Iterator[None]:
+    """Hold a lock between processes; say `busy` on stderr if it has to be waited for."""
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(timeout=0.1)
+    except Timeout:
+        print(f"{busy}; waiting", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def ensure(tree: Path, spec: Spec, make: Callable[[Path], None]) -> Path:
     """Return `tree` holding what `spec` asks for, calling `make` only if it does not yet.
 
@@ -45,10 +60,11 @@ def ensure(tree: Path, spec: Spec, make: Callable[[Path], None]) -> Path:
     if is_made(tree, spec):
         return tree
     (tree / ".done").mkdir(parents=True, exist_ok=True)
-    with _locked(tree / ".done" / f".{spec.unit}.lock", spec.unit):
+    busy = f"{spec.unit}: another process is making it"
+    with held(tree / ".done" / f".{spec.unit}.lock", busy):
         if is_made(tree, spec):
             return tree
-        for half_made in tree.glob(f".making-{spec.unit}-*"):
+        for half_made in tree.glob(f".making-{spec.unit}-????????"):
             shutil.rmtree(half_made)  # of a killed run: we hold its lock
         out = Path(tempfile.mkdtemp(dir=tree, prefix=f".making-{spec.unit}-"))
         try:
@@ -82,17 +98,3 @@ def _files_of(marker: Path) -> set[str]:
         return set(json.loads(marker.read_text(encoding="utf-8"))["files"])
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
         return set()
-
-
-@contextmanager
-def _locked(path: Path, unit: str) -> Iterator[None]:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0.1)
-    except Timeout:
-        print(f"{unit}: another process is making it; waiting", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

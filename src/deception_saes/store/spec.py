@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "deception_saes"
+_FOR_TYPES = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
 
 
@@ -109,7 +110,7 @@ def _imports(path: Path) -> tuple[str, ...]:
     waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in _FOR_TYPES:
             waiting.extend(node.orelse)
             continue
         if isinstance(node, ast.Import):

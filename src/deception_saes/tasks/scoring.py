@@ -141,7 +141,8 @@ def encode(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def logit(probability: float) -> float:
-    """log(p / (1 - p))."""
+    """log(p / (1 - p)), of a probability kept 1e-12 away from 0 and 1."""
+    probability = min(max(probability, 1e-12), 1 - 1e-12)
     return math.log(probability) - math.log1p(-probability)
 
 
