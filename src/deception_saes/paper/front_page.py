@@ -134,9 +134,12 @@ def _line(row: ClaimRow) -> str:
         verdict_cell += f" [{_cell(verdict.why)}]{{.why}}"
     if row.failed:
         verdict_cell += f" {_badge('source inconsistent', 'v-flag')}"
+    this_run = _cell(measured(row.value))
+    if row.value is not None:
+        this_run += f" [{_cell(row.value.quantity)}]{{.why}}"
     cells = (f"[[{claim.id}](#{anchor})]{{#{anchor} .claimid}}",
              f"{_cell(claim.quantity)} [{_cell(claim.model)}]{{.why}}",
-             _cell(published(claim)), _cell(measured(row.value)), verdict_cell)
+             _cell(published(claim)), this_run, verdict_cell)
     return f"| {' | '.join(cells)} |"
 
 

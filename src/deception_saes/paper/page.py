@@ -135,6 +135,8 @@ _SYMBOL = {"probability": "", "pp": " pp", "percent": " %", "logits": " logits",
 
 def number(value: Value) -> str:
     """A value with its unit, "–" if there is none."""
+    if value.value is None:
+        return "–"
     return _signed(value.value, value.unit) + (_SYMBOL.get(value.unit, f" {value.unit}"))
 
 
@@ -146,7 +148,5 @@ def with_interval(value: Value) -> str:
     return f"{number(value)} [{low},\N{NO-BREAK SPACE}{high}]"
 
 
-def _signed(x: float | None, unit: str) -> str:
-    if x is None:
-        return "–"
+def _signed(x: float, unit: str) -> str:
     return f"{x:.{_DECIMALS.get(unit, 2)}f}".replace("-", "−")

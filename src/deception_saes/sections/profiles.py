@@ -100,7 +100,7 @@ PROFILES: dict[str, Profile] = {
             random_draws=100,
             permutations=999,
             verdicts=True,
-            seconds={23: 120, 27: 370, 28: 330, 29: 30, 30: 60},
+            seconds={23: 120, 27: 340, 28: 420, 29: 20, 30: 30},
         ),
         Profile(
             name="paper",
