@@ -86,12 +86,13 @@ page.table(
 page.figure(
     s27.attention,
     caption="Attention of the last prompt position, averaged over questions of the choosing half, token "
-    "by token over the beginning that all prompts share and the end; the question's own tokens are summed "
-    "in ‹question›. ␣ is a space.",
+    "by token over the beginning that all prompts share and the end. The question's own tokens are summed "
+    "in ‹question›, those of the worked examples' questions in ‹worked question›. ␣ is a space, \\x0a a "
+    "line break.",
     alt="Bar charts of attention over prompt tokens for the three strongest suppressor heads, under "
     "sandbag and genuine prompts.",
-    size=(11, 13),
-    min_width=900,
+    size=(9, 13),
+    min_width=640,
 )
 
 # %% [markdown]

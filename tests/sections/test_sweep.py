@@ -12,7 +12,7 @@ from deception_saes.sections.sweep import all_heads, circuit, half_of, sweep
 
 @pytest.fixture(scope="module")
 def asked(smoke_run, tiny_llama):
-    return half_of(smoke_run, tiny_llama, "two_shot_labelled", "choosing").first(4)
+    return half_of(smoke_run, tiny_llama, "two_shot_labelled", "choosing").spread(4)
 
 
 def test_equals_the_plain_loop(tiny_llama, asked, tmp_path):
@@ -46,7 +46,7 @@ def test_a_sweep_that_stopped_goes_on_where_it_stopped(tiny_llama, asked, tmp_pa
 
 def test_other_questions_are_another_sweep(tiny_llama, asked, tmp_path):
     assert sweep(tiny_llama, asked, "genuine", tmp_path).shape == (32, 4)
-    assert sweep(tiny_llama, asked.first(2), "genuine", tmp_path).shape == (32, 2)
+    assert sweep(tiny_llama, asked.spread(2), "genuine", tmp_path).shape == (32, 2)
 
 
 def test_an_empty_half_is_an_error_that_names_the_framing(smoke_run, tiny_llama):

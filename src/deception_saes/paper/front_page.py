@@ -147,7 +147,7 @@ def published(claim: Claim) -> str:
     """The published value with its unit and interval."""
     units = {"percent": " %", "pp": " pp", "probability": "", "count": "", "layer": "", "list": "",
              "heads": "", "effect": "", "auroc": "", "threshold": "", "ratio": ""}
-    text = claim.published
+    text = f"−{claim.published[1:]}" if claim.published.startswith("-") else claim.published
     if claim.unit == "layer":
         text = " ".join(f"L{layer}" for layer in text.split())
     if claim.kind == "upper_bound":

@@ -87,6 +87,8 @@ class Page:
         if not self._is_done:
             return None
         rows = [row for row in claim_rows(self.profile, [self.run.results]) if row.value]
+        if not rows:
+            return None
         table = pd.DataFrame({
             "claim": [row.claim.id for row in rows],
             "reported": [f"{row.claim.quantity} ({row.claim.model})" for row in rows],

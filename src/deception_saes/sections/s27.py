@@ -72,7 +72,7 @@ def compute(params: Params, work: Work) -> Output:
 
     lm = load(params.model, work.artifacts, params.device)
     asked = half_of(work.needed[23], lm, params.framing, "choosing")
-    fewer = asked.first(params.sweep_genuine_questions)
+    fewer = asked.spread(params.sweep_genuine_questions)
     heads = all_heads(lm)
     sandbag_HQ = sweep(lm, asked, "sandbag", work.tree)
     genuine_HQ = sweep(lm, fewer, "genuine", work.tree)

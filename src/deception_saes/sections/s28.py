@@ -71,7 +71,8 @@ def compute(params: Params, work: Work) -> Output:
 
     lm = load(params.model, work.artifacts, params.device)
     asked = half_of(work.needed[23], lm, params.framing, "evaluating")
-    choosing = half_of(work.needed[23], lm, params.framing, "choosing").first(params.draw_questions)
+    choosing = half_of(work.needed[23], lm, params.framing, "choosing")
+    choosing = choosing.spread(params.draw_questions)
     chosen = circuit(work.needed[27].table("heads"), params.circuit_size)
     sets = subsets(chosen)
     p_SQ = p_correct_under(lm, asked, "sandbag", [(), *sets], "subsets")
@@ -80,7 +81,7 @@ def compute(params: Params, work: Work) -> Output:
     by_mode = {(condition, mode): p_Q
                for condition in CONDITIONS
                for mode, p_Q in _modes(lm, asked, choosing, condition, chosen)}
-    draws = random_draws(lm, asked.first(params.draw_questions), chosen, params)
+    draws = random_draws(lm, asked.spread(params.draw_questions), chosen, params)
     effects = work.needed[27].table("sandbag_effects")
     frequency = selection_frequency(effects.iloc[:, 1:].to_numpy(), params.circuit_size,
                                     _STABILITY_SPLITS, params.seed)

@@ -91,7 +91,7 @@ def _values(effects: pd.DataFrame, cost: pd.DataFrame, params: Params) -> Iterat
                 "pp", "genuine", claim="S-13")
     yield value("effect.sandbag", "restoration", effects["sandbag"], "pp", "sandbag")
     yield value("portion", "sandbagging-specific portion, restoration − effect on genuine prompts",
-                effects["sandbag"] - effects["genuine"], "pp", "sandbag", claim="S-14")
+                effects["sandbag"] - effects["genuine"], "pp", "sandbag")
     for condition in ("genuine", "sandbag"):
         yield value(f"improved.{condition}", "share of questions that the ablation improves",
                     100.0 * (effects[condition] > 0), "percent", condition)

@@ -113,8 +113,9 @@ def _portion(
     }
     for id, (quantity, per_question, condition) in quantities.items():
         found = mean_interval(per_question, params.bootstrap_draws, params.seed)
+        primary = lm.spec == params.models[0]
         answers = id == "portion" and framing == params.framing
-        claim = PUBLISHED.get(lm.spec.slug) if answers else None
+        claim = PUBLISHED.get(lm.spec.slug, "S-14" if primary else None) if answers else None
         yield Value(f"s30.{lm.spec.slug}.{framing}.{id}", quantity, found.mean, "pp",
                     ci_low=found.low, ci_high=found.high, n=found.n, model=lm.spec.slug,
                     framing=framing, condition=condition, claim=claim)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deception_saes.tasks.framings import CONDITIONS, Condition, Framing, render
 from deception_saes.tasks.scoring import answer_tokens, encode
-from deception_saes.tasks.trivia import load_questions
+from deception_saes.tasks.trivia import load_questions, spread
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,11 +27,12 @@ class PromptSet:
     prompts: dict[Condition, list[list[int]]]
     correct: dict[Condition, list[tuple[int, ...]]]
 
-    def first(self, count: int | None) -> PromptSet:
-        """The first `count` questions; all if None."""
-        return PromptSet(self.framing, self.ids[:count],
-                         {c: prompts[:count] for c, prompts in self.prompts.items()},
-                         {c: correct[:count] for c, correct in self.correct.items()})
+    def spread(self, count: int | None) -> PromptSet:
+        """`count` questions evenly spread over the set, which is ordered by topic; all if None."""
+        rows = spread(range(len(self.ids)), count)
+        return PromptSet(self.framing, tuple(self.ids[row] for row in rows),
+                         {c: [of[row] for row in rows] for c, of in self.prompts.items()},
+                         {c: [of[row] for row in rows] for c, of in self.correct.items()})
 
 
 def prompt_set(

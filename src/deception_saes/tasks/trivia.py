@@ -7,6 +7,9 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 QUESTIONS = Path(__file__).parent / "data" / "questions.csv"
 COLUMNS = ("id", "topic", "question", "answer", "aliases", "foil")
@@ -62,11 +65,11 @@ def load_questions(path: Path = QUESTIONS) -> list[Question]:
     return questions
 
 
-def spread(questions: Sequence[Question], count: int | None) -> list[Question]:
-    """`count` questions evenly spread over the file, which is ordered by topic; all if None."""
-    if count is None or count >= len(questions):
-        return list(questions)
-    return [questions[i * len(questions) // count] for i in range(count)]
+def spread(items: Sequence[T], count: int | None) -> list[T]:
+    """`count` items evenly spread over a sequence (questions are ordered by topic); all if None."""
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def _question(cell: dict[str, str], path: Path, number: int) -> Question:

@@ -69,12 +69,32 @@ def attention(figure: Figure, colours: Colours, run: SectionRun) -> None:
     pairs = [(head, condition) for head in heads for condition in ("sandbag", "genuine")]
     for axes, (head, condition) in zip(np.atleast_1d(panels), pairs, strict=True):
         rows = table[(table["head"] == head) & (table["condition"] == condition)]
-        axes.bar(rows["position"], rows["attention"], color=colours[condition])
-        axes.set_xticks(rows["position"], [visible(t) for t in rows["token"]], rotation=90,
-                        fontsize=8)
+        bars = without_worked_questions(list(zip(rows["token"], rows["attention"], strict=True)))
+        axes.bar(range(len(bars)), [weight for _, weight in bars], color=colours[condition])
+        axes.set_xticks(range(len(bars)), [visible(token) for token, _ in bars], rotation=90,
+                        fontsize=9)
         axes.set_title(f"{head}, {condition}", loc="left")
-        axes.set_xlim(-0.6, len(rows) - 0.4)
+        axes.set_xlim(-0.6, len(bars) - 0.4)
         axes.grid(visible=False, axis="x")
+
+
+def without_worked_questions(bars: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Bars in which the tokens of each worked example's question are summed in one.
+
+    A worked question runs from the colon of its label to the end of its line.
+    """
+    kept: list[tuple[str, float]] = []
+    before, inside = "", False
+    for token, weight in bars:
+        if inside and "\n" not in token and token != "‹question›":
+            kept[-1] = ("‹worked question›", kept[-1][1] + weight)
+            continue
+        inside = token == ":" and before.strip() in {"Question", "Q"}
+        kept.append((token, weight))
+        if inside:
+            kept.append(("‹worked question›", 0.0))
+        before = token
+    return [bar for bar in kept if bar != ("‹worked question›", 0.0)]
 
 
 def top_table(run: SectionRun) -> pd.DataFrame:
