@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -138,18 +138,14 @@ def head_means(
 @contextmanager
 def _collecting(parts: Anatomy, sums: dict[int, torch.Tensor]) -> Iterator[None]:
     """While open, add every projection input but the first position's to `sums` of its layer."""
-    handles = []
-    for layer, total in sums.items():
+    with ExitStack() as hooks:
+        for layer, total in sums.items():
 
-        def hook(_: nn.Module, args: tuple[torch.Tensor], total: torch.Tensor = total) -> None:
-            total += args[0][:, 1:].sum(dim=(0, 1)).double().cpu()
+            def hook(_: nn.Module, args: tuple[torch.Tensor], total: torch.Tensor = total) -> None:
+                total += args[0][:, 1:].sum(dim=(0, 1)).double().cpu()
 
-        handles.append(parts.projection(layer).register_forward_pre_hook(hook))
-    try:
+            hooks.enter_context(parts.projection(layer).register_forward_pre_hook(hook))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @dataclass(frozen=True)

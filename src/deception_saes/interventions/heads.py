@@ -7,7 +7,7 @@ positions: with zeros, or in mean mode with the head's mean output.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,23 +66,19 @@ def ablated(
     One set ablates the same heads in all rows. means: by layer, for mean mode.
     Raises ValueError for a head that does not exist or is named twice in a set.
     """
-    handles = []
     device = parts.projection(0).get_parameter("weight").device
-    for layer, keep in kept(sets, parts, device).items():
-        mean = None if means is None else means[layer]
+    with ExitStack() as hooks:
+        for layer, keep in kept(sets, parts, device).items():
+            mean = None if means is None else means[layer]
 
-        def hook(
-            module: nn.Module,
-            args: tuple[torch.Tensor],
-            keep: torch.Tensor = keep,
-            mean: torch.Tensor | None = mean,
-        ) -> tuple[torch.Tensor]:
-            rows = keep.repeat_interleave(args[0].shape[0] // len(keep), dim=0)
-            return (overwrite(args[0], rows, mean),)
+            def hook(
+                module: nn.Module,
+                args: tuple[torch.Tensor],
+                keep: torch.Tensor = keep,
+                mean: torch.Tensor | None = mean,
+            ) -> tuple[torch.Tensor]:
+                rows = keep.repeat_interleave(args[0].shape[0] // len(keep), dim=0)
+                return (overwrite(args[0], rows, mean),)
 
-        handles.append(parts.projection(layer).register_forward_pre_hook(hook))
-    try:
+            hooks.enter_context(parts.projection(layer).register_forward_pre_hook(hook))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

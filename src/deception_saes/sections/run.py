@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib
 import importlib.metadata
 import platform
@@ -11,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from deception_saes.models.load import why_unavailable
 from deception_saes.sections.catalogue import SECTIONS, Section
@@ -22,9 +23,12 @@ from deception_saes.store.spec import PACKAGE_DIR, Spec
 
 if TYPE_CHECKING:
     import pandas as pd
+    from _typeshed import DataclassInstance
 
     from deception_saes.models.spec import ModelSpec
     from deception_saes.sections.profiles import Profile
+
+P = TypeVar("P", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,24 @@ class NotRun:
     """Parameters of a section whose model cannot be had: the reasons, by slug."""
 
     reasons: dict[str, str]
+
+
+def params_from(params: type[P], profile: Profile, seed: int, **given: Any) -> P:
+    """A section's parameters: each field from `given`, or else from the profile's of that name."""
+    named = {"seed": seed, **given}
+    return params(**{name: named[name] if name in named else getattr(profile, name)
+                     for name in (field.name for field in dataclasses.fields(params))})
+
+
+def primary_params(
+    params: type[P], profile: Profile, seed: int, models: tuple[ModelSpec, ...],
+    missing: dict[str, str],
+) -> P | NotRun:
+    """Parameters of a section on the circuit of the primary model; NotRun if that is missing."""
+    if profile.models[0] not in models:
+        return NotRun(missing)
+    return params_from(params, profile, seed, model=profile.models[0], models=models,
+                       missing=missing, framing=profile.circuit_framing)
 
 
 @dataclass(frozen=True)

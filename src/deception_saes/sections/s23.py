@@ -52,19 +52,9 @@ def plan(
     profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
 ) -> Params:
     """The part of a profile that decides this section."""
-    return Params(
-        models=models,
-        missing=missing,
-        framings=profile.framings,
-        primary_framings=profile.primary_framings,
-        questions=profile.questions,
-        secondary_questions=profile.secondary_questions,
-        answerable_min_p=profile.answerable_min_p,
-        bootstrap_draws=profile.bootstrap_draws,
-        batch_size=profile.batch_size,
-        device=profile.device,
-        seed=seed,
-    )
+    from deception_saes.sections.run import params_from
+
+    return params_from(Params, profile, seed, models=models, missing=missing)
 
 
 def compute(params: Params, work: Work) -> Output:

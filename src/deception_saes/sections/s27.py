@@ -46,20 +46,9 @@ def plan(
     profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
 ) -> Params | NotRun:
     """The part of a profile that decides this section; it is about the primary model."""
-    from deception_saes.sections.run import NotRun
+    from deception_saes.sections.run import primary_params
 
-    if profile.models[0] not in models:
-        return NotRun(missing)
-    return Params(
-        model=profile.models[0],
-        framing=profile.circuit_framing,
-        circuit_size=profile.circuit_size,
-        sweep_genuine_questions=profile.sweep_genuine_questions,
-        bootstrap_draws=profile.bootstrap_draws,
-        permutations=profile.permutations,
-        device=profile.device,
-        seed=seed,
-    )
+    return primary_params(Params, profile, seed, models, missing)
 
 
 def compute(params: Params, work: Work) -> Output:

@@ -38,20 +38,9 @@ def plan(
     profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
 ) -> Params | NotRun:
     """The part of a profile that decides this section."""
-    from deception_saes.sections.run import NotRun
+    from deception_saes.sections.run import primary_params
 
-    if profile.models[0] not in models:
-        return NotRun(missing)
-    return Params(
-        models=models,
-        missing=missing,
-        framing=profile.circuit_framing,
-        primary_framings=profile.primary_framings,
-        circuit_size=profile.circuit_size,
-        bootstrap_draws=profile.bootstrap_draws,
-        device=profile.device,
-        seed=seed,
-    )
+    return primary_params(Params, profile, seed, models, missing)
 
 
 def compute(params: Params, work: Work) -> Output:
