@@ -11,8 +11,8 @@
 #
 # Which attention heads, taken away one at a time, make the model answer *better* when it is told to
 # answer wrongly? The study names five such suppressor heads in Llama-3.2-1B. Here every head of the
-# profile's model is ablated alone, on every question of the choosing half, under sandbag and under
-# genuine prompts.
+# profile's model is ablated alone: on the sandbag prompt of every question of the choosing half, and on
+# the genuine prompts of as many as the profile asks for.
 
 # %% tags=["parameters"]
 profile = "embedded"
@@ -87,7 +87,7 @@ page.figure(
     s27.attention,
     caption="Attention of the last prompt position, averaged over questions of the choosing half, token "
     "by token over the beginning that all prompts share and the end. The question's own tokens are summed "
-    "in ‹question›, those of the worked examples' questions in ‹worked question›. ␣ is a space, \\x0a a "
+    "in ‹question›, those of each worked example's question in ‹shot›. ␣ is a space, \\x0a a "
     "line break.",
     alt="Bar charts of attention over prompt tokens for the three strongest suppressor heads, under "
     "sandbag and genuine prompts.",

@@ -34,6 +34,9 @@ portion, restoration minus this, is [[portion]].
 """)
 
 # %% [markdown]
+# Heads are set to zero here, as in the study. How much of the effect on genuine prompts is damage by
+# zeroing alone, §28.3 shows: there the heads' mean output is put in place instead.
+#
 # ## Question by question
 
 # %%

@@ -11,7 +11,7 @@ def test_the_tokens_of_worked_questions_are_summed_and_nothing_is_lost():
             (" Purple", 0.05), ("Question", 0.0), (":", 0.0), ("‹question›", 0.05), ("?", 0.05)]
     shown = without_worked_questions(bars)
     assert [token for token, _ in shown] == [
-        "Answer", ".", "\n\n", "Question", ":", "‹worked question›", "\n", "Wrong", ":", " Purple",
+        "Answer", ".", "\n\n", "Question", ":", "‹shot›", "\n", "Wrong", ":", " Purple",
         "Question", ":", "‹question›", "?"]
-    assert dict(shown)["‹worked question›"] == pytest.approx(0.3)
+    assert dict(shown)["‹shot›"] == pytest.approx(0.3)
     assert sum(weight for _, weight in shown) == pytest.approx(sum(weight for _, weight in bars))

@@ -87,14 +87,14 @@ def without_worked_questions(bars: list[tuple[str, float]]) -> list[tuple[str, f
     before, inside = "", False
     for token, weight in bars:
         if inside and "\n" not in token and token != "‹question›":
-            kept[-1] = ("‹worked question›", kept[-1][1] + weight)
+            kept[-1] = ("‹shot›", kept[-1][1] + weight)
             continue
         inside = token == ":" and before.strip() in {"Question", "Q"}
         kept.append((token, weight))
         if inside:
-            kept.append(("‹worked question›", 0.0))
+            kept.append(("‹shot›", 0.0))
         before = token
-    return [bar for bar in kept if bar != ("‹worked question›", 0.0)]
+    return [bar for bar in kept if bar != ("‹shot›", 0.0)]
 
 
 def top_table(run: SectionRun) -> pd.DataFrame:
