@@ -14,7 +14,7 @@ from tqdm import tqdm
 from deception_saes.interventions.heads import HeadSet, Means, ablated, check_heads
 from deception_saes.interventions.resume import ResumableRun
 from deception_saes.models.anatomy import Anatomy, anatomy
-from deception_saes.models.forward import log_probabilities
+from deception_saes.models.forward import finite_logits, log_probabilities
 
 if TYPE_CHECKING:
     from torch import nn
@@ -100,10 +100,7 @@ def _mass(
     model: PreTrainedModel, hidden: torch.Tensor, correct: Sequence[Sequence[int]]
 ) -> np.ndarray:
     """Probability of the tokens `correct[q]` given hidden states [q, d_model]."""
-    logits = model.get_output_embeddings()(hidden)
-    if not torch.isfinite(logits).all():
-        raise FloatingPointError(f"{type(model).__name__} gave a logit that is not finite: its "
-                                 "weights or the edit of its activations are broken")
+    logits = finite_logits(model, hidden)
     total = torch.logsumexp(logits, dim=-1)
     picked = [torch.logsumexp(logits[q, list(tokens)], dim=-1) - total[q]
               for q, tokens in enumerate(correct)]

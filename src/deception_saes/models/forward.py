@@ -93,13 +93,22 @@ def log_probabilities(model: PreTrainedModel, hidden_BD: torch.Tensor) -> torch.
 
     Raises FloatingPointError if a logit is not finite.
     """
+    return torch.log_softmax(finite_logits(model, hidden_BD).double(), dim=-1)
+
+
+@torch.inference_mode()
+def finite_logits(model: PreTrainedModel, hidden_BD: torch.Tensor) -> torch.Tensor:
+    """Logit of every next token, [B, V], in the model's precision.
+
+    Raises FloatingPointError if one is not finite.
+    """
     logits_BV: torch.Tensor = model.get_output_embeddings()(hidden_BD)
     if not torch.isfinite(logits_BV).all():
         raise FloatingPointError(
             f"{type(model).__name__} gave a logit that is not finite: its weights or the edit "
             "of its activations are broken, and no probability can be read from it"
         )
-    return torch.log_softmax(logits_BV.double(), dim=-1)
+    return logits_BV
 
 
 def _prefix_cache(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache | None:
