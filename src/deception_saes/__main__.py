@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from deception_saes.models.spec import ModelUnavailable
 from deception_saes.sections.profiles import PROFILES, profile_named
+from deception_saes.store.files import ARTIFACTS_VARIABLE, artifacts_root
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,6 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     profile = profile_named(options.profile)
     seed = profile.seed if options.seed is None else options.seed
+    # Snakemake and notebooks work in other folders, where a relative path would mean another place.
+    os.environ[ARTIFACTS_VARIABLE] = str(artifacts_root())
     from deception_saes.models.hub import fetch
     from deception_saes.paper.build import BuildFailed, build_book
     from deception_saes.paper.units import NotebookFailed, book_units

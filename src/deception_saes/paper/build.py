@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from deception_saes.paper.units import book_units
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.run import profile_tree
 from deception_saes.store.ensure import held
-from deception_saes.store.files import ARTIFACTS_VARIABLE, artifacts_root, checkout
+from deception_saes.store.files import checkout
 
 
 class BuildFailed(RuntimeError):
@@ -48,8 +47,6 @@ def _snakemake(profile: Profile, seed: int, tree: Path) -> None:
         "--rerun-triggers", "mtime",  # the hash in a marker's name says the rest
         "--rerun-incomplete", "--nolock", "--quiet", "rules",
     ]
-    # Snakemake works in the tree, where a relative path would mean another folder
-    environment = {**os.environ, ARTIFACTS_VARIABLE: str(artifacts_root())}
-    if subprocess.run(command, env=environment, check=False).returncode:
+    if subprocess.run(command, check=False).returncode:
         raise BuildFailed(f"the build of {tree.name} stopped (see above); mend it and run the same "
                           "command again, what is finished is kept")
