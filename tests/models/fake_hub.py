@@ -1,10 +1,12 @@
-"""A Hugging Face hub on 127.0.0.1: what its client asks of it to download a model, and no more.
+"""A Hugging Face hub on 127.0.0.1: what its client asks of it to download a model and to upload a
+folder of small files, and no more.
 
 The status codes and headers are the real hub's: of a gated model everybody may list the files, and
 who may not read them gets 401 without a login, 403 with one; a model that does not exist is 401
-without a login, 404 with one.
+without a login, 404 with one. A token may write to the repositories that it owns.
 """
 
+import base64
 import hashlib
 import json
 import threading
@@ -16,19 +18,22 @@ from urllib.parse import unquote, urlsplit
 
 COMMIT = "c0ffee" * 6 + "c0ff"  # 40 hex digits
 ACCEPTED = "hf_accepted"  # the token of somebody who has accepted every licence
+OWNER = "hf_owner"  # the token of somebody who may write
 
 
 @dataclass
 class FakeHub:
     """folders: what each model holds. gated: those whose licence must be accepted.
     broken: the status with which every question about a model is answered.
-    asked: every request so far, "GET /path", in order. endpoint: its address."""
+    asked: every request so far, "GET /path", in order. endpoint: its address.
+    commits: the path and content of every file of each commit that was uploaded."""
 
     folders: dict[str, Path]
     gated: set[str] = field(default_factory=set)
     broken: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     endpoint: str = ""
+    commits: list[dict[str, bytes]] = field(default_factory=list)
 
 
 @contextmanager
@@ -59,7 +64,8 @@ def _handler(hub):
 
         def answer(self, parts):
             if parts[0] == "api":
-                repo, what, revision = "/".join(parts[2:4]), parts[4], parts[5]
+                what, revision = parts[4:6] or ("revision", "main")
+                repo = "/".join(parts[2:4])
             else:
                 repo, what, revision = "/".join(parts[:2]), parts[2], parts[3]
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -81,15 +87,43 @@ def _handler(hub):
             elif repo in hub.gated and token != ACCEPTED:
                 self.refuse(403 if token else 401, "GatedRepo",
                             f"Access to model {repo} is restricted.")
+            elif not (folder / "/".join(parts[4:])).is_file():
+                self.refuse(404, "EntryNotFound", "Entry not found")
             else:
                 self.send((folder / "/".join(parts[4:])).read_bytes())
+
+        def do_POST(self):
+            path = urlsplit(self.path).path.strip("/")
+            hub.asked.append(f"POST /{path}")
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            repo = "/".join(path.split("/")[2:4])
+            if path == "api/validate-yaml":
+                self.send_json({})
+            elif self.headers.get("Authorization") != f"Bearer {OWNER}":
+                self.refuse(403, None, "You don't have the rights to create a model here")
+            elif path == "api/repos/create":
+                asked = json.loads(body)
+                repo = f"{asked['organization']}/{asked['name']}"
+                status = 409 if repo in hub.folders else 200
+                self.send_json({"url": f"{hub.endpoint}/{repo}"}, status)
+            elif "/preupload/" in path:
+                self.send_json({"files": [{"path": file["path"], "uploadMode": "regular",
+                                           "shouldIgnore": False}
+                                          for file in json.loads(body)["files"]]})
+            else:
+                lines = [json.loads(line) for line in body.splitlines()]
+                files = [line["value"] for line in lines if line["key"] == "file"]
+                hub.commits.append({file["path"]: base64.b64decode(file["content"])
+                                    for file in files})
+                self.send_json({"commitUrl": f"{hub.endpoint}/{repo}/commit/{COMMIT}",
+                                "commitOid": COMMIT})
 
         def refuse(self, status, code, message):
             self.send(message.encode(), status, {"X-Error-Message": message}
                       | ({"X-Error-Code": code} if code else {}))
 
-        def send_json(self, data):
-            self.send(json.dumps(data).encode(), 200, {"Content-Type": "application/json"})
+        def send_json(self, data, status=200):
+            self.send(json.dumps(data).encode(), status, {"Content-Type": "application/json"})
 
         def send(self, body, status=200, headers=None):
             self.send_response(status)

@@ -47,3 +47,27 @@ def mean_interval(
     means = values[picked].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(values.mean()), float(low), float(high), n)
+
+
+def ratio_interval(
+    numerators: ArrayLike, denominators: ArrayLike, draws: int, seed: int, level: float = 0.95
+) -> Interval:
+    """Sum of numerators over sum of denominators, both [n] by question, with the interval that
+    `mean_interval` would give a mean: the same questions are resampled in both.
+
+    Raises ValueError if the lists differ in length, are empty or hold what is not finite.
+    """
+    above, below = (np.asarray(x, dtype=np.float64) for x in (numerators, denominators))
+    if above.shape != below.shape or above.ndim != 1 or len(above) == 0:
+        raise ValueError(f"a ratio over questions needs two lists of one length, got shapes "
+                         f"{above.shape} and {below.shape}")
+    if not (np.isfinite(above).all() and np.isfinite(below).all()):
+        raise ValueError("a numerator or denominator is not finite; their ratio says nothing")
+    n = len(above)
+    ratio = float(above.sum() / below.sum())
+    if n < FEWEST:
+        return Interval(ratio, float("nan"), float("nan"), n)
+    picked = generator(seed, "bootstrap", str(n)).integers(0, n, size=(draws, n))
+    ratios = above[picked].sum(axis=1) / below[picked].sum(axis=1)
+    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(ratio, float(low), float(high), n)

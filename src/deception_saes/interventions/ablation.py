@@ -14,7 +14,7 @@ from tqdm import tqdm
 from deception_saes.interventions.heads import HeadSet, Means, ablated, check_heads
 from deception_saes.interventions.resume import ResumableRun
 from deception_saes.models.anatomy import Anatomy, anatomy
-from deception_saes.models.forward import finite_logits, log_probabilities
+from deception_saes.models.forward import log_probabilities, token_mass
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,13 +52,13 @@ def ablated_p_correct(
     some = [index for index, heads in enumerate(sets) if heads]
     none = [index for index, heads in enumerate(sets) if not heads]
     run = run or ResumableRun(model, prompts)
-    p_correct[none] = _mass(model, run.clean_QD, correct)
+    p_correct[none] = token_mass(model, run.clean_QD, correct)
     with tqdm(total=len(some) * len(prompts), desc=label, unit="prompt") as bar:
         for batch in run.batches([sets[index] for index in some]):
             picked = [some[index] for index in batch]
             hidden_NQD = run.last_hidden([sets[index] for index in picked], means)
             for index, hidden_QD in zip(picked, hidden_NQD, strict=True):
-                p_correct[index] = _mass(model, hidden_QD, correct)
+                p_correct[index] = token_mass(model, hidden_QD, correct)
             bar.update(len(picked) * len(prompts))
     return p_correct
 
@@ -90,21 +90,10 @@ def plain_p_correct(
                     hidden_BTD = model.base_model(ids_BT, use_cache=False).last_hidden_state
                 last = torch.tensor(lengths, device=model.device) - 1
                 hidden_BD = hidden_BTD[torch.arange(len(rows), device=model.device), last]
-                p_correct[index, list(rows)] = _mass(model, hidden_BD, [correct[r] for r in rows])
+                p_correct[index, list(rows)] = token_mass(model, hidden_BD,
+                                                          [correct[row] for row in rows])
                 bar.update(len(rows))
     return p_correct
-
-
-@torch.inference_mode()
-def _mass(
-    model: PreTrainedModel, hidden: torch.Tensor, correct: Sequence[Sequence[int]]
-) -> np.ndarray:
-    """Probability of the tokens `correct[q]` given hidden states [q, d_model]."""
-    logits = finite_logits(model, hidden)
-    total = torch.logsumexp(logits, dim=-1)
-    picked = [torch.logsumexp(logits[q, list(tokens)], dim=-1) - total[q]
-              for q, tokens in enumerate(correct)]
-    return torch.stack(picked).double().exp().cpu().numpy()
 
 
 @torch.inference_mode()

@@ -6,15 +6,21 @@ Shape suffixes: B prompts of a batch, T positions, D d_model, V vocabulary.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
+
+Result = TypeVar("Result")
+
+# 128 MiB of float32, and about twice that beside it.
+_LOGITS_AT_ONCE = 2**25
 
 
 @dataclass(frozen=True)
@@ -32,25 +38,40 @@ class SuffixBatch:
 
 
 def shared_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
-    """The longest common beginning that leaves every prompt at least one token of its own."""
+    """The longest common beginning that leaves every prompt at least one token of its own.
+
+    Raises ValueError if there is no prompt or an empty one.
+    """
+    if not prompts or any(len(prompt) == 0 for prompt in prompts):
+        raise ValueError("there must be at least one prompt, each of at least one token")
     shortest = min(len(prompt) for prompt in prompts)
     columns = zip(*(prompt[: shortest - 1] for prompt in prompts), strict=True)
     return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
 
 
 @torch.inference_mode()
-def suffix_batches(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], batch_size: int
-) -> Iterator[SuffixBatch]:
-    """Final hidden states of all prompts, at most `batch_size` of one length at a time.
+def behind_prefix(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    batch_size: int,
+    run: Callable[[torch.Tensor, DynamicCache], Result],
+) -> Iterator[tuple[list[int], Result]]:
+    """What `run` makes of all prompts, at most `batch_size` of one length at a time.
 
     prompts: token ids. Equal lengths leave no padding to compute or to mask.
-    Raises ValueError if there is no prompt or an empty one.
+    run: runs the model on ids [B, T] and writes their keys and values behind those that the cache
+        holds. It is first called once on the shared prefix, then on what stands behind it.
+    Yields the index of each prompt of the batch in `prompts`, and the result.
+    Raises ValueError if there is no prompt or an empty one, or if `batch_size` is not positive.
     """
-    if not prompts or any(len(prompt) == 0 for prompt in prompts):
-        raise ValueError("suffix_batches needs at least one prompt, each of at least one token")
+    from transformers import DynamicCache
+
     prefix = shared_prefix(prompts)
-    cache = _prefix_cache(model, prefix)
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+    cache = DynamicCache(config=model.config)
+    if prefix:
+        run(torch.tensor([prefix], device=model.device), cache)
 
     def length(row: int) -> int:
         return len(prompts[row])
@@ -60,12 +81,26 @@ def suffix_batches(
         for start in range(0, len(of_length), batch_size):
             rows = of_length[start : start + batch_size]
             past = copy.deepcopy(cache)
-            if past is not None:
-                past.batch_repeat_interleave(len(rows))
+            past.batch_repeat_interleave(len(rows))
             ids_BT = torch.tensor([list(prompts[row][len(prefix) :]) for row in rows],
                                   device=model.device)
-            out = model.base_model(input_ids=ids_BT, past_key_values=past, use_cache=True)
-            yield SuffixBatch(rows, out.last_hidden_state, out.past_key_values)
+            yield rows, run(ids_BT, past)
+
+
+@torch.inference_mode()
+def suffix_batches(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], batch_size: int
+) -> Iterator[SuffixBatch]:
+    """Final hidden states of all prompts, at most `batch_size` of one length at a time.
+
+    Raises ValueError as `behind_prefix` does.
+    """
+
+    def run(ids_BT: torch.Tensor, past: DynamicCache) -> Any:
+        return model.base_model(input_ids=ids_BT, past_key_values=past, use_cache=True)
+
+    for rows, out in behind_prefix(model, prompts, batch_size, run):
+        yield SuffixBatch(rows, out.last_hidden_state, out.past_key_values)
 
 
 @torch.inference_mode()
@@ -111,9 +146,27 @@ def finite_logits(model: PreTrainedModel, hidden_BD: torch.Tensor) -> torch.Tens
     return logits_BV
 
 
-def _prefix_cache(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache | None:
-    if not prefix:
-        return None
-    ids_1T = torch.tensor([list(prefix)], device=model.device)
-    cache: DynamicCache = model.base_model(input_ids=ids_1T, use_cache=True).past_key_values
-    return cache
+@torch.inference_mode()
+def token_mass(
+    model: PreTrainedModel, hidden: torch.Tensor, tokens: Sequence[Sequence[int]]
+) -> np.ndarray:
+    """Probability that the next token is one of `tokens[q]`, float64 [..., Q].
+
+    hidden: after the final norm, [..., Q, D]. tokens: by prompt, token ids; with T(q), this is
+    P(correct). However many hidden states there are, the logits held at once are bounded.
+    Raises ValueError if `hidden` and `tokens` are not of the same number of prompts;
+    FloatingPointError if a logit is not finite.
+    """
+    if hidden.ndim < 2 or hidden.shape[-2] != len(tokens):
+        raise ValueError(f"hidden states of shape {list(hidden.shape)} do not belong to "
+                         f"{len(tokens)} prompts; give [..., prompts, d_model]")
+    vocabulary = model.get_output_embeddings().get_parameter("weight").shape[0]
+    log_mass: list[torch.Tensor] = []
+    for hidden_BD in hidden.flatten(0, -2).split(max(1, _LOGITS_AT_ONCE // vocabulary)):
+        logits_BV = finite_logits(model, hidden_BD)
+        total_B = torch.logsumexp(logits_BV, dim=-1)
+        for logits_V, total in zip(logits_BV, total_B, strict=True):
+            counted = list(tokens[len(log_mass) % len(tokens)])
+            log_mass.append(torch.logsumexp(logits_V[counted], dim=-1) - total)
+    mass: np.ndarray = torch.stack(log_mass).double().exp().cpu().numpy()
+    return mass.reshape(hidden.shape[:-1])

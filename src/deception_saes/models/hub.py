@@ -60,9 +60,9 @@ def fetch(spec: ModelSpec) -> None:
     try:
         _snapshot(source)
     except LocalEntryNotFoundError as error:  # the client's word for "asked in vain, not here"
-        why = _why_not(error.__cause__ or error, source)
+        why = why_not(error.__cause__ or error, source)
     except httpx2.HTTPError as error:
-        why = _why_not(error, source)
+        why = why_not(error, source)
     else:
         find_snapshot(source)  # the hub may have no safetensors of it
         return
@@ -99,8 +99,8 @@ def _missing(folder: Path) -> list[str]:
     return [name for name in needed if not (folder / name).is_file()]
 
 
-def _why_not(error: BaseException, source: HubModel) -> str:
-    """Why the hub did not give a model, and what to do, in one line."""
+def why_not(error: BaseException, source: HubModel) -> str:
+    """Why the hub did not give a model, or files kept as one, and what to do, in one line."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -111,7 +111,7 @@ def _why_not(error: BaseException, source: HubModel) -> str:
     )
 
     hub = constants.ENDPOINT
-    another_cache = "point HF_HUB_CACHE at a cache that holds the model"
+    another_cache = "point HF_HUB_CACHE at a cache that holds it"
     if isinstance(error, OfflineModeIsEnabled):
         return f"{hub} is not asked, since HF_HUB_OFFLINE is set; unset it, or {another_cache}"
     if not isinstance(error, HfHubHTTPError):
@@ -119,7 +119,7 @@ def _why_not(error: BaseException, source: HubModel) -> str:
         return (f"{hub} cannot be reached ({type(error).__name__}: {first_line}); check the "
                 f"connection, or {another_cache}")
     if isinstance(error, RevisionNotFoundError):
-        return f"{hub} has no revision {source.revision!r} of it; correct its registry entry"
+        return f"{hub} has no revision {source.revision!r} of it; name one that it has"
     status = error.response.status_code
     answer = " ".join(f"{status} {error.server_message or ''}".split())
     # Whoever is not logged in is told 401 of a model that is gated, hidden or not there at all.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from deception_saes.models.registry import get
 from deception_saes.models.spec import ModelSpec
+from deception_saes.saes.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Profile:
     sweep_genuine_questions: genuine questions of the head sweep; None: the whole choosing half.
     draw_questions: evaluating questions of the random-head draws; None: the whole half.
     random_draws: draws of each kind of random heads. permutations: draws of every null.
+    sae_recipe: how every SAE is trained.
     verdicts: whether the front page judges the claims; random weights prove nothing.
     seconds: what each section may take on the machine that the profile is meant for.
     """
@@ -48,6 +50,7 @@ class Profile:
     draw_questions: int | None
     random_draws: int
     permutations: int
+    sae_recipe: Recipe
     verdicts: bool
     seconds: Mapping[int, float] = field(default_factory=dict)
 
@@ -77,6 +80,7 @@ PROFILES: dict[str, Profile] = {
             draw_questions=8,
             random_draws=20,
             permutations=99,
+            sae_recipe=Recipe(epochs=4, batch_size=32, learning_rate=1e-3, target_l0=16.0, l0=0.1),
             verdicts=False,
             seconds={23: 20, 27: 20, 28: 20, 29: 10, 30: 20},
         ),
@@ -99,6 +103,8 @@ PROFILES: dict[str, Profile] = {
             draw_questions=50,
             random_draws=100,
             permutations=999,
+            sae_recipe=Recipe(epochs=20, learning_rate=1e-3, threshold_rate=10.0, decay=0.3,
+                              l1=1e-2, l0=0.1, target_l0=64.0),
             verdicts=True,
             seconds={23: 120, 27: 340, 28: 420, 29: 20, 30: 30},
         ),
@@ -121,6 +127,7 @@ PROFILES: dict[str, Profile] = {
             draw_questions=None,
             random_draws=100,
             permutations=999,
+            sae_recipe=Recipe(epochs=300),  # the study's: batch 128, rate 3e-4, sparsity 1e-3
             verdicts=True,
             seconds={23: 300, 27: 1800, 28: 1800, 29: 120, 30: 3600},
         ),

@@ -94,12 +94,13 @@ def primary_params(
 
 @dataclass(frozen=True)
 class SectionRun:
-    """A finished section: its record and its tables, read on first use."""
+    """A finished section: its record and its tables, read on first use. hash: of its spec."""
 
     section: Section
     results: Results
     tree: Path
     _tables: dict[str, pd.DataFrame] = field(default_factory=dict, compare=False)
+    hash: str = ""
 
     def table(self, name: str) -> pd.DataFrame:
         """The section's table of this name, from `figures/sNN_{name}.csv`."""
@@ -170,7 +171,7 @@ def run_section(
         _compute(section, spec.params, Work(artifacts, tree, needed), out)
 
     ensure(tree, spec, make)
-    return SectionRun(section, read_results(tree / results_name(section)), tree)
+    return SectionRun(section, read_results(tree / results_name(section)), tree, hash=spec.hash)
 
 
 def _compute(section: Section, params: Mapping[str, Any], work: Work, out: Path) -> None:

@@ -1,0 +1,1 @@
+"""Residual-stream activations of chosen positions."""

@@ -1,0 +1,191 @@
+"""Prompts laid out as a tree: what several of them begin with is run once.
+
+What all prompts begin with is the trunk. Behind it each beginning that several prompts share
+stands once in a branch, a sequence in which every token sees the trunk and its own ancestors only
+(tree attention: Miao et al. 2023, arXiv:2305.09781).
+
+Shape suffixes: T tokens of a branch, Q prompts, D d_model, K keys of attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from deception_saes.models.forward import shared_prefix
+
+if TYPE_CHECKING:
+    from deception_saes.models.anatomy import Anatomy
+
+LayerKeys = Mapping[int, tuple[torch.Tensor, torch.Tensor]]
+"""By layer, keys and values, each [B, key heads, K, head_dim]."""
+
+# Measured on two cores with SmolLM2-135M: longer branches waste attention, shorter ones sharing.
+TOKENS_OF_BRANCH = 128
+
+
+@dataclass
+class Keys:
+    """Stands in for a key-value cache: attention hands its keys and values to `update`.
+
+    before: what stands in front of them, in order. seen: those handed over.
+    """
+
+    before: Sequence[LayerKeys] = ()
+    seen: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of `before` and of this call, along the third dimension."""
+        self.seen[layer] = (keys, values)
+        if not self.before:
+            return keys, values
+        parts = [*(of_layer[layer] for of_layer in self.before), (keys, values)]
+        return torch.cat([k for k, _ in parts], dim=2), torch.cat([v for _, v in parts], dim=2)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Tokens, each behind its parent; a parent comes before its children.
+
+    parents: index of the parent, -1 for what follows the trunk. leaves: last token of each prompt.
+    """
+
+    tokens: list[int]
+    parents: list[int]
+    leaves: list[int]
+
+    def depths(self) -> list[int]:
+        """Positions behind the trunk."""
+        depths: list[int] = []
+        for parent in self.parents:
+            depths.append(0 if parent < 0 else depths[parent] + 1)
+        return depths
+
+    def sees(self) -> torch.Tensor:
+        """[T, T], true where the column is the row itself or one of its ancestors."""
+        sees = torch.eye(len(self.tokens), dtype=torch.bool)
+        for token, parent in enumerate(self.parents):
+            if parent >= 0:
+                sees[token] |= sees[parent]
+        return sees
+
+
+def tree_of(prompts: Sequence[Sequence[int]], offset: int) -> Tree:
+    """The tree of the prompts' tokens from `offset` on, beginnings in common standing once."""
+    tree = Tree([], [], [])
+    known: dict[tuple[int, ...], int] = {}
+    for prompt in prompts:
+        parent = -1
+        for end in range(offset + 1, len(prompt) + 1):
+            path = tuple(prompt[offset:end])
+            if path not in known:
+                known[path] = len(tree.tokens)
+                tree.tokens.append(path[-1])
+                tree.parents.append(parent)
+            parent = known[path]
+        tree.leaves.append(parent)
+    return tree
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How some prompts are laid out.
+
+    prefix: the trunk's tokens, perhaps none. trees: the branches behind it.
+    rows: by branch, the index of the prompt that ends at each leaf.
+    """
+
+    prefix: list[int]
+    trees: list[Tree]
+    rows: list[list[int]]
+
+    def in_order(self, branches: Sequence[torch.Tensor]) -> torch.Tensor:
+        """By branch tensors [..., leaves, D]; all of them as [..., Q, D], in the order of the
+        prompts."""
+        place = torch.tensor([row for rows in self.rows for row in rows]).argsort()
+        return torch.cat(list(branches), dim=-2)[..., place, :]
+
+
+def plan(prompts: Sequence[Sequence[int]], largest: int) -> Plan:
+    """The layout of prompts, token ids, with branches of at most `largest` tokens.
+
+    A prompt that is longer behind the trunk has a branch of its own.
+    Raises ValueError if there is no prompt or an empty one.
+    """
+    prefix = shared_prefix(prompts)
+    rows = list(_packed(prompts, len(prefix), largest))
+    trees = [tree_of([prompts[row] for row in of_branch], len(prefix)) for of_branch in rows]
+    return Plan(prefix, trees, rows)
+
+
+def _packed(
+    prompts: Sequence[Sequence[int]], offset: int, largest: int
+) -> Iterator[list[int]]:
+    """Neighbours in alphabetical order, as many as fit into a branch."""
+    rows: list[int] = []
+    for row in sorted(range(len(prompts)), key=lambda row: list(prompts[row])):
+        if rows and len(tree_of([prompts[r] for r in (*rows, row)], offset).tokens) > largest:
+            yield rows
+            rows = []
+        rows.append(row)
+    yield rows
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A tree made ready for the blocks of a model.
+
+    x_1TD: token embeddings. mask: what each token may attend to, bool [1, 1, T, trunk + T].
+    rotary: position embeddings.
+    """
+
+    x_1TD: torch.Tensor
+    mask: torch.Tensor
+    rotary: Any
+
+
+def lay_out(parts: Anatomy, tree: Tree, offset: int) -> Layout:
+    """The tree behind a trunk of `offset` tokens."""
+    device = parts.base.device
+    ids_1T = torch.tensor([tree.tokens], device=device)
+    trunk = torch.ones(len(tree.tokens), offset, dtype=torch.bool)
+    mask = torch.cat([trunk, tree.sees()], dim=1)[None, None].to(device)
+    x_1TD = parts.base.get_input_embeddings()(ids_1T)
+    positions = offset + torch.tensor([tree.depths()], device=device)
+    return Layout(x_1TD, mask, parts.base.get_submodule("rotary_emb")(x_1TD, positions))
+
+
+@dataclass(frozen=True)
+class Block:
+    """What went through one block, each [1, T, D].
+
+    before, after: its input and output, the residual. heads: the input of the attention output
+    projection, D being heads * head_dim.
+    """
+
+    layer: int
+    before: torch.Tensor
+    heads: torch.Tensor
+    after: torch.Tensor
+
+
+def clean_blocks(parts: Anatomy, layout: Layout, keys: Keys) -> Iterator[Block]:
+    """The blocks of an unedited run in turn, for a family that can be resumed.
+
+    keys: those of the trunk before; takes up the tree's own.
+    """
+    x = layout.x_1TD
+    for layer in range(parts.n_layers):
+        heads: list[torch.Tensor] = []
+        with parts.projection(layer).register_forward_pre_hook(
+            lambda _, args, heads=heads: heads.append(args[0])
+        ):
+            added = parts.attend(layer, x, layout.rotary, layout.mask, keys)
+        after = parts.finish(layer, x, added)
+        yield Block(layer, x, heads[0], after)
+        x = after

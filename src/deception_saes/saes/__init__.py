@@ -1,0 +1,1 @@
+"""Sparse autoencoders: architectures, training, the release's tags, SAELens files."""

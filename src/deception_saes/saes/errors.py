@@ -1,0 +1,6 @@
+"""The one error of this folder."""
+
+
+class SaeError(ValueError):
+    """A sparse autoencoder's configuration, weights, file or training data are wrong. The message
+    names the value, what was expected and what to do."""

@@ -1,0 +1,77 @@
+"""Gated: one bias decides whether a feature is on, another how strongly (Rajamanoharan et al. 2024,
+arXiv:2404.16014).
+
+Shape suffixes: B rows, D d_in, S d_sae.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from deception_saes.saes.recipe import Recipe
+from deception_saes.saes.rule import TrainingRule, Weights
+from deception_saes.saes.sae import Sae, SaeConfig, autoencoder_shapes
+
+
+class Gated(Sae):
+    """f = ReLU(exp(r_mag) x W_enc + b_mag) where x W_enc + b_gate > 0, else 0."""
+
+    @staticmethod
+    def shapes(config: SaeConfig) -> dict[str, tuple[int, ...]]:
+        return {**autoencoder_shapes(config), "b_gate": (config.d_sae,),
+                "b_mag": (config.d_sae,), "r_mag": (config.d_sae,)}
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        projected = self.projected(x)
+        magnitude = projected * self.weights["r_mag"].exp() + self.weights["b_mag"]
+        return magnitude.relu() * (projected + self.weights["b_gate"] > 0)
+
+
+class GatedRule(TrainingRule):
+    """Squared error, plus the L1 norm of the rectified gate, plus the squared error of a
+    reconstruction from that gate by a decoder that this term does not train."""
+
+    trained = ("W_enc", "W_dec", "b_gate", "b_mag", "r_mag", "b_dec")
+    in_units_of_input = ("b_gate", "b_mag", "b_dec")
+
+    def __init__(self, config: SaeConfig, recipe: Recipe, weights: Weights) -> None:
+        super().__init__(config, recipe, weights)
+        rows = recipe.batch_size
+        self.features_2BS = torch.cat([self.pre_BS, self.pre_BS])
+        self.back_2BS = torch.empty_like(self.features_2BS)
+        self.errors_2BD = torch.cat([self.error_BD, self.error_BD])
+        self.error_BD = self.errors_2BD[:rows]
+        self.gain_S = torch.empty_like(weights["r_mag"])
+        self.open_BS = torch.empty_like(self.pre_BS)
+
+    @staticmethod
+    def initial(config: SaeConfig, recipe: Recipe, tied: Weights, sample: torch.Tensor) -> Weights:
+        zeros = torch.zeros(config.d_sae, device=sample.device)
+        return {**tied, "b_gate": zeros, "b_mag": zeros.clone(), "r_mag": zeros.clone()}
+
+    def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
+        weights, gradients, rows = self.weights, self.gradients, self.recipe.batch_size
+        projected_BS = self.encode_into(x_BD)
+        torch.exp(weights["r_mag"], out=self.gain_S)
+        features_BS, gate_BS = self.features_2BS[:rows], self.features_2BS[rows:]
+        torch.add(projected_BS, weights["b_gate"], out=gate_BS).relu_()
+        torch.gt(gate_BS, 0, out=self.open_BS)
+        torch.mul(projected_BS, self.gain_S, out=features_BS).add_(weights["b_mag"]).relu_()
+        features_BS.mul_(self.open_BS)
+        torch.mm(self.features_2BS, weights["W_dec"], out=self.errors_2BD)
+        self.errors_2BD.add_(weights["b_dec"])
+        self.error_BD.sub_(x_BD)
+        self.errors_2BD[rows:].sub_(x_BD).mul_(self.scale)
+        loss = self.squared_error()
+        torch.mm(features_BS.T, self.error_BD, out=gradients["W_dec"])
+        torch.mm(self.errors_2BD, weights["W_dec"].T, out=self.back_2BS)
+        through_BS, gate_back_BS = self.back_2BS[:rows], self.back_2BS[rows:]
+        through_BS.mul_(features_BS > 0)
+        torch.sum(through_BS, 0, out=gradients["b_mag"])
+        through_BS.mul_(self.gain_S)
+        torch.sum(projected_BS.mul_(through_BS), 0, out=gradients["r_mag"])
+        gate_back_BS.add_(self.recipe.l1 / rows).mul_(self.open_BS)
+        torch.gt(features_BS.sum(0), 0, out=self.fired)
+        self.encoder_gradients(through_BS.add_(gate_back_BS), ())
+        torch.sum(gate_back_BS, 0, out=gradients["b_gate"])
+        return loss

@@ -1,0 +1,93 @@
+"""SAEs of a release: a folder here, or a repository of the Hugging Face hub, with a folder for each
+tag."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from deception_saes.models.hub import why_not
+from deception_saes.models.spec import HubModel
+from deception_saes.saes import files
+from deception_saes.saes.errors import SaeError
+from deception_saes.saes.sae import Sae
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+
+def load(
+    source: str | Path, tag: str, revision: str = "main", cache_dir: Path | None = None
+) -> Sae:
+    """The SAE of this tag, float32 on the CPU.
+
+    source: a folder that exists here, else "organisation/name" on the hub, which `revision` and
+        `cache_dir` are for.
+    Raises SaeError if `source` is neither, and as `load_from_hub` and `files.load` do.
+    """
+    _check_tag(tag)
+    if Path(source).is_dir():
+        return files.load(Path(source) / tag)
+    if isinstance(source, str) and _is_repo(source):
+        return load_from_hub(source, tag, revision, cache_dir)
+    raise SaeError(f"{source}: neither a folder here nor \"organisation/name\" on the hub; correct "
+                   f"where {tag} is to come from")
+
+
+def load_from_hub(
+    repo: str, tag: str, revision: str = "main", cache_dir: Path | None = None
+) -> Sae:
+    """The SAE `tag` of a hub repository, float32 on the CPU, fetched into the local hub cache.
+
+    Asks no server if the cache holds it: a branch that has moved on changes no later run.
+    revision: a branch, tag or commit. cache_dir: None for the hub client's own.
+    Raises SaeError if the hub cannot be reached, refuses, or does not have it, and as `files.load`
+    does.
+    """
+    import httpx2  # what the hub client itself is built on
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    _check_tag(tag)
+    if not _is_repo(repo):
+        raise SaeError(f"{repo}: not the name of a hub repository; expected \"organisation/name\"")
+    try:
+        folder = _fetch(repo, tag, revision, cache_dir)
+    except LocalEntryNotFoundError as error:  # the client's word for "asked in vain, not here"
+        why = why_not(error.__cause__ or error, HubModel(repo, revision=revision))
+    except EntryNotFoundError:
+        why = (f"{repo} has no SAE of this tag with {files.CFG} and {files.WEIGHTS} at revision "
+               f"{revision}; look up its tags on its page")
+    except httpx2.HTTPError as error:
+        why = why_not(error, HubModel(repo, revision=revision))
+    else:
+        return files.load(folder)
+    raise SaeError(f"{repo}, {tag}: {why}")
+
+
+def _fetch(repo: str, tag: str, revision: str, cache_dir: Path | None) -> Path:
+    """The tag's folder in the cache. Both files are of one commit, even if the branch moves."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def download(name: str, revision: str, only_here: bool) -> Path:
+        return Path(hf_hub_download(repo, f"{tag}/{name}", revision=revision, cache_dir=cache_dir,
+                                    local_files_only=only_here))
+
+    def both(only_here: bool) -> Path:
+        folder = download(files.CFG, revision, only_here).parent
+        download(files.WEIGHTS, folder.parent.name, only_here)
+        return folder
+
+    try:
+        return both(only_here=True)
+    except LocalEntryNotFoundError:
+        return both(only_here=False)
+
+
+def _check_tag(tag: str) -> None:
+    if not re.fullmatch(_NAME, tag):
+        raise SaeError(f"{tag!r} is not a tag: a tag is one folder's name, of letters, digits, "
+                       "\".\", \"_\" and \"-\"")
+
+
+def _is_repo(name: str) -> bool:
+    return re.fullmatch(f"{_NAME}/{_NAME}", name) is not None

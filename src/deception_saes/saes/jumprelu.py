@@ -1,0 +1,91 @@
+"""JumpReLU: a pre-activation above its feature's threshold passes unchanged, any other is zero
+(Rajamanoharan et al. 2024, arXiv:2407.14435).
+
+Shape suffixes: B rows, D d_in, S d_sae.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from deception_saes.saes.recipe import Recipe
+from deception_saes.saes.rule import TrainingRule, Weights
+from deception_saes.saes.sae import Sae, SaeConfig, autoencoder_shapes
+
+_FAINTEST = -30.0  # exponent of the kernel beyond which it counts as e^-30 of its height
+
+
+class JumpReLU(Sae):
+    """f = z where z > threshold, else 0; z = ReLU(x W_enc + b_enc)."""
+
+    @staticmethod
+    def shapes(config: SaeConfig) -> dict[str, tuple[int, ...]]:
+        return {**autoencoder_shapes(config), "b_enc": (config.d_sae,),
+                "threshold": (config.d_sae,)}
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        pre = self.projected(x) + self.weights["b_enc"]
+        return pre.relu() * (pre > self.weights["threshold"])
+
+
+class JumpReLURule(TrainingRule):
+    """Squared error plus a penalty on L0, by straight-through estimates for the thresholds.
+
+    With K the Gaussian kernel of width e and z the pre-activation, the estimates are
+    d f / d threshold = -(threshold / e) K((z - threshold) / e) and
+    d L0 / d threshold = -(1 / e) K((z - threshold) / e) (arXiv:2407.14435, eqs. 11 and 12, where
+    the kernel is a rectangle). L0 moves thresholds only.
+    """
+
+    trained = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
+    in_units_of_input = ("b_enc", "b_dec", "threshold")
+
+    def __init__(self, config: SaeConfig, recipe: Recipe, weights: Weights) -> None:
+        super().__init__(config, recipe, weights)
+        self.above_BS = torch.empty_like(self.pre_BS)
+        self.kernel_BS = torch.empty_like(self.pre_BS)
+
+    @staticmethod
+    def initial(config: SaeConfig, recipe: Recipe, tied: Weights, sample: torch.Tensor) -> Weights:
+        start = recipe.initial_threshold if recipe.learn_threshold else 0.0
+        if recipe.learn_threshold and recipe.target_l0 is not None:
+            pre = (sample - tied["b_dec"]) @ tied["W_enc"]
+            active = min(config.d_sae, max(1, round(recipe.target_l0)))
+            start = max(0.0, float(pre.topk(active, dim=-1).values[:, -1].mean()))
+        zeros = torch.zeros(config.d_sae, device=sample.device)
+        return {**tied, "b_enc": zeros, "threshold": torch.full_like(zeros, start)}
+
+    def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
+        weights, gradients, recipe = self.weights, self.gradients, self.recipe
+        pre_BS = self.encode_into(x_BD).add_(weights["b_enc"])
+        torch.sub(pre_BS, weights["threshold"], out=self.kernel_BS)
+        torch.gt(self.kernel_BS, 0, out=self.above_BS)
+        pre_BS.mul_(self.above_BS)
+        torch.mm(pre_BS, weights["W_dec"], out=self.error_BD).add_(weights["b_dec"]).sub_(x_BD)
+        loss = self.squared_error()
+        torch.mm(pre_BS.T, self.error_BD, out=gradients["W_dec"])
+        torch.mm(self.error_BD, weights["W_dec"].T, out=self.back_BS)
+        active_S = self.above_BS.sum(0)
+        torch.gt(active_S, 0, out=self.fired)
+        if recipe.learn_threshold:
+            self._threshold_gradient(float(active_S.sum()) / recipe.batch_size)
+        self.encoder_gradients(self.back_BS.mul_(self.above_BS), ("b_enc",))
+        return loss
+
+    def _threshold_gradient(self, l0: float) -> None:
+        recipe, width = self.recipe, self.recipe.bandwidth
+        pull = recipe.l0 / recipe.batch_size
+        if recipe.target_l0 is not None:
+            pull *= 2 * (l0 / recipe.target_l0 - 1)
+        # the floor keeps numbers too small for fast arithmetic out of the products
+        kernel_BS = self.kernel_BS.square_().mul_(-0.5 / width**2).clamp_(min=_FAINTEST).exp_()
+        near_S = kernel_BS.sum(0)
+        torch.sum(kernel_BS.mul_(self.back_BS), 0, out=self.gradients["threshold"])
+        self.gradients["threshold"].mul_(self.weights["threshold"]).add_(near_S, alpha=pull)
+        self.gradients["threshold"].mul_(-1 / (width * math.sqrt(2 * math.pi)))
+
+    def project(self) -> None:
+        super().project()
+        self.weights["threshold"].clamp_(min=0)

@@ -1,0 +1,109 @@
+"""The release's 60 tags: which sparse autoencoders there are, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_LAYERS_OF_STUDY = 16  # of Llama-3.2-1B, whose layers stand below
+_EXPANSION = 4
+_K = 64
+
+_SANDBAGGING = ("genuine_only", "mixed", "sandbagging_only")
+_BEHAVIOURAL = ("deceptive_only", "honest_only", "mixed")
+
+
+@dataclass(frozen=True)
+class SaeTag:
+    """One sparse autoencoder of the release, or the same one of another model.
+
+    name: the tag. model: the slug of a model. architecture: "topk", "jumprelu" or "gated".
+    layer: 0-based; its resid_post is what the SAE reads.
+    train_set: the condition whose activations train it.
+    k: features of a TopK row, None elsewhere. expansion: d_sae / d_in.
+    """
+
+    name: str
+    model: str
+    architecture: str
+    layer: int
+    train_set: str
+    k: int | None
+    expansion: int
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """SAEs that differ in layer and training set only. layers: of Llama-3.2-1B."""
+
+    architecture: str
+    layers: tuple[int, ...]
+    train_sets: tuple[str, ...]
+    k: int | None = None
+    expansion: int = _EXPANSION
+
+    @property
+    def name(self) -> str:
+        """The `{arch}` of a tag; the usual k and expansion go unsaid."""
+        if self.expansion != _EXPANSION:
+            return f"x{self.expansion}_" + (f"k{self.k}" if self.k else self.architecture)
+        return self.architecture + (f"_k{self.k}" if self.k not in (None, _K) else "")
+
+
+_SANDBAGGING_KINDS = (
+    _Kind("jumprelu", (4, 8, 12), _SANDBAGGING),
+    _Kind("topk", (4, 8, 12), _SANDBAGGING, k=_K),
+    _Kind("topk", (4, 8, 12), _SANDBAGGING, k=256),
+    *(_Kind("topk", (8,), _SANDBAGGING, k=k) for k in (16, 32, 128)),
+    _Kind("gated", (8,), _SANDBAGGING),
+    *(_Kind("topk", (8,), ("mixed",), k=k, expansion=8) for k in (64, 256)),
+    _Kind("gated", (8,), ("mixed",), expansion=8),
+)
+_BEHAVIOURAL_KINDS = (
+    _Kind("jumprelu", (2, 4, 6), _BEHAVIOURAL),
+    _Kind("topk", (2, 4, 6), _BEHAVIOURAL, k=_K),
+)
+
+
+def layer_at_same_depth(layer_of_16: int, n_layers: int) -> int:
+    """The layer of a model of `n_layers` that stands where this one does in Llama-3.2-1B.
+
+    Raises ValueError if Llama-3.2-1B has no such layer, or for a model without layers.
+    """
+    if not 0 <= layer_of_16 < _LAYERS_OF_STUDY:
+        raise ValueError(f"layer {layer_of_16} is not one of Llama-3.2-1B; expected 0 to "
+                         f"{_LAYERS_OF_STUDY - 1}")
+    if n_layers < 1:
+        raise ValueError(f"n_layers is {n_layers}; expected at least 1")
+    return layer_of_16 * n_layers // _LAYERS_OF_STUDY
+
+
+def sandbagging_tags(model: str, n_layers: int) -> list[SaeTag]:
+    """The 42 SAEs of the sandbagging release, for a model of this slug and number of layers.
+
+    Raises ValueError, naming the layers, if two of them fall together on a model of few layers.
+    """
+    return _tags(_SANDBAGGING_KINDS, f"v4_{model}", model, n_layers)
+
+
+def behavioural_tags(model: str, n_layers: int) -> list[SaeTag]:
+    """The 18 SAEs of the behavioural release; model, n_layers and errors as `sandbagging_tags`."""
+    return _tags(_BEHAVIOURAL_KINDS, model, model, n_layers)
+
+
+def _tags(kinds: tuple[_Kind, ...], prefix: str, model: str, n_layers: int) -> list[SaeTag]:
+    of_study = sorted({layer for kind in kinds for layer in kind.layers})
+    moved = {layer: layer_at_same_depth(layer, n_layers) for layer in of_study}
+    if len(set(moved.values())) < len(moved):
+        raise ValueError(f"the study's layers {_listed(moved)} would be {_listed(moved.values())} "
+                         f"among the {n_layers} of {model!r}: two fall together, so these SAEs "
+                         "need a deeper model")
+    return [
+        SaeTag(f"{prefix}_{kind.name}_L{moved[layer]}_{train_set}", model, kind.architecture,
+               moved[layer], train_set, kind.k, kind.expansion)
+        for kind in kinds for layer in kind.layers for train_set in kind.train_sets
+    ]
+
+
+def _listed(layers: Iterable[int]) -> str:
+    return ", ".join(f"L{layer}" for layer in layers)

@@ -1,0 +1,89 @@
+"""TopK: the k largest pre-activations of a row are its features (Gao et al. 2024,
+arXiv:2406.04093).
+
+Shape suffixes: B rows, D d_in, S d_sae, K active features of a row.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import embedding_bag
+
+from deception_saes.saes.errors import SaeError
+from deception_saes.saes.recipe import Recipe
+from deception_saes.saes.rule import TrainingRule, Weights
+from deception_saes.saes.sae import Sae, SaeConfig, autoencoder_shapes
+
+
+class TopK(Sae):
+    """f = ReLU(TopK(x W_enc + b_enc))."""
+
+    @staticmethod
+    def shapes(config: SaeConfig) -> dict[str, tuple[int, ...]]:
+        if config.k is None:
+            raise SaeError("a TopK SAE needs k, the number of features of a row; its "
+                           "configuration has none, and guessing one would change every feature")
+        if not 1 <= config.k <= config.d_sae:
+            raise SaeError(f"k is {config.k}; it must be from 1 to d_sae, {config.d_sae}")
+        return {**autoencoder_shapes(config), "b_enc": (config.d_sae,)}
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        pre = self.projected(x) + self.weights["b_enc"]
+        values, indices = pre.topk(self.config.k or 0, dim=-1, sorted=False)
+        return torch.zeros_like(pre).scatter_(-1, indices, values.relu())
+
+
+class TopKRule(TrainingRule):
+    """Squared error, plus an auxiliary loss: the dead features' own TopK reconstructs what is left
+    of the residual (Gao et al. 2024, section 2.4)."""
+
+    trained = ("W_enc", "W_dec", "b_enc", "b_dec")
+    in_units_of_input = ("b_enc", "b_dec")
+    revives = True
+
+    def __init__(self, config: SaeConfig, recipe: Recipe, weights: Weights) -> None:
+        super().__init__(config, recipe, weights)
+        self.features_BS = torch.empty_like(self.pre_BS)
+        self.left_BD = torch.empty_like(self.error_BD)
+
+    @staticmethod
+    def initial(config: SaeConfig, recipe: Recipe, tied: Weights, sample: torch.Tensor) -> Weights:
+        return {**tied, "b_enc": torch.zeros(config.d_sae, device=sample.device)}
+
+    def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
+        weights, gradients = self.weights, self.gradients
+        pre_BS = self.encode_into(x_BD).add_(weights["b_enc"])
+        values_BK, indices_BK = pre_BS.topk(self.config.k or 0, dim=1, sorted=False)
+        values_BK.relu_()
+        # only K rows of W_dec matter to a row: summing them beats the dense product
+        with torch.enable_grad():
+            leaf_BK = values_BK.requires_grad_()
+            decoded_BD = embedding_bag(indices_BK, weights["W_dec"], per_sample_weights=leaf_BK,
+                                       mode="sum")
+        torch.add(decoded_BD.detach(), weights["b_dec"], out=self.error_BD).sub_(x_BD)
+        torch.neg(self.error_BD, out=self.left_BD)
+        loss = self.squared_error()
+        (back_BK,) = torch.autograd.grad(decoded_BD, leaf_BK, self.error_BD)
+        values_BK = values_BK.detach()
+        self.features_BS.zero_().scatter_(1, indices_BK, values_BK)
+        self.back_BS.zero_().scatter_(1, indices_BK, back_BK.mul_(values_BK > 0))
+        torch.mm(self.features_BS.T, self.error_BD, out=gradients["W_dec"])
+        torch.gt(self.features_BS.amax(0), 0, out=self.fired)
+        if len(dead):
+            self._revive(dead)
+        self.encoder_gradients(self.back_BS, ("b_enc",))
+        return loss
+
+    def _revive(self, dead_E: torch.Tensor) -> None:
+        """Add the auxiliary loss's gradients by the dead features E."""
+        rows, weights = self.recipe.batch_size, self.weights
+        k = min(len(dead_E), max(1, self.config.d_in // 2))
+        decoder_ED = weights["W_dec"][dead_E]
+        pre_BE = self.pre_BS[:, dead_E]
+        values_BK, indices_BK = pre_BE.topk(k, dim=1, sorted=False)
+        features_BE = torch.zeros_like(pre_BE).scatter_(1, indices_BK, values_BK.relu())
+        error_BD = (features_BE @ decoder_ED).sub_(self.left_BD)
+        error_BD.mul_(self.recipe.aux_weight * 2 / (rows * self.config.d_in))
+        self.gradients["W_dec"].index_add_(0, dead_E, features_BE.T @ error_BD)
+        back_BE = (error_BD @ decoder_ED.T).mul_(features_BE > 0)
+        self.back_BS[:, dead_E] += back_BE

@@ -1,0 +1,184 @@
+"""Train one SAE on rows of an activation matrix.
+
+Inputs are scaled: the rows' mean is taken off, and what is left divided by its root mean square.
+Both are folded into the finished weights, which take and give residuals as they are.
+
+Shape suffixes: N rows, D d_in, S d_sae.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deception_saes.rng import generator, subseed
+from deception_saes.saes.checkpoint import read_checkpoint, write_checkpoint
+from deception_saes.saes.errors import SaeError
+from deception_saes.saes.recipe import Recipe
+from deception_saes.saes.registry import architecture
+from deception_saes.saes.rule import TrainingRule, Weights
+from deception_saes.saes.sae import Sae, SaeConfig
+
+_SECONDS_BETWEEN_CHECKPOINTS = 60
+_SAMPLE = 4096  # rows that initial thresholds are set by
+
+
+@dataclass(frozen=True)
+class Job:
+    """One SAE to train. name: seeds its weights and its order of rows. rows: [n] indices into the
+    activation matrix."""
+
+    name: str
+    config: SaeConfig
+    recipe: Recipe
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trained:
+    """seconds: of training, all sessions of it together. mse: mean squared error per coordinate of
+    the scaled input, over the last epoch."""
+
+    sae: Sae
+    seconds: float
+    mse: float
+
+
+def check(job: Job, x_ND: torch.Tensor) -> None:
+    """Raise SaeError, naming the SAE, if it cannot be trained on these rows."""
+    recipe, config = job.recipe, job.config
+    architecture(config.architecture).sae.shapes(config)
+    if x_ND.ndim != 2 or x_ND.shape[1] != config.d_in:
+        raise SaeError(f"{job.name}: activations of shape {list(x_ND.shape)}; expected "
+                       f"[rows, {config.d_in}]")
+    if len(job.rows) < recipe.batch_size:
+        raise SaeError(f"{job.name}: {len(job.rows)} training rows are fewer than a batch of "
+                       f"{recipe.batch_size}; ask more questions or lower the batch size")
+    rows_ND = x_ND[torch.from_numpy(job.rows)]
+    if not torch.isfinite(rows_ND).all():
+        raise SaeError(f"{job.name}: {int((~torch.isfinite(rows_ND)).any(1).sum())} training rows "
+                       "hold a number that is not finite; look at the model or the capture")
+    if not float(rows_ND.double().var(0).sum()) > 0:
+        raise SaeError(f"{job.name}: all {len(job.rows)} training rows are the same; there is "
+                       "nothing to learn from them")
+
+
+def train(
+    job: Job, x_ND: torch.Tensor, seed: int, checkpoint: Path | None = None,
+    progress: Callable[[int], object] = lambda steps: None,
+) -> Trained:
+    """Train by Adam on the rule's gradients, decoder rows kept at unit norm.
+
+    x_ND: the activation matrix, on the device to train on. checkpoint: a file in which progress is
+    kept; a run that finds its own there goes on from it to the same bits. progress: called with
+    the number of steps just done.
+    Raises SaeError before training if the job cannot be trained, after it if it diverged.
+    """
+    check(job, x_ND)
+    recipe = job.recipe
+    mean_D, scale = _scaling(x_ND, job.rows)
+    rule = _rule(job, (x_ND, mean_D, scale), seed)
+    optimiser = torch.optim.Adam(
+        [{"params": [rule.weights[name]], "rate": recipe.learning_rate * (
+            recipe.threshold_rate if name == "threshold" else 1)} for name in rule.trained],
+        fused=True)
+    for name in rule.trained:
+        rule.weights[name].grad = rule.gradients[name]
+    silent_S = torch.zeros(job.config.d_sae, dtype=torch.int32, device=x_ND.device)
+    state = _state(rule, optimiser, silent_S)
+    first, seconds, mse = read_checkpoint(checkpoint, state)
+    batches = len(job.rows) // recipe.batch_size
+    window = max(1, math.ceil(recipe.dead_window * recipe.epochs * batches * recipe.batch_size))
+    saved = time.perf_counter()
+    for epoch in range(first, recipe.epochs):
+        began = time.perf_counter()
+        total = torch.zeros((), device=x_ND.device)
+        order = generator(seed, "rows", job.name, str(epoch)).permutation(job.rows)
+        for batch, rows in enumerate(torch.from_numpy(order).to(x_ND.device).split(
+                recipe.batch_size)[:batches]):
+            x_BD = (x_ND[rows] - mean_D) / scale
+            with torch.no_grad():
+                dead = (silent_S >= window).nonzero()[:, 0] if rule.revives else silent_S[:0]
+                total += rule.step(x_BD, dead)
+                left = rate_left(recipe, epoch * batches + batch, recipe.epochs * batches)
+                for group in optimiser.param_groups:
+                    group["lr"] = group["rate"] * left
+                optimiser.step()
+                rule.project()
+                silent_S.add_(recipe.batch_size).masked_fill_(rule.fired, 0)
+        progress(batches)
+        mse, now = float(total) / batches, time.perf_counter()
+        seconds += now - began
+        if checkpoint and (epoch == recipe.epochs - 1
+                           or now - saved > _SECONDS_BETWEEN_CHECKPOINTS):
+            write_checkpoint(checkpoint, state, epoch + 1, seconds, mse)
+            saved = now
+    folded = fold(rule, mean_D, scale)
+    return Trained(architecture(job.config.architecture).sae(job.config, folded), seconds, mse)
+
+
+def untrained(job: Job, x_ND: torch.Tensor, seed: int) -> Sae:
+    """The SAE that `train` would start from: random features at the rows' own scale.
+
+    Raises SaeError as `train` does before training.
+    """
+    check(job, x_ND)
+    mean_D, scale = _scaling(x_ND, job.rows)
+    folded = fold(_rule(job, (x_ND, mean_D, scale), seed), mean_D, scale)
+    return architecture(job.config.architecture).sae(job.config, folded)
+
+
+def rate_left(recipe: Recipe, step: int, steps: int) -> float:
+    """The share of the learning rate at one step: 1, then falling to zero over the last steps."""
+    falling = recipe.decay * steps
+    return min(1.0, (steps - step) / falling) if falling else 1.0
+
+
+def fold(rule: TrainingRule, mean_D: torch.Tensor, scale: float) -> Weights:
+    """Weights that take unscaled residuals: with x = scale x' + mean, features are scale times
+    those of x', so every bias and threshold is scaled and the encoder stays as it is."""
+    folded = {name: weight * scale if name in rule.in_units_of_input else weight.clone()
+              for name, weight in rule.weights.items()}
+    folded["b_dec"] += mean_D
+    return folded
+
+
+def _scaling(x_ND: torch.Tensor, rows: np.ndarray) -> tuple[torch.Tensor, float]:
+    chosen_ND = x_ND[torch.from_numpy(rows)].double()
+    mean_D = chosen_ND.mean(0)
+    return mean_D.float(), float((chosen_ND - mean_D).square().mean().sqrt())
+
+
+def _rule(job: Job, data: tuple[torch.Tensor, torch.Tensor, float], seed: int) -> TrainingRule:
+    x_ND, mean_D, scale = data
+    random = torch.Generator().manual_seed(subseed(seed, "weights", job.name))
+    decoder_SD = torch.randn(job.config.d_sae, job.config.d_in, generator=random).to(x_ND.device)
+    decoder_SD /= torch.linalg.vector_norm(decoder_SD, dim=1, keepdim=True)
+    tied = {"W_enc": decoder_SD.T.contiguous(), "W_dec": decoder_SD,
+            "b_dec": torch.zeros(job.config.d_in, device=x_ND.device)}
+    sample = (x_ND[torch.from_numpy(job.rows[:: max(1, len(job.rows) // _SAMPLE)])] - mean_D)
+    rule = architecture(job.config.architecture).rule
+    return rule(job.config, job.recipe,
+                rule.initial(job.config, job.recipe, tied, sample / scale))
+
+
+def _state(
+    rule: TrainingRule, optimiser: torch.optim.Adam, silent_S: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Everything that changes between epochs, by name, as the very tensors in use."""
+    state = {"silent": silent_S}
+    for name in rule.trained:
+        weight = rule.weights[name]
+        moments = optimiser.state[weight]
+        moments["step"] = torch.zeros((), device=weight.device)
+        moments["exp_avg"] = torch.zeros_like(weight)
+        moments["exp_avg_sq"] = torch.zeros_like(weight)
+        state |= {f"{name}.{moment}": tensor for moment, tensor in moments.items()}
+        state[name] = weight
+    return state

@@ -1,0 +1,142 @@
+"""§25: the 42 sparse autoencoders of the release, trained on this model, and how good they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deception_saes.models.spec import ModelSpec
+    from deception_saes.saes.tags import SaeTag
+    from deception_saes.sections.held_out import Measured
+    from deception_saes.sections.profiles import Profile
+    from deception_saes.sections.results import Value
+    from deception_saes.sections.run import NotRun, Output, Work
+    from deception_saes.sections.trained import SaeParams
+
+DATA = ("tasks/data/questions.csv",)
+NEEDS = (23,)
+
+
+@dataclass(frozen=True)
+class Params:
+    """See `sections.profiles.Profile`. saes: how the SAEs are trained."""
+
+    saes: SaeParams
+    bootstrap_draws: int
+    seed: int
+
+
+def plan(
+    profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
+) -> Params | NotRun:
+    """The part of a profile that decides this section."""
+    from deception_saes.sections.run import NotRun, params_from
+    from deception_saes.sections.trained import sae_params
+
+    if profile.models[0] not in models:
+        return NotRun(missing)
+    return params_from(Params, profile, seed,
+                       saes=sae_params(profile, seed, profile.models[0], profile.circuit_framing))
+
+
+def compute(params: Params, work: Work) -> Output:
+    """Every SAE of the release: its quality on the evaluating half, and what its training cost."""
+    import pandas as pd
+    from tqdm import tqdm
+
+    from deception_saes.sections.held_out import held_out, measure
+    from deception_saes.sections.run import Output
+    from deception_saes.sections.trained import DEPTHS, Source, bank
+
+    saes = params.saes
+    source = Source(work.artifacts, work.tree, work.needed[23])
+    # all are trained before the runs are made, which want memory
+    banks = [bank(saes, depth, source) for depth in DEPTHS]
+    half = held_out(saes, source)
+    rows: list[dict[str, object]] = []
+    values: list[Value] = []
+    for of_depth in banks:
+        layer = of_depth.tags[0].layer
+        mean_D = half.mean_D[layer]
+        replaced_Q = half.divergence(layer, mean_D.expand_as)
+        for tag in tqdm(of_depth.tags, desc=f"quality at L{layer}", unit="SAE"):
+            found = measure(of_depth.sae(tag, saes.device), layer, tag.train_set, half,
+                            replaced_Q, params.bootstrap_draws, params.seed)
+            rows.append(_row(tag, found, of_depth.seconds[tag.name]))
+            values += _values(tag, found, params)
+    table = pd.DataFrame(rows)
+    return Output([*values, *_summary(table, params)], {"saes": table})
+
+
+def _row(tag: SaeTag, found: Measured, seconds: float) -> dict[str, object]:
+    return {
+        "tag": tag.name, "architecture": tag.architecture, "layer": tag.layer,
+        "train_set": tag.train_set, "k": tag.k, "expansion": tag.expansion,
+        "l0": found.tokens.l0, "explained_variance": found.explained_variance.mean,
+        "explained_variance_own": found.own,
+        "explained_variance_last": found.explained_variance_last.mean, "l0_last": found.last.l0,
+        "mse": found.tokens.mse, "dead_share": found.tokens.dead_share,
+        "kl_recovered": found.kl_recovered.mean, "seconds": seconds,
+    }
+
+
+def _values(tag: SaeTag, found: Measured, params: Params) -> Iterator[Value]:
+    from deception_saes.sections.results import Value
+
+    about = dict[str, Any](model=params.saes.model.slug, framing=params.saes.framing,
+                           layer=tag.layer, tag=tag.name, train_set=tag.train_set)
+    base = f"s25.{params.saes.model.slug}.{tag.name}"
+    intervals = {
+        "explained_variance": ("explained variance, question tokens", found.explained_variance),
+        "explained_variance_last": ("explained variance, last prompt position",
+                                    found.explained_variance_last),
+        "kl_recovered": ("KL recovered at the last prompt position", found.kl_recovered),
+    }
+    for id, (quantity, interval) in intervals.items():
+        yield Value(f"{base}.{id}", quantity, interval.mean, "share", ci_low=interval.low,
+                    ci_high=interval.high, n=interval.n, **about)
+    plain = {
+        "explained_variance_own": ("explained variance, tokens of its training condition",
+                                   found.own, "share"),
+        "mse": ("mean squared error per coordinate, question tokens", found.tokens.mse,
+                "squared residual"),
+        "l0": ("L0, question tokens", found.tokens.l0, "features"),
+        "l0_last": ("L0, last prompt position", found.last.l0, "features"),
+        "dead_share": ("features active on no question token", 100 * found.tokens.dead_share,
+                       "percent"),
+    }
+    for id, (quantity, value, unit) in plain.items():
+        yield Value(f"{base}.{id}", quantity, value, unit, n=len(found.tokens.error_N), **about)
+
+
+def _summary(table: pd.DataFrame, params: Params) -> Iterator[Value]:
+    """How many there are, by architecture how good, and what training cost."""
+    from deception_saes.sections.results import Value
+
+    slug, framing = params.saes.model.slug, params.saes.framing
+    base, about = f"s25.{slug}", dict[str, Any](model=slug, framing=framing)
+    yield Value(f"{base}.n_saes", "SAEs trained", float(len(table)), "count", claim="S-01",
+                n=len(table), **about)
+    seconds = {}
+    for architecture, of in table.groupby("architecture"):
+        # of one size, so that the architecture alone differs
+        same_size = of[of["expansion"] == of["expansion"].min()]
+        seconds[architecture] = float(same_size["seconds"].median())
+        yield Value(f"{base}.timing.{architecture}", f"median seconds to train one {architecture} "
+                    "SAE", seconds[architecture], "s", n=len(same_size), **about)
+        for measure in ("explained_variance", "kl_recovered", "l0"):
+            yield Value(f"{base}.{architecture}.{measure}", f"median {measure.replace('_', ' ')} "
+                        f"of the {architecture} SAEs", float(same_size[measure].median()),
+                        "features" if measure == "l0" else "share", n=len(same_size), **about)
+    usual = table[(table["expansion"] == table["expansion"].min())
+                  & ((table["k"] == 64) | (table["architecture"] == "jumprelu"))]
+    cost = usual.pivot_table(index=["layer", "train_set"], columns="architecture",
+                             values="seconds")
+    ratio = (cost["jumprelu"] / cost["topk"]).median()
+    yield Value(f"{base}.timing.jumprelu_over_topk", "median training time of JumpReLU over TopK "
+                "(k = 64), matched layer and condition", float(ratio), "ratio", claim="S-03",
+                n=len(cost), **about)
