@@ -135,12 +135,12 @@ def test_only_what_edits_need_is_kept(tiny):
     assert set(run._run.residuals) == {4, 6}
 
 
-def test_residuals_can_be_trained_on(tiny):
+def test_what_it_gives_can_be_trained_on(tiny):
     run = LastPositionRun(tiny.model, WITH_PREFIX, [4])
-    weight = torch.ones(64, requires_grad=True)
-    x_NQD = run.residual(4)[None]
-    (x_NQD * weight[: x_NQD.shape[-1]]).square().sum().backward()
-    assert torch.isfinite(weight.grad).all()
+    for given in (run.residual(4), run.clean_QD, run.final_hidden(4, edits(run, 4, 2))):
+        weight = torch.ones(given.shape[-1], requires_grad=True)
+        (given * weight).square().sum().backward()
+        assert torch.isfinite(weight.grad).all()
 
 
 def test_wrong_layers_and_shapes_are_errors_that_name_them(tiny, gemma):

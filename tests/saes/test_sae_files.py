@@ -99,21 +99,6 @@ def test_the_cfg_says_what_sae_lens_asks_for(sae, tmp_path):
     assert cfg["metadata"].items() >= METADATA.items()
 
 
-def test_sae_lens_loads_the_folder_and_computes_the_same(sae, tmp_path):
-    sae_lens = pytest.importorskip("sae_lens")  # only in the environment of the peers
-    for apply in (True, False):
-        ours = made(sae.config.architecture, apply_b_dec_to_input=apply)
-        save(ours, tmp_path)
-        theirs = sae_lens.SAE.load_from_disk(tmp_path)
-        assert theirs.cfg.architecture() == ours.config.architecture
-        for key, value in METADATA.items():
-            assert theirs.cfg.metadata[key] == value
-        x = x_of(ours)
-        torch.testing.assert_close(theirs.encode(x), ours.encode(x))
-        torch.testing.assert_close(theirs(x), ours.decode(ours.encode(x)))
-        assert (ours.encode(x) > 0).any()
-
-
 @pytest.mark.parametrize("name", NEEDED_METADATA)
 def test_an_sae_that_does_not_say_where_it_belongs_is_not_written(tmp_path, name):
     metadata = {key: value for key, value in METADATA.items() if key != name}
@@ -274,16 +259,6 @@ def test_rescaling_by_the_decoders_norm_is_folded_in(tmp_path):
     unit = sae.weights["W_dec"] / norm.clamp(min=1e-30)[:, None]
     torch.testing.assert_close(loaded.decode(features), features @ unit + sae.weights["b_dec"])
     assert not torch.equal(loaded.encode(x) > 0, sae.encode(x) > 0)
-
-
-def test_rescaling_is_folded_as_sae_lens_applies_it(tmp_path):
-    sae_lens = pytest.importorskip("sae_lens")
-    sae = made("topk", metadata={})
-    folder = released(tmp_path, sae, rescale_acts_by_decoder_norm=True, dtype="float32",
-                      metadata={"sae_lens_version": "6.0.0"})
-    theirs, ours, x = sae_lens.SAE.load_from_disk(folder), load(folder), x_of(sae)
-    torch.testing.assert_close(theirs.encode(x), ours.encode(x))
-    torch.testing.assert_close(theirs(x), ours.decode(ours.encode(x)))
 
 
 # What is refused, always with the file's name

@@ -5,6 +5,7 @@ Shape suffixes: Q questions, F features, R draws.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,9 @@ LEAST_ACTIVE = 0.05
 """A feature is live if it is active on at least this share of the prompts of both conditions."""
 FLOOR = 0.05
 """Least pooled SD that d is divided by, as a share of the median pooled SD of live features."""
+
+
+_DRAWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -55,86 +59,82 @@ def live(first_QF: np.ndarray, second_QF: np.ndarray) -> np.ndarray:
     return np.asarray(active_F / 2 >= LEAST_ACTIVE)
 
 
-def separation(
-    first_QF: np.ndarray, second_QF: np.ndarray, floor: float = FLOOR
-) -> Separation:
+def floor_of(first_QF: np.ndarray, second_QF: np.ndarray) -> float:
+    """The least SD to divide by: FLOOR of the median pooled SD of live features; 0 without any."""
+    live_F = live(first_QF, second_QF)
+    sd_F = separation(first_QF, second_QF, 0.0).sd_F[live_F]
+    return FLOOR * float(np.median(sd_F)) if len(sd_F) else 0.0
+
+
+def separation(first_QF: np.ndarray, second_QF: np.ndarray, floor: float) -> Separation:
     """Unpaired Cohen's d with pooled SD, of the same questions under two conditions.
 
-    first_QF, second_QF: features [questions, features].
+    first_QF, second_QF: features [questions, features]. floor: least SD, 0 for none.
     Raises ValueError if the shapes differ or if there are fewer than two questions.
     """
-    weights_1Q = np.ones((1, len(first_QF)))
-    live_F = live(first_QF, second_QF)
-    d_RF, sd_RF = _weighted_d(first_QF, second_QF, weights_1Q, live_F, floor)
-    return Separation(d_RF[0], live_F, sd_RF[0])
+    d_RF, sd_RF = _weighted_d(first_QF, second_QF, np.ones((1, len(first_QF))), floor)
+    return Separation(d_RF[0], live(first_QF, second_QF), sd_RF[0])
 
 
 def null_d_max(
-    first_QF: np.ndarray, second_QF: np.ndarray, draws: int, seed: int, floor: float = FLOOR
+    first_QF: np.ndarray, second_QF: np.ndarray, floor: float, draws: int, seed: int
 ) -> np.ndarray:
     """d_max if the conditions were exchangeable within each question, [draws].
 
     Each draw swaps the conditions of every question with probability one half; the live features
-    are those of the data, which no swap changes.
+    are those of the data, which no swap changes. NaN if none is live.
     """
     live_F = live(first_QF, second_QF)
-    first_QF, second_QF = first_QF[:, live_F], second_QF[:, live_F]
     if not live_F.any():
         return np.full(draws, np.nan)
+    first_QF, second_QF = first_QF[:, live_F], second_QF[:, live_F]
     n = len(first_QF)
     signs_RQ = generator(seed, "swapped conditions", str(n)).integers(0, 2, size=(draws, n)) * 2 - 1
     difference_RF = signs_RQ @ (first_QF - second_QF) / n
-    sum_F = (first_QF + second_QF).sum(axis=0) / n
-    squares_F = (first_QF**2 + second_QF**2).sum(axis=0)
-    # of the two means only their sum and difference matter to the two variances together
-    spread_RF = squares_F - n * (sum_F**2 + difference_RF**2) / 2
-    sd_RF = np.sqrt(np.maximum(spread_RF, 0) / (2 * (n - 1)))
+    # the variances are about the mean of both conditions, which is taken off first: squares of
+    # large means would round
+    centre_F = (first_QF + second_QF).mean(axis=0) / 2
+    squares_F = ((first_QF - centre_F) ** 2 + (second_QF - centre_F) ** 2).sum(axis=0)
+    sd_RF = np.sqrt(np.maximum(squares_F - n * difference_RF**2 / 2, 0) / (2 * (n - 1)))
     d_max_R: np.ndarray = np.abs(_divided(difference_RF, sd_RF, floor)).max(axis=1)
     return d_max_R
 
 
 def resampled_d(
-    first_QF: np.ndarray, second_QF: np.ndarray, draws: int, seed: int, floor: float = FLOOR
-) -> np.ndarray:
-    """Cohen's d of every feature in bootstrap resamples of the questions, [draws, F].
+    first_QF: np.ndarray, second_QF: np.ndarray, floor: float, draws: int, seed: int
+) -> Iterator[np.ndarray]:
+    """Cohen's d of every feature in bootstrap resamples of the questions, parts of [draws, F].
 
     One n and seed mean the same resamples, here and in `mean_interval`.
     """
     n = len(first_QF)
-    picked = generator(seed, "bootstrap", str(n)).integers(0, n, size=(draws, n))
-    weights_RQ = np.stack([np.bincount(row, minlength=n) for row in picked]).astype(np.float64)
-    d_RF, _ = _weighted_d(first_QF, second_QF, weights_RQ, live(first_QF, second_QF), floor)
-    return d_RF
+    picked_RQ = generator(seed, "bootstrap", str(n)).integers(0, n, size=(draws, n))
+    for start in range(0, draws, _DRAWS_AT_ONCE):
+        weights_RQ = np.stack([np.bincount(row, minlength=n)
+                               for row in picked_RQ[start : start + _DRAWS_AT_ONCE]])
+        yield _weighted_d(first_QF, second_QF, weights_RQ.astype(np.float64), floor)[0]
 
 
 def _weighted_d(
-    first_QF: np.ndarray, second_QF: np.ndarray, weights_RQ: np.ndarray, live_F: np.ndarray,
-    floor: float,
+    first_QF: np.ndarray, second_QF: np.ndarray, weights_RQ: np.ndarray, floor: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """d and pooled SD, [R, F], of questions counted `weights_RQ` times each."""
     if first_QF.shape != second_QF.shape or first_QF.ndim != 2 or len(first_QF) < 2:
         raise ValueError(f"Cohen's d needs the same two or more questions under both conditions, "
                          f"got features of shape {first_QF.shape} and {second_QF.shape}")
     n = len(first_QF)
-    means, spread = [], np.zeros((len(weights_RQ), first_QF.shape[1]))
+    means, spread_RF = [], np.zeros((len(weights_RQ), first_QF.shape[1]))
     for x_QF in (first_QF, second_QF):
-        centre_F = x_QF.mean(axis=0)  # taken off first: squares of large means would round
-        centred_QF = x_QF - centre_F
-        mean_RF = weights_RQ @ centred_QF / n
-        spread += weights_RQ @ centred_QF**2 - n * mean_RF**2
+        centre_F = x_QF.mean(axis=0)
+        mean_RF = weights_RQ @ (x_QF - centre_F) / n
+        spread_RF += weights_RQ @ (x_QF - centre_F) ** 2 - n * mean_RF**2
         means.append(centre_F + mean_RF)
-    sd_RF = np.sqrt(np.maximum(spread, 0) / (2 * (n - 1)))
-    return _divided(means[0] - means[1], sd_RF, floor, live_F), sd_RF
+    sd_RF = np.sqrt(np.maximum(spread_RF, 0) / (2 * (n - 1)))
+    return _divided(means[0] - means[1], sd_RF, floor), sd_RF
 
 
-def _divided(
-    difference_RF: np.ndarray, sd_RF: np.ndarray, floor: float, live_F: np.ndarray | None = None
-) -> np.ndarray:
-    of_live_RF = sd_RF if live_F is None else sd_RF[:, live_F]
-    least_R1 = np.zeros((len(sd_RF), 1))
-    if of_live_RF.shape[1]:
-        least_R1 = floor * np.median(of_live_RF, axis=1, keepdims=True)
-    sd_RF = np.maximum(sd_RF, least_R1)
-    d_RF: np.ndarray = np.divide(difference_RF, sd_RF, out=np.zeros_like(difference_RF),
-                                 where=sd_RF > 0)
+def _divided(difference_RF: np.ndarray, sd_RF: np.ndarray, floor: float) -> np.ndarray:
+    d_RF: np.ndarray = np.divide(difference_RF, np.maximum(sd_RF, floor),
+                                 out=np.zeros_like(difference_RF),
+                                 where=np.maximum(sd_RF, floor) > 0)
     return d_RF

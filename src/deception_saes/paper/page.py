@@ -130,9 +130,10 @@ def open_section(section: int, profile: str, seed: int) -> Page:
     return Page(run_section(section, named, seed), named)
 
 
-_DECIMALS = {"probability": 3, "pp": 1, "percent": 1, "logits": 2, "count": 0, "p": 3}
-_SYMBOL = {"probability": "", "pp": " pp", "percent": " %", "logits": " logits", "count": "",
-           "p": "", "correlation": ""}
+_DECIMALS = {"probability": 3, "pp": 1, "percent": 1, "logits": 2, "count": 0, "p": 3, "share": 3,
+             "features": 0, "s": 1}
+_BARE = ("probability", "count", "p", "correlation", "share", "features", "Cohen's d", "ratio")
+_SYMBOL = {"pp": " pp", "percent": " %", **dict.fromkeys(_BARE, "")}
 
 
 def number(value: Value) -> str:
@@ -151,4 +152,5 @@ def with_interval(value: Value) -> str:
 
 
 def _signed(x: float, unit: str) -> str:
-    return f"{x:.{_DECIMALS.get(unit, 2)}f}".replace("-", "−")
+    decimals = 0 if unit.startswith("of ") else _DECIMALS.get(unit, 2)
+    return f"{x:.{decimals}f}".replace("-", "−")

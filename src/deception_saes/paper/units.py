@@ -14,7 +14,7 @@ from deception_saes.models.load import conversion_spec, converted, why_unavailab
 from deception_saes.models.spec import HubModel, ModelSpec
 from deception_saes.paper.claims import CLAIMS
 from deception_saes.paper.source_checks import TAGS
-from deception_saes.sections.catalogue import Section, written_sections
+from deception_saes.sections.catalogue import SECTIONS, Section, written_sections
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import read_results
 from deception_saes.sections.run import (
@@ -24,6 +24,7 @@ from deception_saes.sections.run import (
     run_section,
     section_spec,
 )
+from deception_saes.sections.trained import DEPTHS, Source, bank, bank_spec
 from deception_saes.store.ensure import ensure, is_made, marker_path
 from deception_saes.store.files import artifacts_root, checkout
 from deception_saes.store.spec import Spec
@@ -69,7 +70,10 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
     models = tuple(unit.name for unit in units)
     for section in sections:
         needs = (*models, *(f"s{needed}" for needed in needed_sections(section)))
-        computed = Unit(section.key, tree, section_spec(section, profile, seed), needs,
+        spec = section_spec(section, profile, seed)
+        banks = _bank_units(spec, profile, seed, needs)
+        units += [unit for unit in banks if unit.name not in {known.name for known in units}]
+        computed = Unit(section.key, tree, spec, (*needs, *(unit.name for unit in banks)),
                         partial(run_section, section.number, profile, seed, artifacts))
         shown = _notebook_unit(section, profile, seed, tree, computed.spec)
         units += [computed, shown]
@@ -81,6 +85,24 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
 def _model_unit(model: ModelSpec, artifacts: Path) -> Unit:
     return Unit(model.slug, artifacts / "models", conversion_spec(model), (),
                 partial(converted, model, artifacts))
+
+
+def _bank_units(
+    spec: Spec, profile: Profile, seed: int, needs: tuple[str, ...]
+) -> list[Unit]:
+    """The SAEs that a section is about, one unit a depth, so that they train beside each other."""
+    saes = getattr(spec.params["section"], "saes", None)
+    if saes is None:
+        return []
+    artifacts = artifacts_root()
+    tree = profile_tree(profile, seed, artifacts)
+    task = section_spec(SECTIONS[23], profile, seed).hash
+
+    def make(depth: int) -> None:
+        bank(saes, depth, Source(artifacts, tree, run_section(23, profile, seed, artifacts)))
+
+    specs = {depth: bank_spec(saes, depth, task) for depth in DEPTHS}
+    return [Unit(of.unit, tree, of, needs, partial(make, depth)) for depth, of in specs.items()]
 
 
 def _notebook_unit(

@@ -82,7 +82,7 @@ PROFILES: dict[str, Profile] = {
             permutations=99,
             sae_recipe=Recipe(epochs=4, batch_size=32, learning_rate=1e-3, target_l0=16.0, l0=0.1),
             verdicts=False,
-            seconds={23: 20, 27: 20, 28: 20, 29: 10, 30: 20},
+            seconds={23: 20, 25: 30, 27: 20, 28: 20, 29: 10, 30: 20, 32: 20},
         ),
         Profile(
             name="embedded",
@@ -106,7 +106,7 @@ PROFILES: dict[str, Profile] = {
             sae_recipe=Recipe(epochs=20, learning_rate=1e-3, threshold_rate=10.0, decay=0.3,
                               l1=1e-2, l0=0.1, target_l0=64.0),
             verdicts=True,
-            seconds={23: 120, 27: 340, 28: 420, 29: 20, 30: 30},
+            seconds={23: 120, 25: 450, 27: 340, 28: 420, 29: 20, 30: 30, 32: 60},
         ),
         Profile(
             name="paper",
@@ -129,7 +129,7 @@ PROFILES: dict[str, Profile] = {
             permutations=999,
             sae_recipe=Recipe(epochs=300),  # the study's: batch 128, rate 3e-4, sparsity 1e-3
             verdicts=True,
-            seconds={23: 300, 27: 1800, 28: 1800, 29: 120, 30: 3600},
+            seconds={23: 300, 25: 7200, 27: 1800, 28: 1800, 29: 120, 30: 3600, 32: 600},
         ),
     )
 }

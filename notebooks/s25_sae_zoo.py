@@ -1,0 +1,105 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # §25 SAE zoo
+#
+# The study is its sparse autoencoders. Here all of the sandbagging release's tags are trained on this
+# profile's model, at the same relative depths, on residuals of the choosing half's question tokens; every
+# figure below is about the evaluating half, which none of them has seen.
+
+# %% tags=["parameters"]
+profile = "embedded"
+seed = 0
+
+# %%
+from deception_saes.paper.page import open_section
+from deception_saes.paper.plots import s25
+
+page = open_section(25, profile, seed)
+page.opening()
+
+# %%
+page.claims()
+
+# %% tags=["remove-input"]
+page.say("""
+**What it shows.** [[n_saes|value]] SAEs. Median explained variance of held-out question tokens:
+TopK [[topk.explained_variance|value]], JumpReLU [[jumprelu.explained_variance|value]], Gated
+[[gated.explained_variance|value]], at a median L0 of [[topk.l0|value]], [[jumprelu.l0|value]] and
+[[gated.l0|value]]. Median KL recovered at the last prompt position, where interventions act: TopK
+[[topk.kl_recovered|value]], JumpReLU [[jumprelu.kl_recovered|value]], Gated [[gated.kl_recovered|value]].
+""")
+
+# %%
+page.figure(
+    s25.front,
+    caption="Every SAE of the release on the evaluating half. Left: mean active features of a question token "
+    "against the share of the tokens' variance that the reconstruction explains (predicting the mean scores "
+    "0). Right: active features at the last prompt position against KL recovered there, 1 − KL(clean ‖ with "
+    "SAE) / KL(clean ‖ mean-replaced). Intervals over questions stand in the section's results.",
+    alt="Two scatter plots of 42 SAEs: L0 against explained variance, and against KL recovered, coloured by "
+    "architecture, with one marker for each layer.",
+    size=(9.5, 4.6),
+    min_width=640,
+)
+
+# %% [markdown]
+# ## The k sweep
+
+# %%
+page.figure(
+    s25.k_sweep,
+    caption="TopK SAEs of the middle layer by k and training condition, on the evaluating half.",
+    alt="Explained variance and KL recovered against k, one line for each training condition.",
+    size=(8.5, 4),
+    min_width=560,
+)
+
+# %% [markdown]
+# ## What training costs
+#
+# The study reports about 500 s for a JumpReLU SAE and 40 s for a TopK one. Here both take the same number of
+# steps, each a handful of matrix products of the same size, on one thread.
+
+# %% tags=["remove-input"]
+page.say("""
+Median seconds an SAE: TopK [[timing.topk|value]], JumpReLU [[timing.jumprelu|value]], Gated
+[[timing.gated|value]]. At matched layer and condition JumpReLU costs [[timing.jumprelu_over_topk|value]] of
+TopK; the study's figures make [[S-03]]. Seconds differ from run to run; nothing else on this page does.
+""")
+
+# %%
+page.figure(
+    s25.cost,
+    caption="Seconds of training. Filled: mixed, trained on both conditions' rows; hollow: on one "
+    "condition's, half as many. Points far to the right of their kind have twice the features (8x).",
+    alt="Training seconds of each SAE by architecture.",
+    size=(7.5, 2.8),
+    min_width=480,
+)
+
+# %% [markdown]
+# ## Every SAE
+#
+# An SAE trained on one condition alone has never seen the other's last tokens, so its explained variance
+# over both conditions (EV) may fall far below that on its own (EV own). *EV last* is at the last prompt
+# position alone, where a swap acts.
+
+# %%
+page.table(
+    s25.every_sae,
+    caption="All SAEs on the evaluating half. EV: explained variance of question tokens under both "
+    "conditions; own: under its training condition; last: at the last prompt position. KL rec.: KL "
+    "recovered. MSE: per coordinate, in squared units of the residual. Dead: active on no question token. "
+    "s: seconds of training.",
+)
+
+# %% [markdown]
+# **What would have changed the conclusion.** An architecture far off the others' front would have made every
+# later comparison of architectures a comparison of how well they were trained.

@@ -1,0 +1,118 @@
+"""§25: the SAE zoo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from deception_saes.sections.run import SectionRun
+
+Colours = dict[str, str]
+
+ARCHITECTURES = {"topk": ("TopK", "genuine"), "jumprelu": ("JumpReLU", "sandbag"),
+                 "gated": ("Gated", "neutral")}
+TRAIN_SETS = {"genuine_only": ("genuine only", "genuine"), "mixed": ("mixed", "neutral"),
+              "sandbagging_only": ("sandbagging only", "sandbag")}
+_MARKERS = "os^"  # by layer, shallow to deep
+
+
+def front(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """L0 against explained variance, at question tokens, and against KL recovered."""
+    table = run.table("saes")
+    left, right = figure.subplots(1, 2)
+    layers = sorted(table["layer"].unique())
+    for axes, l0, measure, label in (
+        (left, "l0", "explained_variance", "explained variance, question tokens"),
+        (right, "l0_last", "kl_recovered", "KL recovered, last position"),
+    ):
+        for (architecture, layer), of in table.groupby(["architecture", "layer"]):
+            colour = ARCHITECTURES[architecture][1]
+            for large, some in of.groupby(of["expansion"] > of["expansion"].min()):
+                axes.scatter(some[l0], some[measure], marker=_MARKERS[layers.index(layer)], s=34,
+                             facecolors="none" if large else colours[colour],
+                             edgecolors=colours[colour], alpha=0.85)
+        axes.set_xscale("log")
+        axes.set_xlabel("L0, active features of a row")
+        axes.set_ylabel(label)
+    _legend(figure, colours, layers, bool((table["expansion"] > 4).any()))
+
+
+def _legend(figure: Figure, colours: Colours, layers: list[int], large: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    def mark(marker: str, colour: str, label: str, fill: str | None = None) -> Line2D:
+        return Line2D([], [], linestyle="none", marker=marker, color=colour, label=label,
+                      markerfacecolor=fill or colour)
+
+    handles = [mark("D", colours[colour], name) for name, colour in ARCHITECTURES.values()]
+    handles += [mark(marker, colours["ink"], f"L{layer}")
+                for marker, layer in zip(_MARKERS, layers, strict=True)]
+    if large:
+        handles.append(mark("D", colours["ink"], "8x (hollow)", "none"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def k_sweep(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Explained variance and KL recovered against k, at the layer that has every k."""
+    table = run.table("saes")
+    topk = table[(table["architecture"] == "topk")
+                 & (table["expansion"] == table["expansion"].min())]
+    of_layer = topk[topk["layer"] == topk.groupby("layer")["k"].nunique().idxmax()]
+    for axes, (measure, label) in zip(figure.subplots(1, 2), (
+        ("explained_variance_own", "explained variance,\ntokens of its training condition"),
+        ("kl_recovered", "KL recovered, last position"),
+    ), strict=True):
+        for train_set, (name, colour) in TRAIN_SETS.items():
+            of = of_layer[of_layer["train_set"] == train_set].sort_values("k")
+            axes.plot(of["k"], of[measure], "o-", color=colours[colour], label=name)
+        _powers_of_two(axes, sorted(of_layer["k"].astype(int).unique()))
+        axes.set_ylabel(label)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+
+
+def _powers_of_two(axes: Axes, ks: list[int]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ks, [str(k) for k in ks])
+    axes.minorticks_off()
+    axes.set_xlabel("k")
+
+
+def cost(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Seconds to train each SAE, by architecture and size of the training set."""
+    table = run.table("saes")
+    axes = figure.subplots()
+    for row, (architecture, (_, colour)) in enumerate(ARCHITECTURES.items()):
+        of = table[table["architecture"] == architecture]
+        for shift, (train_sets, filled) in enumerate(((["mixed"], True),
+                                                      (["genuine_only", "sandbagging_only"],
+                                                       False))):
+            some = of[of["train_set"].isin(train_sets)]
+            spread = np.linspace(-0.12, 0.12, len(some)) if len(some) > 1 else np.zeros(len(some))
+            axes.plot(some["seconds"], row - 0.15 + 0.3 * shift + spread, "o",
+                      color=colours[colour],
+                      markerfacecolor=colours[colour] if filled else "none")
+    axes.set_yticks(range(len(ARCHITECTURES)), [name for name, _ in ARCHITECTURES.values()])
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.set_xlabel("seconds of training, one thread an SAE")
+
+
+def every_sae(run: SectionRun) -> pd.DataFrame:
+    """All SAEs in numbers."""
+    table = run.table("saes")
+    return pd.DataFrame({
+        "tag": table["tag"], "L0": table["l0"].map("{:.0f}".format),
+        "EV": table["explained_variance"].map("{:.3f}".format),
+        "EV own": table["explained_variance_own"].map("{:.3f}".format),
+        "EV last": table["explained_variance_last"].map("{:.3f}".format),
+        "KL rec.": table["kl_recovered"].map("{:.3f}".format),
+        "MSE": table["mse"].map("{:.3g}".format),
+        "dead": (100 * table["dead_share"]).map("{:.0f} %".format),
+        "s": table["seconds"].map("{:.1f}".format),
+    }).replace("-", "−", regex=True).assign(tag=table["tag"])

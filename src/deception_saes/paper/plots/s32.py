@@ -1,0 +1,89 @@
+"""§32: TopK against JumpReLU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from deception_saes.paper.plots.s25 import ARCHITECTURES, TRAIN_SETS
+from deception_saes.sections.s32 import BASELINES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from deception_saes.sections.run import SectionRun
+
+Colours = dict[str, str]
+
+
+def _compared(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["untrained_d_max"].notna()]
+
+
+def pairs(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """d_max of each matched pair beside its null, its untrained start and the picked feature."""
+    compared = _compared(run.table("separation"))
+    keys = list(compared.groupby(["layer", "train_set"]).groups)
+    axes = figure.subplots()
+    for architecture, shift in (("topk", -0.18), ("jumprelu", 0.18)):
+        name, colour = ARCHITECTURES[architecture]
+        of = compared[compared["architecture"] == architecture]
+        at = np.array([keys.index(key) for key in zip(of["layer"], of["train_set"], strict=True)])
+        at = at + shift
+        axes.plot(of["d_max"], at, "o", color=colours[colour], label=f"{name}: d_max")
+        ends = np.stack([of["d_picked"] - of["d_picked_low"],
+                         of["d_picked_high"] - of["d_picked"]]).clip(min=0)
+        axes.errorbar(of["d_picked"], at, xerr=ends, fmt="D", markersize=4, capsize=2, alpha=0.6,
+                      color=colours[colour], label=f"{name}: feature picked on the choosing half")
+        axes.plot(of["untrained_d_max"], at, "x", color=colours[colour],
+                  label=f"{name}: untrained")
+        axes.plot(of["null_95"], at, "|", color=colours["muted"], markersize=11,
+                  label="95% of nulls" if architecture == "topk" else None)
+    axes.set_yticks(range(len(keys)), [f"L{layer} {TRAIN_SETS[of][0]}" for layer, of in keys])
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.set_xlabel("|Cohen's d|, sandbag against genuine")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+
+
+def dictionaries(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """d_max of every SAE, by layer, beside the residual's own coordinates and components."""
+    table = run.table("separation")
+    layers = sorted(table["layer"].unique())
+    axes = figure.subplots()
+    for name, marker in zip(BASELINES, ("s", "^"), strict=True):
+        of = table[table["dictionary"] == name]
+        axes.plot([layers.index(layer) - 0.3 for layer in of["layer"]], of["d_max"], marker,
+                  color=colours["ink"], label=BASELINES[name])
+    for column, (architecture, (name, colour)) in enumerate(ARCHITECTURES.items()):
+        of = table[table["architecture"] == architecture]
+        place = [layers.index(layer) - 0.1 + 0.2 * column for layer in of["layer"]]
+        shift = np.linspace(-0.06, 0.06, len(of))
+        axes.plot(np.array(place) + shift, of["d_max"], "o", color=colours[colour], alpha=0.75,
+                  markersize=5, label=name)
+    axes.set_xticks(range(len(layers)), [f"L{layer}" for layer in layers])
+    axes.grid(visible=False, axis="x")
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("d_max")
+    figure.legend(loc="outside lower center", ncols=5)
+
+
+def matched(run: SectionRun) -> pd.DataFrame:
+    """The matched pairs in numbers."""
+    rows = []
+    for of in _compared(run.table("separation")).itertuples():
+        rows.append({
+            "layer": f"L{of.layer}", "trained on": TRAIN_SETS[of.train_set][0],
+            "architecture": ARCHITECTURES[of.architecture][0], "live": f"{of.n_live:.0f}",
+            "d_max": _d(of.d_max), "95% of nulls": _d(of.null_95), "p": f"{of.p:.3f}",
+            "picked": f"{_d(of.d_picked)} [{_d(of.d_picked_low)}, {_d(of.d_picked_high)}]",
+            "untrained": _d(of.untrained_d_max), "no floor": _d(of.d_max_no_floor),
+            "d_mean live": _d(of.d_mean_live), "d_mean all": _d(of.d_mean_all),
+        })
+    return pd.DataFrame(rows).sort_values(["layer", "trained on", "architecture"])
+
+
+def _d(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}"
