@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from deception_saes.models.spec import ModelUnavailable
 from deception_saes.sections.profiles import PROFILES, profile_named
@@ -21,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     from deception_saes.models.hub import fetch
     from deception_saes.paper.build import BuildFailed, build_book
     from deception_saes.paper.units import NotebookFailed, book_units
+    from deception_saes.saes.errors import SaeError
 
     try:
         if options.command == "fetch":
@@ -28,6 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
                 fetch(model)
         elif options.command == "book":
             print(build_book(profile, seed))
+        elif options.command == "publish":
+            from deception_saes.paper.publish import publish
+
+            print(publish(profile, seed, options.out, options.repo))
         elif options.command == "section":
             units = book_units(profile, seed)
             name = f"s{options.number}"
@@ -39,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(units[name].tree / "results" / f"{name}.json")
         else:
             book_units(profile, seed)[options.unit].make()
-    except (BuildFailed, ModelUnavailable, NotebookFailed) as error:
+    except (BuildFailed, ModelUnavailable, NotebookFailed, SaeError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -52,9 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("fetch", help="fetch the profile's models from the hub")
     section = commands.add_parser("section", help="run one section and its notebook")
     section.add_argument("number", type=int, help="23 for §23")
+    publish = commands.add_parser("publish", help="write the SAEs as a release; upload it")
+    publish.add_argument("--out", type=Path, required=True, help="the release's folder")
+    publish.add_argument("--repo", help="organisation/name on the hub, to upload it to")
     make = commands.add_parser("make", help="make one unit of the workflow")
     make.add_argument("unit")
-    for command in (book, fetch, section, make):
+    for command in (book, fetch, section, publish, make):
         command.add_argument("--profile", choices=PROFILES, default="embedded")
         command.add_argument("--seed", type=int, help="the profile's own if left out")
     return parser

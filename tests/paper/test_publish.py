@@ -15,15 +15,18 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
+from deception_saes.__main__ import main
 from deception_saes.paper.publish import CARD, MANIFEST, ReleaseError, upload, write_release
 from deception_saes.saes import files
 from deception_saes.saes.errors import SaeError
 from deception_saes.saes.registry import build
 from deception_saes.saes.sae import SaeConfig
+from deception_saes.saes.tags import sandbagging_tags
 from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.profiles import profile_named
 from deception_saes.sections.results import Results, Value
-from deception_saes.sections.run import SectionRun
+from deception_saes.sections.run import SectionRun, run_section
+from deception_saes.store.files import ARTIFACTS_VARIABLE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from fake_hub import COMMIT, OWNER, FakeHub, serving
@@ -290,3 +293,17 @@ def test_every_way_to_load_that_the_card_names_works(release, tmp_path):
             said = client(READER, "it", block, home=tmp_path / f"home{number}",
                           endpoint=hub.endpoint)
             assert said.startswith("read")
+
+
+def test_the_command_writes_the_release_of_a_profile(smoke, artifacts, tmp_path, monkeypatch,
+                                                     capsys):
+    run_section(25, smoke, smoke.seed, artifacts)
+    monkeypatch.setenv(ARTIFACTS_VARIABLE, str(artifacts))
+    out = tmp_path / "release"
+    assert main(["publish", "--profile", "smoke", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    written = {path.parent.name for path in out.glob("*/cfg.json")}
+    assert written == {tag.name for tag in sandbagging_tags(smoke.models[0].slug, 8)}
+    (out / "mine.txt").write_text("a foreign file")
+    assert main(["publish", "--profile", "smoke", "--out", str(out)]) == 1
+    assert "mine.txt" in capsys.readouterr().err

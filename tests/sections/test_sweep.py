@@ -7,7 +7,8 @@ import pytest
 from deception_saes.interventions.ablation import plain_p_correct
 from deception_saes.models.anatomy import Head
 from deception_saes.sections import sweep as module
-from deception_saes.sections.sweep import all_heads, circuit, half_of, sweep
+from deception_saes.sections.halves import half_of
+from deception_saes.sections.sweep import all_heads, circuit, sweep
 
 
 @pytest.fixture(scope="module")

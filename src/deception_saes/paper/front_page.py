@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from deception_saes.paper.claims import (
 from deception_saes.paper.page import with_interval
 from deception_saes.paper.source_checks import SourceCheck, source_checks
 from deception_saes.sections.catalogue import SECTIONS, Section
-from deception_saes.sections.profiles import Profile
+from deception_saes.sections.profiles import PROFILES, Profile
 from deception_saes.sections.results import Results, Value
 from deception_saes.tasks.trivia import load_questions
 
@@ -100,6 +101,9 @@ def substitutions(
         "sweep_genuine_questions": profile.sweep_genuine_questions or "all",
         "draw_questions": profile.draw_questions or "all",
         "random_draws": profile.random_draws,
+        "paper_epochs": PROFILES["paper"].sae_recipe.epochs,
+        **{f"sae_{name}": "none" if setting is None else setting
+           for name, setting in dataclasses.asdict(profile.sae_recipe).items()},
         "n_flagged": sum(bool(row.failed) for row in rows),
         "n_sections": len(SECTIONS),
         "n_done": sum(of.status == "done" for of in results),

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from deception_saes.models.spec import HubModel
+from deception_saes.paper.build import BuildFailed
 from deception_saes.paper.page import with_interval
 from deception_saes.saes import files
 from deception_saes.saes.errors import SaeError
 from deception_saes.saes.sae import Sae
 from deception_saes.sections.profiles import Profile
-from deception_saes.sections.run import SectionRun
+from deception_saes.sections.run import SectionRun, run_section
 from deception_saes.store.files import sha256_file, write_atomic
 
 CARD = "README.md"
@@ -28,9 +29,20 @@ _HEADINGS = {"tag": "Tag", "architecture": "Architecture", "layer": "Layer",
              "kl_recovered": "KL recovered"}
 
 
-class ReleaseError(RuntimeError):
+class ReleaseError(BuildFailed):
     """A release cannot be written or uploaded. The message names what is in the way and what to
     do."""
+
+
+def publish(profile: Profile, seed: int, out: Path, repo: str | None) -> str:
+    """Write §25's SAEs, computed first if they have not been, as the release `out`, and upload it
+    if a repository is named; where it then is.
+
+    Raises ReleaseError and SaeError as `write_release` and `upload` do.
+    """
+    run = run_section(25, profile, seed)
+    write_release(run, run.tree / "saes", out, profile, repo)
+    return upload(out, repo) if repo else str(out)
 
 
 def write_release(

@@ -18,7 +18,7 @@ from deception_saes.models.last_position import LastPositionRun
 from deception_saes.models.load import LanguageModel, load
 from deception_saes.saes.quality import Quality, divergence, quality
 from deception_saes.saes.sae import Sae
-from deception_saes.sections.sweep import half_of
+from deception_saes.sections.halves import half_of
 from deception_saes.sections.trained import (
     CONDITIONS,
     TRAIN_SETS,

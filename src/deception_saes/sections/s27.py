@@ -56,8 +56,9 @@ def compute(params: Params, work: Work) -> Output:
     import pandas as pd
 
     from deception_saes.models.load import load
+    from deception_saes.sections.halves import half_of
     from deception_saes.sections.run import Output
-    from deception_saes.sections.sweep import all_heads, circuit, half_of, sweep
+    from deception_saes.sections.sweep import all_heads, circuit, sweep
 
     lm = load(params.model, work.artifacts, params.device)
     asked = half_of(work.needed[23], lm, params.framing, "choosing")

@@ -55,8 +55,9 @@ def compute(params: Params, work: Work) -> Output:
 
     from deception_saes.analysis.circuit import selection_frequency, subsets
     from deception_saes.models.load import load
+    from deception_saes.sections.halves import half_of
     from deception_saes.sections.run import Output
-    from deception_saes.sections.sweep import circuit, half_of, p_correct_under
+    from deception_saes.sections.sweep import circuit, p_correct_under
 
     lm = load(params.model, work.artifacts, params.device)
     asked = half_of(work.needed[23], lm, params.framing, "evaluating")

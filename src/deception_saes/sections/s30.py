@@ -68,7 +68,8 @@ def compute(params: Params, work: Work) -> Output:
 
 def _circuit(lm: LanguageModel, params: Params, work: Work) -> list[Head]:
     """§27's heads for the primary model; another model is swept here."""
-    from deception_saes.sections.sweep import all_heads, circuit, half_of, sweep
+    from deception_saes.sections.halves import half_of
+    from deception_saes.sections.sweep import all_heads, circuit, sweep
 
     if lm.spec == params.models[0]:
         return circuit(work.needed[27].table("heads"), params.circuit_size)
@@ -86,8 +87,9 @@ def _portion(
     lm: LanguageModel, framing: str, chosen: list[Head], params: Params, work: Work
 ) -> Iterator[Value]:
     from deception_saes.analysis.bootstrap import mean_interval
+    from deception_saes.sections.halves import half_of
     from deception_saes.sections.results import Value
-    from deception_saes.sections.sweep import half_of, p_correct_under
+    from deception_saes.sections.sweep import p_correct_under
 
     asked = half_of(work.needed[23], lm, framing, "evaluating")
     effects = {}

@@ -13,12 +13,11 @@ import pandas as pd
 from deception_saes.interventions.ablation import ablated_p_correct
 from deception_saes.interventions.resume import ResumableRun
 from deception_saes.models.anatomy import Head, anatomy
-from deception_saes.sections.run import SectionRun
 from deception_saes.store.ensure import ensure, is_made
 from deception_saes.store.files import write_atomic
 from deception_saes.store.spec import Spec
-from deception_saes.tasks.framings import FRAMINGS, Condition
-from deception_saes.tasks.prompts import PromptSet, prompt_set
+from deception_saes.tasks.framings import Condition
+from deception_saes.tasks.prompts import PromptSet
 
 if TYPE_CHECKING:
     from deception_saes.models.load import LanguageModel
@@ -33,17 +32,6 @@ class _SweepParams:
     questions: tuple[str, ...]
     threads: int
     layer: int
-
-
-def half_of(task: SectionRun, lm: LanguageModel, framing: str, half: str) -> PromptSet:
-    """The prompts of one half of the answerable questions, as §23 found them.
-
-    Raises ValueError, naming the framing, if the half is empty.
-    """
-    table = task.table("questions")
-    rows = table[(table["model"] == lm.spec.slug) & (table["framing"] == framing)
-                 & (table["half"] == half)]
-    return prompt_set(FRAMINGS[framing], rows["question"], lm.tokenizer)
 
 
 def all_heads(lm: LanguageModel) -> list[Head]:

@@ -145,7 +145,7 @@ def activations(
     questions."""
     from deception_saes.activations.capture import capture
     from deception_saes.activations.files import read_activations, write_activations
-    from deception_saes.sections.sweep import half_of
+    from deception_saes.sections.halves import half_of
 
     unit = f"activations-{params.model.slug}-{params.framing}-{half}-{positions}"
     run_by = ("model", "framing", "batch_size", "device", "threads")

@@ -1,0 +1,462 @@
+"""§25 and §32 of the smoke profile, and the trained SAEs that both read."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from deception_saes.models.anatomy import anatomy
+from deception_saes.models.registry import get
+from deception_saes.models.spec import HubModel
+from deception_saes.saes import bank as bank_module
+from deception_saes.saes import training
+from deception_saes.saes.files import CFG, WEIGHTS, load
+from deception_saes.saes.registry import build
+from deception_saes.saes.sae import SaeConfig
+from deception_saes.saes.tags import sandbagging_tags
+from deception_saes.sections.held_out import held_out, measure
+from deception_saes.sections.run import run_section
+from deception_saes.sections.trained import (
+    CONDITIONS,
+    DEPTHS,
+    TRAIN_SETS,
+    Source,
+    activations,
+    bank,
+    bank_spec,
+    sae_params,
+    untrained,
+)
+from deception_saes.store.ensure import is_made
+from deception_saes.store.files import sha256_file
+
+MODEL = "tinyllama-random"
+LAYERS = (2, 4, 6)
+ABSENT = dataclasses.replace(get("pythia160m"), source=HubModel("nobody/nothing"))
+
+
+@pytest.fixture(scope="module")
+def runs(smoke, artifacts):
+    return {n: run_section(n, smoke, smoke.seed, artifacts) for n in (25, 32)}
+
+
+@pytest.fixture(scope="module")
+def tags(tiny_llama):
+    return {tag.name: tag for tag in sandbagging_tags(MODEL, anatomy(tiny_llama.model).n_layers)}
+
+
+@pytest.fixture(scope="module")
+def params(smoke):
+    return sae_params(smoke, smoke.seed, smoke.models[0], smoke.circuit_framing)
+
+
+@pytest.fixture(scope="module")
+def source(artifacts, smoke_run):
+    return Source(artifacts, artifacts / "smoke", smoke_run)
+
+
+@pytest.fixture(scope="module")
+def half(runs, params, source):
+    return held_out(params, source)
+
+
+def digests(tree):
+    """SHA-256 of every file of every SAE."""
+    return {path.relative_to(tree).as_posix(): sha256_file(path)
+            for path in (tree / "saes").glob("*/*")}
+
+
+def value(runs, id):
+    return runs[int(id[1:3])].results.value(id).value
+
+
+def steady(run):
+    return [v for v in run.results.values if ".timing." not in v.id]
+
+
+def rows_of(runs, section, table, key):
+    return runs[section].table(table).set_index(key)
+
+
+# what is trained
+
+
+def test_the_42_saes_of_the_release_are_trained_each_in_its_folder(runs, tags, artifacts):
+    tree = artifacts / "smoke"
+    assert len(tags) == 42
+    assert set(digests(tree)) == {f"saes/{name}/{file}" for name in tags for file in (WEIGHTS, CFG)}
+    assert list(runs[25].table("saes")["tag"].sort_values()) == sorted(tags)
+    assert value(runs, f"s25.{MODEL}.n_saes") == 42
+    for name, tag in tags.items():
+        config = load(tree / "saes" / name).config
+        assert (config.architecture, config.d_in, config.d_sae, config.k) == (
+            tag.architecture, 64, 64 * tag.expansion, tag.k)
+
+
+def test_an_sae_says_where_it_belongs_and_what_it_was_trained_on(runs, tags, params, source):
+    choosing = activations(params, "choosing", "suffix", source)
+    rows = {c: int((choosing.condition == c).sum()) for c in CONDITIONS}
+    for name, tag in tags.items():
+        cfg = json.loads((source.tree / "saes" / name / CFG).read_text(encoding="utf-8"))
+        about = cfg["metadata"]
+        assert about["model_name"] == params.model.name
+        assert about["hook_name"] == f"model.layers.{tag.layer}"
+        assert (about["hook_layer"], about["tag"]) == (tag.layer, name)
+        assert (about["training_condition"], about["framing"]) == (
+            tag.train_set, "two_shot_labelled")
+        assert about["training_rows"] == sum(rows[c] for c in TRAIN_SETS[tag.train_set]) > 0
+        assert about["recipe"] == dataclasses.asdict(params.sae_recipe)
+        assert about["context_size"] == choosing.position.max() + 1
+
+
+def test_an_sae_is_trained_on_the_question_tokens_of_its_own_conditions(runs, tags, params, source):
+    # b_dec starts at the mean of the training rows, and four epochs move it little
+    choosing = activations(params, "choosing", "suffix", source)
+    for name, tag in tags.items():
+        start = untrained(params, tag, source).weights["b_dec"]
+        of = np.isin(choosing.condition, TRAIN_SETS[tag.train_set])
+        mean = choosing.x_by_layer[tag.layer][torch.from_numpy(of)].mean(0)
+        torch.testing.assert_close(start, mean, rtol=1e-4, atol=1e-4)
+        trained = load(source.tree / "saes" / name).weights["b_dec"]
+        assert 0 < float((trained - mean).norm()) < 0.3 * float(
+            (choosing.x_by_layer[tag.layer] - mean).norm(dim=1).mean())
+
+
+def test_two_computations_from_nothing_give_the_same_values_and_saes(
+        runs, smoke, artifacts, tmp_path):
+    for n, run in runs.items():
+        again = run_section(n, smoke, smoke.seed, tmp_path)
+        assert steady(again) == steady(run)
+        assert len(steady(run)) < len(run.results.values) or n == 32
+    assert digests(tmp_path / "smoke") == digests(artifacts / "smoke")
+    assert len(digests(tmp_path / "smoke")) == 84
+
+
+def test_nothing_is_left_of_the_checkpoints(runs, artifacts):
+    assert not list((artifacts / "smoke").glob("checkpoints/*"))
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_training_leaves_no_saes_and_goes_on_from_its_checkpoints(
+        runs, params, source, tmp_path, monkeypatch):
+    there = dataclasses.replace(source, tree=tmp_path)
+    spec = bank_spec(params, DEPTHS[0], source.task.hash)
+    kept = tmp_path / "checkpoints" / f"{spec.unit}-{spec.hash}"
+    monkeypatch.setattr(training, "_SECONDS_BETWEEN_CHECKPOINTS", -1)
+    whole, steps = training.train, []
+
+    def killed(job, x_ND, seed, checkpoint, progress):
+        done = []
+
+        def report(batches):
+            done.append(batches)
+            if len(done) == 3 and "jumprelu" in job.name:
+                raise Killed(job.name)
+
+        return whole(job, x_ND, seed, checkpoint, report)
+
+    monkeypatch.setattr(bank_module, "train", killed)
+    with pytest.raises(Killed):
+        bank(params, DEPTHS[0], there)
+    assert not is_made(tmp_path, spec)
+    assert not (tmp_path / "saes").exists()
+    assert any("jumprelu" in path.name for path in kept.iterdir())
+
+    before = {path.stem for path in kept.iterdir()}
+    monkeypatch.setattr(bank_module, "train", lambda job, *args: whole(
+        job, *args[:-1], lambda _: steps.append(job.name)))
+    made = bank(params, DEPTHS[0], there)
+    assert is_made(tmp_path, spec)
+    assert not kept.exists()
+    for tag in made.tags:
+        epochs = steps.count(tag.name)
+        assert epochs < params.sae_recipe.epochs if tag.name in before else epochs == 4
+    undisturbed = digests(source.tree)
+    found = digests(tmp_path)
+    assert found == {name: undisturbed[name] for name in found}
+    assert {name.split("/")[1] for name in found} == {tag.name for tag in made.tags}
+
+
+def test_a_bank_that_is_there_is_not_trained_again(runs, params, source, monkeypatch):
+    monkeypatch.setattr(bank_module, "train", lambda *_: pytest.fail("trained again"))
+    for depth, layer in zip(DEPTHS, LAYERS, strict=True):
+        found = bank(params, depth, source)
+        assert {tag.layer for tag in found.tags} == {layer}
+        assert found.seconds.keys() == {tag.name for tag in found.tags}
+        assert all(seconds > 0 for seconds in found.seconds.values())
+
+
+def test_another_framing_has_a_folder_and_a_spec_of_its_own(smoke, params):
+    other = sae_params(smoke, smoke.seed, smoke.models[0], "two_shot_same_prefix")
+    assert (params.folder, other.folder) == ("saes", "saes-two_shot_same_prefix")
+    assert bank_spec(other, 4, "").unit != bank_spec(params, 4, "").unit
+
+
+@pytest.mark.parametrize("change", [
+    {"seed": 1}, {"threads": 2}, {"framing": "chat"}, {"model": get("tinyneox-random")},
+])
+def test_whatever_decides_the_saes_changes_their_spec(params, change):
+    specs = [bank_spec(p, 4, "task").hash for p in (params, dataclasses.replace(params, **change))]
+    assert specs[0] != specs[1]
+
+
+def test_depth_recipe_and_task_change_the_spec(params):
+    recipe = dataclasses.replace(params.sae_recipe, epochs=5)
+    assert len({bank_spec(params, 4, "task").hash, bank_spec(params, 8, "task").hash,
+                bank_spec(params, 4, "other").hash,
+                bank_spec(dataclasses.replace(params, sae_recipe=recipe), 4, "task").hash}) == 4
+
+
+# §25
+
+
+def test_every_number_of_25_is_there_and_finite(runs):
+    table = runs[25].table("saes")
+    assert not table.drop(columns="k").isna().any(axis=None)
+    assert list(table["k"].notna()) == list(table["architecture"] == "topk")
+    for found in runs[25].results.values:
+        assert found.value is not None, found.id
+        if found.id.endswith(("variance", "variance_last", "kl_recovered")) and found.tag:
+            assert found.ci_low < found.value < found.ci_high, found.id
+
+
+def test_values_of_25_are_those_of_its_table(runs, tags):
+    units = {"dead_share": 100}
+    table = rows_of(runs, 25, "saes", "tag")
+    for name, tag in tags.items():
+        row = table.loc[name]
+        assert (row["layer"], row["train_set"], row["architecture"], row["expansion"]) == (
+            tag.layer, tag.train_set, tag.architecture, tag.expansion)
+        for id in ("explained_variance", "explained_variance_last", "explained_variance_own",
+                   "kl_recovered", "mse", "l0", "l0_last", "dead_share"):
+            assert value(runs, f"s25.{MODEL}.{name}.{id}") == pytest.approx(
+                units.get(id, 1) * row[id], rel=1e-9)
+
+
+def test_summaries_of_25_are_medians_of_the_saes_of_the_usual_size(runs):
+    usual = runs[25].table("saes").query("expansion == 4")
+    for architecture, count in (("topk", 27), ("jumprelu", 9), ("gated", 3)):
+        of = usual[usual["architecture"] == architecture]
+        assert len(of) == count
+        for id, column in (("timing.{}", "seconds"), ("{}.l0", "l0"),
+                           ("{}.explained_variance", "explained_variance"),
+                           ("{}.kl_recovered", "kl_recovered")):
+            assert value(runs, f"s25.{MODEL}." + id.format(architecture)) == pytest.approx(
+                of[column].median())
+
+
+def test_cost_is_compared_at_matched_layer_and_condition(runs):
+    table = runs[25].table("saes").query("expansion == 4").set_index(["layer", "train_set"])
+    topk = table[(table["architecture"] == "topk") & (table["k"] == 64)]["seconds"]
+    jumprelu = table[table["architecture"] == "jumprelu"]["seconds"]
+    found = runs[25].results.value(f"s25.{MODEL}.timing.jumprelu_over_topk")
+    assert found.n == len(topk) == 9
+    assert found.value == pytest.approx((jumprelu / topk).median())
+
+
+def test_an_intact_topk_sae_has_no_more_than_k_features(runs):
+    table = runs[25].table("saes").query("architecture == 'topk'")
+    for column in ("l0", "l0_last"):
+        assert (table[column] <= table["k"]).all()
+        assert (table[column] > 0).all()
+
+
+@pytest.mark.parametrize("name", [f"v4_{MODEL}_jumprelu_L2_mixed", f"v4_{MODEL}_gated_L4_mixed",
+                                  f"v4_{MODEL}_topk_k256_L6_sandbagging_only"])
+def test_explained_variance_is_that_of_the_evaluating_half(runs, tags, params, source, name):
+    row, tag = rows_of(runs, 25, "saes", "tag").loc[name], tags[name]
+    sae = load(source.tree / "saes" / name)
+
+    def explained(x):
+        error = (x - sae.decode(sae.encode(x))).double().square().sum()
+        return float(1 - error / (x.double() - x.double().mean(0)).square().sum())
+
+    tokens = activations(params, "evaluating", "suffix", source)
+    x = tokens.x_by_layer[tag.layer]
+    own = torch.from_numpy(np.isin(tokens.condition, TRAIN_SETS[tag.train_set]))
+    last = activations(params, "evaluating", "last", source).x_by_layer[tag.layer]
+    assert row["explained_variance"] == pytest.approx(explained(x), abs=1e-5)
+    assert row["explained_variance_own"] == pytest.approx(explained(x[own]), abs=1e-5)
+    assert row["explained_variance_last"] == pytest.approx(explained(last), abs=1e-5)
+    assert row["l0"] == pytest.approx(float((sae.encode(x) > 0).sum(1).double().mean()))
+
+
+def test_no_question_stands_in_both_halves(runs, params, source):
+    choosing, evaluating = (set(activations(params, half, "suffix", source).question)
+                            for half in ("choosing", "evaluating"))
+    assert choosing
+    assert evaluating
+    assert not choosing & evaluating
+
+
+# KL recovered
+
+
+def signed_identity(b_dec, threshold):
+    """An SAE with a feature for each sign of each coordinate."""
+    size = len(b_dec)
+    decoder = torch.cat([torch.eye(size), -torch.eye(size)])
+    return build(SaeConfig("jumprelu", size, 2 * size), {
+        "W_enc": decoder.T.contiguous(), "W_dec": decoder, "b_enc": torch.zeros(2 * size),
+        "b_dec": b_dec, "threshold": torch.full((2 * size,), threshold)})
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_kl_recovered_is_one_for_the_identity_and_zero_for_the_mean(half, layer):
+    mean = half.mean_D[layer]
+    replaced = half.divergence(layer, mean.expand_as)
+    assert (replaced > 1e-3).all()
+    assert np.abs(half.divergence(layer, lambda x: x)).max() < 1e-3 * replaced.min()
+    perfect, none = (measure(signed_identity(b, t), layer, "mixed", half, replaced, 50, 0)
+                     for b, t in ((torch.zeros_like(mean), 0.0), (mean, 1e30)))
+    assert perfect.kl_recovered.mean == pytest.approx(1.0, abs=1e-3)
+    assert (perfect.explained_variance.mean, perfect.own) == (1.0, 1.0)
+    assert none.kl_recovered.mean == pytest.approx(0.0, abs=1e-6)
+    assert [none.kl_recovered.low, none.kl_recovered.high] == pytest.approx([0.0, 0.0], abs=1e-6)
+    assert none.tokens.l0 == 0.0
+
+
+def test_divergence_is_that_of_a_hook_on_the_block_summed_over_conditions(half):
+    layer, question = 4, 3
+    model, mean = half.lm.model, half.mean_D[4]
+
+    def log_p(prompt, edited):
+        def replace(_module, _args, out):
+            if edited:
+                out = out.clone()
+                out[0, -1] = mean
+            return out
+
+        with anatomy(model).blocks[layer].register_forward_hook(replace), torch.no_grad():
+            return torch.log_softmax(model(torch.tensor([list(prompt)])).logits[0, -1].double(), 0)
+
+    total = 0.0
+    for condition in CONDITIONS:
+        table = half.last.question[half.last.condition == condition]
+        prompt = prompt_of(half, table[question], condition)
+        clean, edited = (log_p(prompt, e) for e in (False, True))
+        total += float((clean.exp() * (clean - edited)).sum())
+    assert half.divergence(layer, mean.expand_as)[question] == pytest.approx(total, rel=1e-3)
+
+
+def prompt_of(half, question, condition):
+    from deception_saes.tasks.framings import FRAMINGS
+    from deception_saes.tasks.prompts import prompt_set
+
+    asked = prompt_set(FRAMINGS["two_shot_labelled"], [question], half.lm.tokenizer)
+    return asked.prompts[condition][0]
+
+
+def test_the_mean_is_that_of_the_training_rows(half, params, source):
+    training_rows = activations(params, "choosing", "suffix", source).x_by_layer
+    assert tuple(half.mean_D) == LAYERS
+    for layer, mean in half.mean_D.items():
+        torch.testing.assert_close(mean, training_rows[layer].double().mean(0).float())
+
+
+# §32
+
+
+def test_every_sae_and_baseline_is_in_the_table_of_32(runs, tags):
+    table = runs[32].table("separation")
+    assert sorted(table["dictionary"]) == sorted([*tags, *["raw", "components"] * 3])
+    assert not table.loc[:, "layer":"d_picked_high"].isna().any(axis=None)
+    assert table["untrained_d_max"].notna().sum() == 18
+    assert (table["n_questions"] == 16).all()
+    assert (table["d_picked"] <= table["d_max"] + 1e-12).all()
+    assert (table["d_max"] <= table["d_max_no_floor"] + 1e-12).all()
+    assert (table["d_mean_live"] <= table["d_max"]).all()
+    for found in runs[32].results.values:
+        assert found.value is not None, found.id
+
+
+def test_p_counts_draws_of_the_null(runs, smoke):
+    for p in runs[32].table("separation")["p"]:
+        times = p * (smoke.permutations + 1)
+        assert times == pytest.approx(round(times))
+        assert 1 <= times <= smoke.permutations + 1
+
+
+def test_wins_are_those_of_the_matched_pairs(runs):
+    table = runs[32].table("separation").query("expansion == 4")
+    topk = table[(table["architecture"] == "topk") & (table["k"] == 64)]
+    jumprelu = table[table["architecture"] == "jumprelu"]
+    both = pd.merge(topk, jumprelu, on=["layer", "train_set"])
+    assert len(both) == 9
+    wins = {name: value(runs, f"s32.{MODEL}.wins.{name}") for name in ("topk", "jumprelu")}
+    assert wins == {"topk": (both["d_max_x"] > both["d_max_y"]).sum(),
+                    "jumprelu": (both["d_max_y"] > both["d_max_x"]).sum()}
+    assert sum(wins.values()) <= 9
+    ratio = runs[32].results.value(f"s32.{MODEL}.d_mean_ratio")
+    assert ratio.value == pytest.approx((both["d_mean_all_y"] / both["d_mean_all_x"]).median())
+    assert ratio.ci_low < ratio.value < ratio.ci_high
+    compared = pd.concat([topk, jumprelu])
+    assert value(runs, f"s32.{MODEL}.beats_untrained") == (
+        compared["d_max"] > compared["untrained_d_max"]).sum()
+
+
+@pytest.mark.parametrize("architecture", ["topk", "jumprelu"])
+def test_the_outlier_is_the_studys(runs, tags, architecture):
+    table = rows_of(runs, 32, "separation", "dictionary")
+    name = f"v4_{MODEL}_{architecture}_L4_mixed"
+    base, row = f"s32.{MODEL}.outlier.{architecture}", table.loc[name]
+    assert runs[32].results.value(f"{base}.d_max").tag == name
+    for id, column in (("d_max", "d_max"), ("null_95", "null_95"), ("p", "p"),
+                       ("no_floor", "d_max_no_floor"), ("picked", "d_picked"),
+                       ("untrained", "untrained_d_max")):
+        assert value(runs, f"{base}.{id}") == pytest.approx(row[column], rel=1e-9)
+    rank = list(table.loc[list(tags)]["d_max"].sort_values(ascending=False).index).index(name)
+    assert value(runs, f"{base}.rank") == rank + 1
+
+
+def textbook(sandbag, genuine):
+    pooled = np.sqrt((sandbag.var(axis=0, ddof=1) + genuine.var(axis=0, ddof=1)) / 2)
+    return np.divide(sandbag.mean(axis=0) - genuine.mean(axis=0), pooled,
+                     out=np.zeros_like(pooled), where=pooled > 0)
+
+
+def test_d_of_a_dictionary_is_that_of_its_features_on_the_evaluating_half(
+        runs, params, source, tags):
+    table = runs[32].table("separation")
+    name = f"v4_{MODEL}_jumprelu_L6_genuine_only"
+    of_half = {half: activations(params, half, "last", source) for half in
+               ("evaluating", "choosing")}
+
+    def expected(encode):
+        d, often = {}, {}
+        for half, of in of_half.items():
+            features = encode(of.x_by_layer[6]).double().numpy()
+            pair = [features[of.condition == c] for c in ("sandbag", "genuine")]
+            often[half] = (features != 0).sum(axis=0) >= 0.05 * len(features)
+            d[half] = np.abs(textbook(*pair))
+        return d, often
+
+    sae = load(source.tree / "saes" / name)
+    for prefix, found in (("", sae), ("untrained_", untrained(params, tags[name], source))):
+        row = table[table["dictionary"] == name].iloc[0]
+        d, often = expected(found.encode)
+        assert row[f"{prefix}n_live"] == often["evaluating"].sum()
+        assert row[f"{prefix}d_max_no_floor"] == pytest.approx(
+            d["evaluating"][often["evaluating"]].max(), rel=1e-4)
+        assert row[f"{prefix}d_mean_all"] <= d["evaluating"].mean() + 1e-6  # a floor may lower it
+    raw = table[(table["dictionary"] == "raw") & (table["layer"] == 6)].iloc[0]
+    d, _ = expected(lambda x: x)
+    assert raw["d_max_no_floor"] == pytest.approx(d["evaluating"].max(), rel=1e-6)
+    assert raw["d_picked"] == pytest.approx(d["evaluating"][d["choosing"].argmax()], rel=1e-6)
+    assert value(runs, f"s32.{MODEL}.raw.L6.d_max") == pytest.approx(raw["d_max"])
+
+
+@pytest.mark.parametrize("section", [25, 32])
+def test_without_the_primary_model_the_section_is_not_run(
+        smoke, tmp_path, empty_hub_cache, section):
+    profile = dataclasses.replace(smoke, models=(ABSENT, smoke.models[0]))
+    results = run_section(section, profile, 0, tmp_path).results
+    assert (results.status, results.values) == ("not run", [])
+    assert "nobody/nothing" in results.reason
+    assert not list(tmp_path.rglob("saes"))
