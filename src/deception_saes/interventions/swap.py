@@ -1,20 +1,29 @@
 """Edits of the residual through an SAE's features, and the same edits without an SAE.
 
-Every edit takes residuals x [Q, D] of some prompts and gives residuals of the same shape; what it
-needs to know of genuine and sandbag prompts it takes from *training* questions, which are others.
+An edit takes residuals x [Q, D] of some prompts to others. What it needs to know of genuine and
+sandbag prompts it takes from *training* questions, which are not those edited.
 
-Shape suffixes: Q prompts edited, T training questions, D d_model, S d_sae, N draws, E edits.
+Shape suffixes: Q prompts edited, T training questions, D d_model, S d_sae, N draws.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
+import numpy as np
 import torch
 
 from deception_saes.rng import generator
 from deception_saes.saes.sae import Sae
+
+Centre = Literal["median", "mean"]
+DOSES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+_LEAST_ACTIVE = 0.05  # as a share of training prompts, for a feature to count as live
+_FLOOR = 0.05  # under the SD of a feature's d, as a share of the median of live ones
 
 
 @dataclass(frozen=True)
@@ -22,13 +31,13 @@ class Training:
     """The training questions under both conditions.
 
     genuine_TD, sandbag_TD: residuals, one row a question, questions in one order.
-    centre: what a condition's typical features are: "median", or "mean".
+    centre: what is typical of a condition's features: their median, or their mean.
     """
 
     sae: Sae
     genuine_TD: torch.Tensor
     sandbag_TD: torch.Tensor
-    centre: str = "median"
+    centre: Centre = "median"
 
     @cached_property
     def genuine_TS(self) -> torch.Tensor:
@@ -49,27 +58,36 @@ class Training:
         return centre_of(self.sandbag_TS, self.centre)
 
     @property
-    def step_D(self) -> torch.Tensor:
-        """(m_G − m_S) W_dec."""
-        return (self.m_G - self.m_S) @ self.sae.weights["W_dec"]
+    def mean_difference_D(self) -> torch.Tensor:
+        """Mean genuine residual less mean sandbag residual."""
+        return self.genuine_TD.mean(0) - self.sandbag_TD.mean(0)
 
     @cached_property
-    def live_S(self) -> torch.Tensor:
+    def live(self) -> torch.Tensor:
         """Indices of the features active on at least one training prompt in twenty."""
         active_S = (self.genuine_TS > 0).float().mean(0) + (self.sandbag_TS > 0).float().mean(0)
-        return (active_S / 2 >= 0.05).nonzero()[:, 0]
+        return (active_S / 2 >= _LEAST_ACTIVE).nonzero()[:, 0]
+
+    @cached_property
+    def by_d(self) -> torch.Tensor:
+        """Indices of the live features by absolute Cohen's d, largest first."""
+        genuine, sandbag = self.genuine_TS[:, self.live], self.sandbag_TS[:, self.live]
+        sd = ((genuine.var(0) + sandbag.var(0)) / 2).sqrt()
+        if len(sd):
+            sd = sd.clamp(min=_FLOOR * float(sd.median()))
+        d = (genuine.mean(0) - sandbag.mean(0)) / sd
+        return self.live[d.abs().argsort(descending=True, stable=True)]
+
+    def decoded(self, features: torch.Tensor) -> torch.Tensor:
+        """features W_dec: a difference of residuals, without the decoder's bias."""
+        return features @ self.sae.weights["W_dec"]
 
 
-def centre_of(features_TS: torch.Tensor, centre: str) -> torch.Tensor:
-    """Coordinate-wise median, the mean of the middle two if their number is even, or mean, [S].
-
-    Raises ValueError for another word.
-    """
+def centre_of(features_TS: torch.Tensor, centre: Centre) -> torch.Tensor:
+    """Coordinate-wise median (the mean of the middle two if their number is even) or mean, [S]."""
     if centre == "mean":
         return features_TS.mean(0)
-    if centre != "median":
-        raise ValueError(f"centre is {centre!r}; expected 'median' or 'mean'")
-    # a feature active on less than half of the rows has a median of 0 and need not be sorted
+    # active on less than half of the rows, a feature has a median of 0 and need not be sorted
     often_S = ((features_TS > 0).sum(0) * 2 >= len(features_TS)).nonzero()[:, 0]
     sorted_TS = features_TS[:, often_S].sort(dim=0).values
     middle = len(features_TS) // 2
@@ -79,57 +97,98 @@ def centre_of(features_TS: torch.Tensor, centre: str) -> torch.Tensor:
     return features_TS.new_zeros(features_TS.shape[1]).index_copy_(0, often_S, medians)
 
 
-def swap(training: Training, genuine: bool = True) -> torch.Tensor:
-    """E6, decode(m_G), or E4, decode(m_S): a constant [D], the error term dropped."""
-    return training.sae.decode(training.m_G if genuine else training.m_S)
+def single_edits(
+    training: Training, x_QD: torch.Tensor, top: Sequence[int]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The edits without draws, by name, [Q, D]: E2, E6, E4, E6Δ, E4Δ, E5 of the top m features,
+    and E6 and E6Δ by doses.
+
+    A dose of E6 lies on the way from decode(m_S) to decode(m_G), one of E6Δ on that from x.
+    """
+    sae, m_G, m_S = training.sae, training.m_G, training.m_S
+    features_QS = sae.encode(x_QD)
+    step_D = training.decoded(m_G - m_S)
+    from_D = sae.decode(m_S)
+    yield "E2", sae.decode(features_QS)
+    yield "E6", sae.decode(m_G).expand_as(x_QD)
+    yield "E4", from_D.expand_as(x_QD)
+    yield "E6Δ", x_QD + step_D
+    yield "E4Δ", x_QD - step_D
+    for m in top:
+        best = training.by_d[:m]
+        yield f"E5.{m}", x_QD + (m_G[best] - features_QS[:, best]) @ sae.weights["W_dec"][best]
+    for dose in DOSES[1:-1]:
+        yield f"E6.{dose:g}", (from_D + dose * step_D).expand_as(x_QD)
+        yield f"E6Δ.{dose:g}", x_QD + dose * step_D
 
 
-def relabelled(
+def drawn_edits(
+    training: Training, x_QD: torch.Tensor, draws: int, seed: int, *purpose: str
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The edits that are drawn, by name, [N, Q, D]: E1, E1Δ and E3."""
+    first_NS, second_NS = _relabelled(training, draws, seed, *purpose)
+    yield "E1", training.sae.decode(first_NS)[:, None].expand(-1, *x_QD.shape)
+    yield "E1Δ", x_QD + training.decoded(first_NS - second_NS)[:, None]
+    yield "E3", _norm_matched(training, draws, seed, *purpose)[:, None].expand(-1, *x_QD.shape)
+
+
+def plain_edits(
+    training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The edits without an SAE and without draws, by name, [Q, D]: the same question's residual
+    under the other condition (patch), the median genuine residual, the mean difference added.
+
+    other_QD: residuals of the same questions under the other condition.
+    """
+    median_D = torch.from_numpy(np.median(training.genuine_TD.cpu().numpy(), axis=0)).to(x_QD)
+    yield "patch", other_QD
+    yield "median_residual", median_D.expand_as(x_QD)
+    yield "mean_difference", x_QD + training.mean_difference_D
+
+
+def random_directions(
+    training: Training, x_QD: torch.Tensor, draws: int, seed: int, *purpose: str
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """A random direction of the mean difference's norm added, by name, [N, Q, D]."""
+    random = generator(seed, "random direction", *purpose)
+    step_ND = torch.from_numpy(random.standard_normal((draws, x_QD.shape[1]))).to(x_QD)
+    step_ND *= (torch.linalg.vector_norm(training.mean_difference_D)
+                / torch.linalg.vector_norm(step_ND, dim=1, keepdim=True))
+    yield "random_direction", x_QD + step_ND[:, None]
+
+
+def _relabelled(
     training: Training, draws: int, seed: int, *purpose: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Typical features [N, S] of half-and-half relabelled sets, and of their complements.
+    """Typical features [N, S] of half-and-half relabelled sets and of their complements.
 
-    A draw's set takes genuine features of exactly half of the training questions (of one fewer, if
-    their number is odd) and sandbag features of the others; its complement takes the rest.
+    A set takes genuine features of half of the training questions (of one fewer than the rest, if
+    their number is odd) and sandbag features of the rest; its complement takes what is left.
     """
     random = generator(seed, "relabelled", *purpose)
-    found = []
+    genuine_TS, sandbag_TS = training.genuine_TS, training.sandbag_TS
+    sets: list[torch.Tensor] = []
     for _ in range(draws):
-        half = torch.zeros(len(training.genuine_TS), dtype=torch.bool)
-        half[torch.from_numpy(random.permutation(len(half))[: len(half) // 2])] = True
-        half = half.to(training.genuine_TS.device)[:, None]
-        found.append([centre_of(torch.where(of, training.genuine_TS, training.sandbag_TS),
-                                training.centre) for of in (half, ~half)])
-    first, second = zip(*found, strict=True)
-    return torch.stack(first), torch.stack(second)
+        half_T = torch.zeros(len(genuine_TS), dtype=torch.bool)
+        half_T[torch.from_numpy(random.permutation(len(half_T))[: len(half_T) // 2])] = True
+        half_T1 = half_T.to(genuine_TS.device)[:, None]
+        sets += [centre_of(torch.where(taken, genuine_TS, sandbag_TS), training.centre)
+                 for taken in (half_T1, ~half_T1)]
+    return torch.stack(sets[::2]), torch.stack(sets[1::2])
 
 
-def norm_matched(training: Training, draws: int, seed: int, *purpose: str) -> torch.Tensor:
-    """E3: decode(m_S) + R u, [N, D]; R = ‖decode(m_G) − decode(m_S)‖.
-
-    u: unit sum of randomly drawn live decoder rows that carry the permuted entries of m_G − m_S.
-    Where m_G equals m_S nothing is added.
-    """
+def _norm_matched(training: Training, draws: int, seed: int, *purpose: str) -> torch.Tensor:
+    """decode(m_S) + R u, [N, D]; u: unit sum of random live decoder rows that carry the permuted
+    entries of m_G − m_S. Where these are equal R is 0 and nothing is added."""
     random = generator(seed, "norm-matched", *purpose)
     difference_S = training.m_G - training.m_S
-    entries = difference_S[difference_S != 0]
-    decoder_SD, live = training.sae.weights["W_dec"], training.live_S
-    start_D = training.sae.decode(training.m_S)
-    radius = torch.linalg.vector_norm(training.step_D)
-    edits = []
+    entries, live = difference_S[difference_S != 0], training.live
+    radius = torch.linalg.vector_norm(training.decoded(difference_S))
+    steps = []
     for _ in range(draws):
         rows = live[torch.from_numpy(random.permutation(len(live))[: len(entries)])]
         carried = entries[torch.from_numpy(random.permutation(len(entries)))][: len(rows)]
-        sum_D = carried @ decoder_SD[rows]
+        sum_D = carried @ training.sae.weights["W_dec"][rows]
         size = torch.linalg.vector_norm(sum_D)
-        edits.append(start_D + radius * sum_D / size if size > 0 else start_D)
-    return torch.stack(edits)
-
-
-def top_features(training: Training, seed_floor: float = 0.05) -> torch.Tensor:
-    """Indices of the live features, by absolute Cohen's d between the conditions, largest first."""
-    live = training.live_S
-    genuine, sandbag = training.genuine_TS[:, live], training.sandbag_TS[:, live]
-    sd = ((genuine.var(0) + sandbag.var(0)) / 2).sqrt()
-    d = (genuine.mean(0) - sandbag.mean(0)) / sd.clamp(min=float(seed_floor * sd.median()))
-    return live[d.abs().argsort(descending=True, stable=True)]
+        steps.append(radius * sum_D / size if size > 0 else sum_D)
+    return training.sae.decode(training.m_S) + torch.stack(steps)

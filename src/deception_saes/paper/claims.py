@@ -1,8 +1,14 @@
-"""The claims of the original study, and the verdict of this run on each."""
+"""The claims of the original study, and the verdict of this run on each.
+
+A claim that there is no effect (kinds upper_bound and null) is answered by a value whose interval
+is a 90% one, which its quantity says: that it lies within a bound is then a TOST at 5% (see
+`analysis.equivalence`). Every other claim is answered with a 95% interval.
+"""
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -76,11 +82,19 @@ def values_by_claim(results: Iterable[Results]) -> dict[str, tuple[Results, Valu
     return found
 
 
-def judge(claim: Claim, value: Value, model_of_the_study: bool) -> Verdict:
+def judge(
+    claim: Claim, value: Value, model_of_the_study: bool, margin: float | None = None
+) -> Verdict:
     """What this value says of the claim.
 
     On the study's own model the published interval or tolerance decides; on another model the
     direction does, or equivalence where the claim is that there is no effect.
+
+    margin: of equivalence on another model, in the value's unit; without one the published bound
+    takes its place. An interval within ±margin agrees; one wholly beyond the published bound, to
+    either side of 0, disagrees; in between, and without an interval, nothing is decided. Nor is it
+    by a margin that is not above 0 and finite, as of a model that does not sandbag. Claims of
+    other kinds have no use for a margin.
     """
     if value.value is None:
         return Verdict("inconclusive", "the measured value is not finite")
@@ -88,6 +102,8 @@ def judge(claim: Claim, value: Value, model_of_the_study: bool) -> Verdict:
     high = value.value if value.ci_high is None else value.ci_high
     if claim.kind == "list":
         return Verdict("inconclusive", "a list of one model's own parts, not a number")
+    if claim.kind in _NULL_CLAIMS and margin is not None and not model_of_the_study:
+        return _judge_equivalence(claim, value, margin)
     if claim.kind in _NULL_CLAIMS or claim.kind == "at_most":
         return _judge_bound(claim, low, high, model_of_the_study)
     if model_of_the_study:
@@ -106,6 +122,24 @@ def _judge_bound(claim: Claim, low: float, high: float, same_model: bool) -> Ver
     return Verdict("inconclusive", f"the interval reaches across the bound {bound:g} {claim.unit}")
 
 
+def _judge_equivalence(claim: Claim, value: Value, margin: float) -> Verdict:
+    bound = claim.high or 0.0
+    reported = (f"the published bound is {bound:g} {claim.unit}" if bound
+                else "the study reports no effect")
+    if not 0 < margin < math.inf:
+        return Verdict("inconclusive", f"this model leaves no margin above 0; {reported}")
+    within = f"the margin δ = {margin:.3g} {value.unit}"
+    low, high = value.ci_low, value.ci_high
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return Verdict("inconclusive", f"no interval to set against {within}; {reported}")
+    if -margin <= low and high <= margin:
+        return Verdict("agrees", f"equivalent within {within}; {reported}")
+    if low > bound or high < -bound:
+        return Verdict("disagrees", "larger than the study allows, and not equivalent within "
+                       f"{within}; {reported}")
+    return Verdict("inconclusive", f"the interval reaches across {within}; {reported}")
+
+
 def _judge_same(claim: Claim, value: float, low: float, high: float) -> Verdict:
     if claim.low is not None and claim.high is not None:
         least, most = claim.low, claim.high
@@ -121,6 +155,9 @@ def _judge_same(claim: Claim, value: float, low: float, high: float) -> Verdict:
 
 def _judge_direction(claim: Claim, low: float, high: float) -> Verdict:
     none = _NO_EFFECT_OF_CLAIM.get(claim.id, _NO_EFFECT.get(claim.unit))
+    if none is None and claim.unit.startswith("of "):
+        return Verdict("inconclusive", "a count of dependent comparisons has no interval to "
+                       "decide by")
     if none is None:
         return Verdict("inconclusive", "a level on one model; another has no direction "
                        "to agree with")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,18 +41,21 @@ class ClaimRow:
 
 
 def claim_rows(profile: Profile, results: Sequence[Results]) -> list[ClaimRow]:
-    """Every published claim with this run's value and verdict, in the order of the claims file."""
+    """Every published claim with this run's value and verdict, in the order of the claims file.
+
+    Where a section has a value of the id `{id}.margin` beside the value `{id}` that answers a
+    claim, that is the margin of equivalence the claim is judged by. Raises ValueError if the two
+    differ in unit.
+    """
     answered = values_by_claim(results)
     by_section = {of.section: of for of in results}
     rows = []
     for claim in load_claims().values():
-        _, value = answered.get(claim.id, (None, None))
-        if value is None:
+        of_section, value = answered.get(claim.id, (None, None))
+        if of_section is None or value is None:
             verdict = Verdict(NOT_RUN, _why_not_run(claim, by_section, profile))
-        elif not profile.verdicts:
-            verdict = Verdict(NOT_JUDGED, "random weights prove nothing")
         else:
-            verdict = judge(claim, value, value.model is None or get(value.model).of_the_study)
+            verdict = _judged(claim, value, _margin(of_section, value), profile)
         failed = [check for check in _checks() if claim.id in check.claims and not check.holds]
         rows.append(ClaimRow(claim, value, verdict, failed))
     return rows
@@ -118,6 +122,23 @@ def _checks() -> list[SourceCheck]:
 
 def _section_number(claim: Claim) -> int:
     return int(claim.section.partition(".")[0])
+
+
+def _judged(claim: Claim, value: Value, margin: float | None, profile: Profile) -> Verdict:
+    if not profile.verdicts:
+        return Verdict(NOT_JUDGED, "random weights prove nothing")
+    return judge(claim, value, value.model is None or get(value.model).of_the_study, margin)
+
+
+def _margin(of_section: Results, value: Value) -> float | None:
+    """The margin that stands beside a value, NaN if it is not finite; None if there is none."""
+    found = next((v for v in of_section.values if v.id == f"{value.id}.margin"), None)
+    if found is None:
+        return None
+    if found.unit != value.unit:
+        raise ValueError(f"{found.id} is in {found.unit}, {value.id} in {value.unit}; a margin is "
+                         "in the unit of what it is a margin of")
+    return math.nan if found.value is None else found.value
 
 
 def _why_not_run(claim: Claim, by_section: dict[int, Results], profile: Profile) -> str:

@@ -92,7 +92,7 @@ def _bank_units(
 ) -> list[Unit]:
     """The SAEs that a section is about, one unit a depth, so that they train beside each other."""
     saes = getattr(spec.params["section"], "saes", None)
-    if saes is None:
+    if saes is None or saes.sae_source:
         return []
     artifacts = artifacts_root()
     tree = profile_tree(profile, seed, artifacts)

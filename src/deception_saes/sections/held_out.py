@@ -19,6 +19,7 @@ from deception_saes.models.load import LanguageModel, load
 from deception_saes.saes.quality import Quality, divergence, quality
 from deception_saes.saes.sae import Sae
 from deception_saes.sections.halves import half_of
+from deception_saes.sections.swap import Prompts, prompts_of, question_folds
 from deception_saes.sections.trained import (
     CONDITIONS,
     TRAIN_SETS,
@@ -27,6 +28,7 @@ from deception_saes.sections.trained import (
     activations,
 )
 from deception_saes.tasks.framings import Condition
+from deception_saes.tasks.prompts import PromptSet
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class HeldOut:
     """
 
     lm: LanguageModel
+    asked: PromptSet
     tokens: Activations
     last: Activations
     runs: dict[Condition, LastPositionRun]
@@ -56,6 +59,10 @@ class HeldOut:
             edited_QV = log_probabilities(self.lm.model, hidden_NQD[0])
             total_Q += divergence(self.clean_QV[condition], edited_QV)
         return total_Q
+
+    def prompts(self, seed: int) -> Prompts:
+        """The same runs as swaps take them."""
+        return prompts_of(self.lm, self.asked, self.runs, question_folds(self.asked.ids, seed))
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ def held_out(saes: SaeParams, source: Source) -> HeldOut:
     runs = {c: LastPositionRun(lm.model, asked.prompts[c], list(training)) for c in CONDITIONS}
     return HeldOut(
         lm,
+        asked,
         tokens=activations(saes, "evaluating", "suffix", source),
         last=activations(saes, "evaluating", "last", source),
         runs=runs,

@@ -28,6 +28,15 @@ class Profile:
     draw_questions: evaluating questions of the random-head draws; None: the whole half.
     random_draws: draws of each kind of random heads. permutations: draws of every null.
     sae_recipe: how every SAE is trained.
+    sae_source: None: the SAEs are trained here. A hub repository "organisation/name" or a folder:
+        those of that release are used.
+    swaps: by section, §24, §26 and §31, the slug of the model and the framing it is about; a
+        section without an entry is not run.
+    swap_draws: draws of each random edit. swap_draw_questions: evaluating questions that they are
+        run on, spread over the half; None: the whole half.
+    swap_top: numbers of features that E5 swaps.
+    training_seeds: how many seeds the headline gap is measured with.
+    equivalence_share: what counts as no gap, as a share of the clean genuine − sandbag difference.
     verdicts: whether the front page judges the claims; random weights prove nothing.
     seconds: what each section may take on the machine that the profile is meant for.
     """
@@ -51,7 +60,14 @@ class Profile:
     random_draws: int
     permutations: int
     sae_recipe: Recipe
+    swaps: Mapping[int, tuple[str, str]]
+    swap_draws: int
+    swap_draw_questions: int | None
     verdicts: bool
+    sae_source: str | None = None
+    swap_top: tuple[int, ...] = (1, 4, 16, 64)
+    training_seeds: int = 5
+    equivalence_share: float = 0.1
     seconds: Mapping[int, float] = field(default_factory=dict)
 
 
@@ -81,8 +97,14 @@ PROFILES: dict[str, Profile] = {
             random_draws=20,
             permutations=99,
             sae_recipe=Recipe(epochs=4, batch_size=32, learning_rate=1e-3, target_l0=16.0, l0=0.1),
+            swaps={24: ("tinyllama-random", "two_shot_labelled"),
+                   26: ("tinyllama-random", "two_shot_same_prefix"),
+                   31: ("tinyneox-random", "two_shot_labelled")},
+            swap_draws=6,
+            swap_draw_questions=8,
             verdicts=False,
-            seconds={23: 20, 25: 30, 27: 20, 28: 20, 29: 10, 30: 20, 32: 20},
+            seconds={23: 20, 24: 30, 25: 30, 26: 30, 27: 20, 28: 20, 29: 10, 30: 20, 31: 30,
+                     32: 20},
         ),
         Profile(
             name="embedded",
@@ -105,8 +127,13 @@ PROFILES: dict[str, Profile] = {
             permutations=999,
             sae_recipe=Recipe(epochs=20, learning_rate=1e-3, threshold_rate=10.0, decay=0.3,
                               l1=1e-2, l0=0.1, target_l0=64.0),
+            swaps={24: ("smollm2it", "two_shot_labelled"),
+                   26: ("smollm2it", "two_shot_same_prefix")},
+            swap_draws=50,
+            swap_draw_questions=50,
             verdicts=True,
-            seconds={23: 120, 25: 450, 27: 340, 28: 420, 29: 20, 30: 30, 32: 60},
+            seconds={23: 120, 24: 300, 25: 480, 26: 300, 27: 340, 28: 420, 29: 20, 30: 30, 31: 5,
+                     32: 60},
         ),
         Profile(
             name="paper",
@@ -128,8 +155,13 @@ PROFILES: dict[str, Profile] = {
             random_draws=100,
             permutations=999,
             sae_recipe=Recipe(epochs=300),  # the study's: batch 128, rate 3e-4, sparsity 1e-3
+            swaps={24: ("llama", "two_shot_labelled"), 26: ("smollm2", "two_shot_labelled"),
+                   31: ("tinyllama", "two_shot_labelled")},
+            swap_draws=100,
+            swap_draw_questions=None,
             verdicts=True,
-            seconds={23: 300, 25: 7200, 27: 1800, 28: 1800, 29: 120, 30: 3600, 32: 600},
+            seconds={23: 300, 24: 1800, 25: 7200, 26: 1800, 27: 1800, 28: 1800, 29: 120, 30: 3600,
+                     31: 1800, 32: 600},
         ),
     )
 }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.results import Value
     from deception_saes.sections.run import NotRun, Output, Work
+    from deception_saes.sections.swap import Effects
     from deception_saes.sections.trained import SaeParams
 
 DATA = ("tasks/data/questions.csv",)
@@ -50,6 +51,7 @@ def compute(params: Params, work: Work) -> Output:
 
     from deception_saes.sections.held_out import held_out, measure
     from deception_saes.sections.run import Output
+    from deception_saes.sections.swap import zoo_effects
     from deception_saes.sections.trained import DEPTHS, Source, bank
 
     saes = params.saes
@@ -57,6 +59,7 @@ def compute(params: Params, work: Work) -> Output:
     # all are trained before the runs are made, which want memory
     banks = [bank(saes, depth, source) for depth in DEPTHS]
     half = held_out(saes, source)
+    every = half.prompts(params.seed)
     rows: list[dict[str, object]] = []
     values: list[Value] = []
     for of_depth in banks:
@@ -64,10 +67,13 @@ def compute(params: Params, work: Work) -> Output:
         mean_D = half.mean_D[layer]
         replaced_Q = half.divergence(layer, mean_D.expand_as)
         for tag in tqdm(of_depth.tags, desc=f"quality at L{layer}", unit="SAE"):
-            found = measure(of_depth.sae(tag, saes.device), layer, tag.train_set, half,
-                            replaced_Q, params.bootstrap_draws, params.seed)
-            rows.append(_row(tag, found, of_depth.seconds[tag.name]))
-            values += _values(tag, found, params)
+            sae = of_depth.sae(tag, saes.device)
+            found = measure(sae, layer, tag.train_set, half, replaced_Q, params.bootstrap_draws,
+                            params.seed)
+            row = _row(tag, found, of_depth.seconds.get(tag.name, float("nan")))
+            swaps = list(_swaps(tag, zoo_effects(sae, layer, every), params))
+            rows.append(row | {value.id.rpartition(".swap.")[2]: value.value for value in swaps})
+            values += [*_values(tag, found, params), *swaps]
     table = pd.DataFrame(rows)
     return Output([*values, *_summary(table, params)], {"saes": table})
 
@@ -111,6 +117,24 @@ def _values(tag: SaeTag, found: Measured, params: Params) -> Iterator[Value]:
     }
     for id, (quantity, value, unit) in plain.items():
         yield Value(f"{base}.{id}", quantity, value, unit, n=len(found.tokens.error_N), **about)
+
+
+def _swaps(tag: SaeTag, effects: Effects, params: Params) -> Iterator[Value]:
+    """Effects of the swaps on sandbag prompts, and the gaps of E6 against E4 and E2, in pp."""
+    from deception_saes.analysis.bootstrap import mean_interval
+    from deception_saes.sections.results import Value
+
+    of = {name: effects_NQ[0] for name, effects_NQ in effects.items()}
+    gaps = {"E6-E4": of["E6"] - of["E4"], "E6Δ-E4Δ": of["E6Δ"] - of["E4Δ"],
+            "E6-E2": of["E6"] - of["E2"]}
+    for name, per_question in {**of, **gaps}.items():
+        found = mean_interval(per_question, params.bootstrap_draws, params.seed)
+        yield Value(f"s25.{params.saes.model.slug}.{tag.name}.swap.{name}",
+                    f"{'gap' if name in gaps else 'effect of'} {name} on sandbag prompts",
+                    found.mean, "pp", ci_low=found.low, ci_high=found.high, n=found.n,
+                    model=params.saes.model.slug, framing=params.saes.framing, layer=tag.layer,
+                    tag=tag.name, train_set=tag.train_set,
+                    condition=None if name in gaps else name)
 
 
 def _summary(table: pd.DataFrame, params: Params) -> Iterator[Value]:

@@ -45,11 +45,14 @@ class SaeParams:
     """What decides the SAEs of one model under one framing; see `sections.profiles.Profile`.
 
     folder: of the profile's tree, in which each has a folder of its own.
+    complete: whether all of the release's tags are trained, or those alone that §24 swaps.
     """
 
     model: ModelSpec
     framing: str
     folder: str
+    complete: bool
+    sae_source: str | None
     sae_recipe: Recipe
     batch_size: int
     device: str
@@ -68,25 +71,36 @@ class Source:
 
 @dataclass(frozen=True)
 class Bank:
-    """The SAEs of one depth. folder: below the profile's tree. seconds: of training, by tag."""
+    """The SAEs of one depth. source: where they are, a folder or a hub repository.
+    d_in: the model's width. seconds: of training, by tag; none of downloaded ones."""
 
     tags: list[SaeTag]
-    folder: Path
+    source: str | Path
+    d_in: int
     seconds: dict[str, float]
 
     def sae(self, tag: SaeTag, device: str = "cpu") -> Sae:
-        """The SAE of this tag, read from its files."""
-        from deception_saes.saes.files import load
+        """The SAE of this tag, read from its files. Raises SaeError if it is of another model."""
+        from deception_saes.saes.errors import SaeError
+        from deception_saes.saes.hub import load
 
-        return load(self.folder / tag.name).to(device)
+        sae = load(self.source, tag.name)
+        if sae.config.d_in != self.d_in:
+            raise SaeError(f"{self.source}, {tag.name}: its d_in is {sae.config.d_in}, the "
+                           f"residual of {tag.model} is {self.d_in} wide; name a release of this "
+                           "model in sae_source")
+        return sae.to(device)
 
 
 def sae_params(profile: Profile, seed: int, model: ModelSpec, framing: str) -> SaeParams:
-    """The SAEs of a model under a framing, by the profile's recipe."""
+    """The SAEs of a model under a framing, by the profile's recipe. The zoo, the complete set, is
+    of the primary model under the circuit's framing."""
     from deception_saes.sections.run import params_from
 
-    folder = "saes" if framing == profile.circuit_framing else f"saes-{framing}"
-    return params_from(SaeParams, profile, seed, model=model, framing=framing, folder=folder)
+    usual = framing == profile.circuit_framing
+    return params_from(SaeParams, profile, seed, model=model, framing=framing,
+                       folder="saes" if usual else f"saes-{framing}",
+                       complete=usual and model == profile.models[0])
 
 
 def bank_spec(params: SaeParams, depth: int, task_hash: str) -> Spec:
@@ -96,11 +110,15 @@ def bank_spec(params: SaeParams, depth: int, task_hash: str) -> Spec:
 
 
 def bank(params: SaeParams, depth: int, source: Source) -> Bank:
-    """The SAEs of one depth, trained unless they have been. A killed training goes on where each
-    SAE's last checkpoint left it.
+    """The SAEs of one depth: trained unless they have been, or those of `sae_source`. A killed
+    training goes on where each SAE's last checkpoint left it.
 
     Raises SaeError if one of them cannot be trained.
     """
+    lm = _model(params, source)
+    tags, d_in = _tags(params, lm, depth), lm.model.config.hidden_size
+    if params.sae_source:
+        return Bank(tags, params.sae_source, d_in, {})
     spec = bank_spec(params, depth, source.task.hash)
     checkpoints = source.tree / "checkpoints" / f"{spec.unit}-{spec.hash}"
     timing = f"{params.folder}/{spec.unit}.seconds.json"
@@ -112,8 +130,6 @@ def bank(params: SaeParams, depth: int, source: Source) -> Bank:
         from deception_saes.saes.files import save
 
         torch.set_num_threads(params.threads)
-        lm = _model(params, source)
-        tags = _tags(lm, depth)
         rows = activations(params, "choosing", "suffix", source)
         x_ND = rows.x_by_layer[tags[0].layer].to(params.device)
         trained = train_bank(list(_jobs(lm, tags, rows, params)), x_ND, params.seed, checkpoints,
@@ -126,7 +142,7 @@ def bank(params: SaeParams, depth: int, source: Source) -> Bank:
     ensure(source.tree, spec, make)
     shutil.rmtree(checkpoints, ignore_errors=True)
     seconds = json.loads((source.tree / timing).read_text(encoding="utf-8"))
-    return Bank(_tags(_model(params, source), depth), source.tree / params.folder, seconds)
+    return Bank(tags, source.tree / params.folder, d_in, seconds)
 
 
 def untrained(params: SaeParams, tag: SaeTag, source: Source) -> Sae:
@@ -136,6 +152,27 @@ def untrained(params: SaeParams, tag: SaeTag, source: Source) -> Sae:
     rows = activations(params, "choosing", "suffix", source)
     (job,) = _jobs(_model(params, source), [tag], rows, params)
     return untrained(job, rows.x_by_layer[tag.layer], params.seed)
+
+
+def reseeded(
+    params: SaeParams, depth: int, architecture: str, seeds: int, source: Source
+) -> tuple[int, list[Sae]]:
+    """The layer of this depth, and the SAE that §24 swaps there trained so many times anew, each
+    with weights and an order of rows of its own. These are not kept."""
+    import torch
+
+    from deception_saes.saes.bank import train_bank
+
+    torch.set_num_threads(params.threads)
+    lm = _model(params, source)
+    rows = activations(params, "choosing", "suffix", source)
+    tag = next(tag for tag in _tags(params, lm, depth)
+               if is_swapped(tag) and tag.architecture == architecture)
+    (job,) = _jobs(lm, [tag], rows, params)
+    jobs = [dataclasses.replace(job, name=f"{tag.name} again {n}") for n in range(1, seeds + 1)]
+    trained = train_bank(jobs, rows.x_by_layer[tag.layer].to(params.device), params.seed,
+                         label=f"{tag.name}, {seeds} seeds")
+    return tag.layer, [of.sae for of in trained.values()]
 
 
 def activations(
@@ -157,7 +194,7 @@ def activations(
 
     def make(out: Path) -> None:
         lm = _model(params, source)
-        layers = [_tags(lm, depth)[0].layer for depth in DEPTHS]
+        layers = [_tags(params, lm, depth)[0].layer for depth in DEPTHS]
         asked = half_of(source.task, lm, params.framing, half)
         write_activations(out / name, capture(lm.model, asked, CONDITIONS, half, layers, positions,
                                               params.batch_size))
@@ -172,13 +209,20 @@ def _model(params: SaeParams, source: Source) -> LanguageModel:
     return load(params.model, source.artifacts, params.device)
 
 
-def _tags(lm: LanguageModel, depth: int) -> list[SaeTag]:
+def is_swapped(tag: SaeTag) -> bool:
+    """Whether §24 swaps this SAE: the release's usual size, trained on both conditions."""
+    usual = tag.expansion == 4 and tag.k in (None, 64)
+    return usual and tag.train_set == "mixed"
+
+
+def _tags(params: SaeParams, lm: LanguageModel, depth: int) -> list[SaeTag]:
     from deception_saes.models.anatomy import anatomy
     from deception_saes.saes.tags import layer_at_same_depth, sandbagging_tags
 
     n_layers = anatomy(lm.model).n_layers
     layer = layer_at_same_depth(depth, n_layers)
-    return [tag for tag in sandbagging_tags(lm.spec.slug, n_layers) if tag.layer == layer]
+    return [tag for tag in sandbagging_tags(lm.spec.slug, n_layers)
+            if tag.layer == layer and (params.complete or is_swapped(tag))]
 
 
 def _jobs(

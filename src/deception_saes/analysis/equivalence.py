@@ -1,0 +1,134 @@
+"""Paired contrasts over questions: is there a difference, is it too small to matter, could it have
+been seen at all.
+
+Equivalence is two one-sided tests at 5% (TOST; Schuirmann 1987, J. Pharmacokinet. Biopharm. 15,
+657-680): the 90% interval lies within ±margin, a margin fixed before the data are seen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from deception_saes.analysis.bootstrap import FEWEST, mean_interval
+
+Outcome = Literal["equivalent", "different", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A mean of paired differences, one a question, all but `n` and `p` in their unit.
+
+    low, high: 95% interval; low90, high90: 90% interval; both percentile bootstrap intervals from
+    the same resamples, NaN if n < FEWEST.
+    sd: over questions, n − 1 below; NaN for one question.
+    p: two-sided, paired t-test against 0. Where all differences are one number, sd is 0 and t has
+    no value: p is 1 if they are 0, else 0. NaN for one question.
+    detectable: the true difference that a two-sided test at 5% finds with 80% power at this n and
+    sd, (z_.975 + z_.8) sd / √n.
+    """
+
+    mean: float
+    low: float
+    high: float
+    low90: float
+    high90: float
+    n: int
+    sd: float
+    p: float
+    detectable: float
+
+
+def contrast(per_question: ArrayLike, draws: int, seed: int) -> Contrast:
+    """The contrast of paired differences, [n], one a question.
+
+    draws, seed: of the bootstrap, see `mean_interval`, whose ValueErrors it raises.
+    """
+    values = np.asarray(per_question, dtype=np.float64)
+    wide = mean_interval(values, draws, seed)
+    narrow = mean_interval(values, draws, seed, level=0.9)
+    sd, p = _spread_and_p(values)
+    detectable = (_z(0.975) + _z(0.8)) * sd / math.sqrt(wide.n)
+    return Contrast(wide.mean, wide.low, wide.high, narrow.low, narrow.high, wide.n, sd, p,
+                    detectable)
+
+
+def verdict(contrast: Contrast, margin: float) -> Outcome:
+    """What the intervals say of a true difference; margin in the contrast's unit.
+
+    "equivalent": the 90% interval lies within ±margin, whether or not the 95% one includes 0: a
+    difference that is there, yet smaller than matters, is no difference here.
+    "different": not equivalent, and the 95% interval excludes 0. The difference may still be
+    smaller than the margin.
+    "inconclusive": neither, or fewer than FEWEST questions.
+    Raises ValueError if the margin is not above 0 and finite.
+    """
+    _require_margin(margin)
+    if contrast.n < FEWEST:
+        return "inconclusive"
+    if -margin <= contrast.low90 and contrast.high90 <= margin:
+        return "equivalent"
+    if contrast.low > 0 or contrast.high < 0:
+        return "different"
+    return "inconclusive"
+
+
+def questions_needed(sd: float, margin: float, power: float = 0.8) -> int:
+    """Questions at which TOST at 5% finds equivalence with this power if the true difference is 0.
+
+    Normal approximation for one sample, ((z_.95 + z_{1 − (1 − power)/2}) sd / margin)², rounded up
+    (Chow, Shao and Wang 2008, Sample Size Calculations in Clinical Research, ch. 3); never below
+    FEWEST. sd, margin: in one unit.
+    Raises ValueError if the margin is not above 0 and finite, sd is negative or not finite, or
+    power does not lie between 0 and 1.
+    """
+    _require_margin(margin)
+    if not 0 <= sd < math.inf:
+        raise ValueError(f"sd {sd} is not a spread: it must be finite and not negative")
+    if not 0 < power < 1:
+        raise ValueError(f"power {power} does not lie between 0 and 1")
+    root = (_z(0.95) + _z((1 + power) / 2)) * sd / margin
+    return max(FEWEST, math.ceil(root**2))
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """p-values adjusted for their number, [tests] (Holm 1979, Scand. J. Statist. 6, 65-70).
+
+    Holds under any dependence between the tests. NaN, a test that was not made, stays NaN and is
+    not counted. Raises ValueError if p_values is not a list or one lies outside 0 to 1.
+    """
+    p_T = np.asarray(p_values, dtype=np.float64)
+    if p_T.ndim != 1:
+        raise ValueError(f"p-values to adjust are one list, got shape {p_T.shape}")
+    made = np.flatnonzero(~np.isnan(p_T))
+    if ((p_T[made] < 0) | (p_T[made] > 1)).any():
+        raise ValueError(f"p-values lie between 0 and 1, got {p_T[made].min()} to "
+                         f"{p_T[made].max()}")
+    order = made[np.argsort(p_T[made], kind="stable")]
+    stepped = p_T[order] * (len(order) - np.arange(len(order)))
+    adjusted = np.full(len(p_T), np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return adjusted
+
+
+def _spread_and_p(values: np.ndarray) -> tuple[float, float]:
+    if len(values) == 1:
+        return math.nan, math.nan
+    if (values == values[0]).all():
+        return 0.0, float(values[0] == 0)
+    return float(values.std(ddof=1)), float(stats.ttest_1samp(values, 0.0).pvalue)
+
+
+def _z(quantile: float) -> float:
+    return NormalDist().inv_cdf(quantile)
+
+
+def _require_margin(margin: float) -> None:
+    if not 0 < margin < math.inf:
+        raise ValueError(f"a margin of equivalence is above 0 and finite, got {margin}")

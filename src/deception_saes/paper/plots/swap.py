@@ -1,0 +1,200 @@
+"""What the full-SAE-swap sections show: effects, doses, top features, gaps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from deception_saes.paper.plots.s25 import ARCHITECTURES
+from deception_saes.sections.swap_tables import NAMES, PLAIN, gap_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from deception_saes.sections.run import SectionRun
+
+Colours = dict[str, str]
+
+_FOREST = ("E2", "E6", "E4", "E1", "E3", "E6Δ", "E4Δ", "E1Δ")
+_PLAIN = ("patch", "median_residual", "mean_difference", "random_direction")
+_MARKERS = {"topk": "o", "jumprelu": "s", "gated": "^", PLAIN: "D"}
+
+
+def forest(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Effects on sandbag prompts of every intervention, by layer and architecture."""
+    table = run.table("effects")
+    table = table[table["prompts"] == "sandbag"]
+    layers = sorted(table["layer"].unique())
+    names = [*_FOREST, *_PLAIN]
+    every_axes = figure.subplots(1, len(layers), sharey=True, sharex=True)
+    for axes, layer in zip(every_axes, layers, strict=True):
+        for architecture, shift in ((PLAIN, 0.0), ("topk", -0.22), ("jumprelu", 0.0),
+                                    ("gated", 0.22)):
+            of = table[(table["layer"] == layer) & (table["architecture"] == architecture)
+                       & table["intervention"].isin(names)]
+            if of.empty:
+                continue
+            name, colour = ARCHITECTURES.get(architecture, (PLAIN, "ink"))
+            at = np.array([names.index(found) for found in of["intervention"]]) + shift
+            axes.errorbar(of["effect"], at, xerr=_ends(of, "effect"), fmt=_MARKERS[architecture],
+                          markersize=4, capsize=2, linestyle="none", color=colours[colour],
+                          label=name)
+        axes.axvline(0, color=colours["muted"], linewidth=0.8)
+        axes.set_title(f"L{layer}")
+        axes.set_xlabel("effect, pp")
+    every_axes[0].set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
+    every_axes[0].invert_yaxis()
+    _legend(figure, list(every_axes))
+
+
+def doses(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Effects on sandbag prompts of a part of E6 and of E6Δ."""
+    table = run.table("effects")
+    table = table[(table["prompts"] == "sandbag") & (table["architecture"] != PLAIN)]
+    layers = sorted(table["layer"].unique())
+    grid = figure.subplots(2, len(layers), sharey="row", sharex=True)
+    for row, (swap, start, title) in enumerate((
+        ("E6", "E4", "constant, from\ndecode(m_S) to decode(m_G)"),
+        ("E6Δ", None, "difference added"),
+    )):
+        for axes, layer in zip(grid[row], layers, strict=True):
+            for architecture, of in table[table["layer"] == layer].groupby("architecture"):
+                by_name = of.set_index("intervention")
+                points = [(0.0, start), *((d, f"{swap}.{d:g}") for d in (0.25, 0.5, 0.75)),
+                          (1.0, swap)]
+                found = [(dose, by_name.loc[name] if name else None) for dose, name in points]
+                name, colour = ARCHITECTURES[architecture]
+                x = [dose for dose, _ in found]
+                y = [0.0 if of_dose is None else of_dose["effect"] for _, of_dose in found]
+                ends = [(0.0, 0.0) if of_dose is None else
+                        (of_dose["ci_low"], of_dose["ci_high"]) for _, of_dose in found]
+                axes.plot(x, y, marker=_MARKERS[architecture], markersize=4,
+                          color=colours[colour], label=name)
+                axes.fill_between(x, *np.transpose(ends), color=colours[colour], alpha=0.15)
+            axes.axhline(0, color=colours["muted"], linewidth=0.8)
+            axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+            if row == 0:
+                axes.set_title(f"L{layer}")
+        grid[row][0].set_ylabel(f"effect, pp\n{title}")
+    for axes in grid[1]:
+        axes.set_xlabel("dose")
+    _legend(figure, list(grid[0]))
+
+
+def top_features(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Effects of E5 by the number of features swapped, on both conditions' prompts."""
+    table = run.table("effects")
+    table = table[table["intervention"].str.startswith("E5.")]
+    layers = sorted(table["layer"].unique())
+    every_axes = figure.subplots(1, len(layers), sharey=True)
+    for axes, layer in zip(every_axes, layers, strict=True):
+        for (architecture, prompts), of in table[table["layer"] == layer].groupby(
+                ["architecture", "prompts"]):
+            name, colour = ARCHITECTURES[architecture]
+            m = of["intervention"].str.removeprefix("E5.").astype(int)
+            axes.errorbar(m, of["effect"], yerr=_ends(of, "effect"), capsize=2, markersize=4,
+                          marker=_MARKERS[architecture], color=colours[colour],
+                          linestyle="-" if prompts == "sandbag" else ":",
+                          label=f"{name}, {prompts} prompts")
+        axes.axhline(0, color=colours["muted"], linewidth=0.8)
+        axes.set_xscale("log", base=4)
+        axes.set_xticks(sorted(m.unique()), [str(count) for count in sorted(m.unique())])
+        axes.minorticks_off()
+        axes.set_title(f"L{layer}")
+        axes.set_xlabel("features swapped")
+    every_axes[0].set_ylabel("effect, pp")
+    _legend(figure, list(every_axes), columns=3)
+
+
+def gaps(run: SectionRun) -> pd.DataFrame:
+    """Every gap on sandbag prompts, with what it can and cannot tell."""
+    table = run.table("gaps")
+    table = table[table["prompts"] == "sandbag"]
+    return pd.DataFrame({
+        "SAE": [ARCHITECTURES.get(of, (of, ""))[0] for of in table["architecture"]],
+        "layer": [f"L{layer}" for layer in table["layer"]],
+        "gap": [gap_name(gap) for gap in table["gap"]],
+        "pp": [f"{_signed(row.mean_)} [{_signed(row.ci_low)},\N{NO-BREAK SPACE}"
+               f"{_signed(row.ci_high)}]" for row in table.rename(
+                   columns={"mean": "mean_"}).itertuples()],
+        "n": table["n"], "p, Holm": table["p_holm"].map("{:.3f}".format),
+        "draws beyond": [_or_dash(p, "{:.3f}") for p in table["empirical_p"]],
+        "detectable": table["detectable"].map("{:.1f}".format),
+        "verdict": table["verdict"], "n for ±0.15": table["n_published"].map("{:,.0f}".format),
+    })
+
+
+def genuine_effects(run: SectionRun) -> pd.DataFrame:
+    """What each intervention does to genuine prompts, and its share of the patch on sandbag."""
+    table = run.table("effects")
+    names = [*_FOREST, "E5.64", *_PLAIN]
+    rows = []
+    for (architecture, layer), of in table.groupby(["architecture", "layer"], sort=False):
+        for name in names:
+            found = of[of["intervention"] == name].set_index("prompts")
+            if found.empty:
+                continue
+            rows.append({
+                "SAE": ARCHITECTURES.get(architecture, (architecture, ""))[0],
+                "layer": f"L{layer}", "intervention": NAMES.get(name, name),
+                **{f"on {prompts}": f"{_signed(found.loc[prompts, 'effect'])} ["
+                   f"{_signed(found.loc[prompts, 'ci_low'])},\N{NO-BREAK SPACE}"
+                   f"{_signed(found.loc[prompts, 'ci_high'])}]"
+                   for prompts in ("sandbag", "genuine")},
+                "of the patch": _or_dash(found.loc["sandbag", "share"], "{:.0f} %"),
+            })
+    return pd.DataFrame(rows)
+
+
+def centres(run: SectionRun) -> pd.DataFrame:
+    """How much of a prompt the medians keep."""
+    table = run.table("centres")
+    return pd.DataFrame({
+        "SAE": [ARCHITECTURES[of][0] for of in table["architecture"]],
+        "layer": [f"L{layer}" for layer in table["layer"]],
+        "L0 of a prompt": table["l0_prompt"].map("{:.0f}".format),
+        "L0 of m_G": table["l0_m_G"].map("{:.0f}".format),
+        "L0 of m_S": table["l0_m_S"].map("{:.0f}".format),
+        "L0 of the mean": table["l0_mean_G"].map("{:.0f}".format),
+        "‖step‖, medians": table["step_median"].map("{:.1f}".format),
+        "‖step‖, means": table["step_mean"].map("{:.1f}".format),
+        "‖mean difference‖": table["mean_difference"].map("{:.1f}".format),
+    })
+
+
+def seeds(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """The headline gaps of SAEs trained with different seeds."""
+    table = run.table("seeds")
+    axes = figure.subplots()
+    names = list(dict.fromkeys(table["gap"]))
+    for row, gap in enumerate(names):
+        of = table[table["gap"] == gap]
+        at = row + np.linspace(-0.2, 0.2, len(of))
+        axes.errorbar(of["mean"], at, xerr=_ends(of, "mean"), fmt="s", markersize=4, capsize=2,
+                      color=colours["sandbag"])
+    axes.axvline(0, color=colours["muted"], linewidth=0.8)
+    axes.set_yticks(range(len(names)), [gap_name(gap) for gap in names])
+    axes.invert_yaxis()
+    axes.set_xlabel("gap on sandbag prompts, pp")
+
+
+def _ends(of: pd.DataFrame, middle: str) -> np.ndarray:
+    ends: np.ndarray = np.stack([of[middle] - of["ci_low"], of["ci_high"] - of[middle]])
+    return ends
+
+
+def _legend(figure: Figure, every_axes: list[Axes], columns: int = 4) -> None:
+    found = {label: handle for axes in every_axes
+             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns)
+
+
+def _signed(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−")
+
+
+def _or_dash(value: float, form: str) -> str:
+    return "–" if value is None or np.isnan(value) else form.format(value)
