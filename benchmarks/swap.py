@@ -58,8 +58,8 @@ def main() -> None:
     begun = time.perf_counter()
     theirs = plain_p_correct(lm, prompts, correct, layer, few)
     plain = (time.perf_counter() - begun) / len(few)
-    print(f"engine: {engine:.3f} s an edit of {QUESTIONS} prompts at L{layer}, after a clean run of "
-          f"{clean:.1f} s; {options.edits} edits")
+    print(f"engine: {engine:.3f} s an edit of {QUESTIONS} prompts at L{layer}, after a clean run "
+          f"of {clean:.1f} s; {options.edits} edits")
     print(f"plain: {plain:.2f} s an edit; {len(few)} edits")
     print(f"largest difference in P(correct): {np.abs(ours[: len(few)] - theirs).max():.1e}")
     print(f"ratio plain / engine: {plain / engine:.1f}")

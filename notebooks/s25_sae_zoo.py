@@ -62,6 +62,23 @@ page.figure(
 )
 
 # %% [markdown]
+# ## Swaps across the zoo
+#
+# Does it depend on the SAE whether swapping in genuine medians (E6) does more than the reverse (E4)? Each point
+# is an SAE, at the last prompt position of sandbag prompts; [§24](s24_full_sae_swap_primary.ipynb) has the
+# controls with draws.
+
+# %%
+page.figure(
+    s25.swaps,
+    caption="Active features at the last prompt position against effects and gaps on sandbag prompts of the "
+    "evaluating half, for every SAE. E2: reconstruction alone. Intervals over questions stand in the results.",
+    alt="Four scatter plots of 42 SAEs: L0 against the effects of E2 and E6, and against two gaps.",
+    size=(9.5, 6.4),
+    min_width=640,
+)
+
+# %% [markdown]
 # ## What training costs
 #
 # The study reports about 500 s for a JumpReLU SAE and 40 s for a TopK one. Here both take the same number of

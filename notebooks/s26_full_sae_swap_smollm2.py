@@ -36,8 +36,8 @@ page.say("""
 [[count.jumprelu.equivalent]] are equivalent to none, [[count.jumprelu.different|value]] differ from none,
 [[count.jumprelu.inconclusive|value]] are inconclusive and [[count.jumprelu.uninformative|value]]
 uninformative; over all architectures [[count.all.equivalent]], [[count.all.different|value]],
-[[count.all.inconclusive|value]] and [[count.all.uninformative|value]]. The largest through JumpReLU is
-[[headline.jumprelu]], through any architecture [[headline.all]] (90% intervals). What counts as none is
+[[count.all.inconclusive|value]] and [[count.all.uninformative|value]]. The one whose 90% interval
+reaches farthest is [[headline.jumprelu]] through JumpReLU, [[headline.all]] through any. What counts as none is
 [[headline.jumprelu.margin]], a tenth of what the instruction takes from P(correct). With the questions at
 hand a gap of [[headline.jumprelu.detectable]] is found with a power of 80 %; to show that a gap lies within
 the published bound, ±[[S-05|value]], would need [[headline.jumprelu.n_published|value]] questions.

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from deception_saes.analysis.bootstrap import FEWEST, mean_interval
+from deception_saes.analysis.bootstrap import FEWEST, mean_interval, ratio_interval
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +69,65 @@ def test_a_value_that_is_not_finite_is_an_error(bad):
 def test_what_is_no_list_of_numbers_is_an_error(shape):
     with pytest.raises(ValueError, match="a list of at least one number"):
         mean_interval(np.ones(shape), 200, 0)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """Numerators and denominators that go together, as a question's errors and spread do."""
+    random = np.random.default_rng(2)
+    below = random.gamma(4.0, 1.0, size=60)
+    return below * random.uniform(0.2, 0.8, size=60), below
+
+
+def test_a_ratio_is_that_of_the_sums(parts):
+    above, below = parts
+    found = ratio_interval(above, below, 200, 0)
+    assert found.mean == pytest.approx(above.sum() / below.sum())
+    assert found.mean != pytest.approx((above / below).mean())
+    assert found.n == 60
+    assert found.low < found.mean < found.high
+
+
+def test_a_ratio_resamples_numerator_and_denominator_together(parts):
+    found = ratio_interval(parts[1] * 0.25, parts[1], 200, 0)
+    assert [found.mean, found.low, found.high] == pytest.approx([0.25] * 3)
+
+
+def test_the_interval_of_a_ratio_is_that_of_the_delta_method(parts):
+    above, below = parts
+    found = ratio_interval(above, below, 10_000, 0)
+    residual = above - found.mean * below
+    half = 1.96 * residual.std(ddof=1) / math.sqrt(60) / below.mean()
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.08)
+
+
+@pytest.mark.parametrize("level", [0.95, 0.5])
+def test_a_ratio_to_ones_is_a_mean(sample, level):
+    ratio = ratio_interval(sample, np.ones(400), 300, 3, level)
+    mean = mean_interval(sample, 300, 3, level)
+    assert (ratio.mean, ratio.low, ratio.high, ratio.n) == pytest.approx(
+        (mean.mean, mean.low, mean.high, mean.n), rel=1e-12)
+
+
+@pytest.mark.parametrize("n", range(1, FEWEST))
+def test_too_few_questions_have_a_ratio_and_no_interval(n):
+    found = ratio_interval([1.0] * n, [4.0] * n, 200, 0)
+    assert (found.mean, found.n) == (0.25, n)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+@pytest.mark.parametrize(("above", "below"), [
+    ((6,), (7,)), ((0,), (0,)), ((6, 1), (6, 1)), ((6,), (1,)), ((), ()),
+])
+def test_lists_of_two_lengths_or_none_have_no_ratio(above, below):
+    with pytest.raises(ValueError, match="two lists of one length"):
+        ratio_interval(np.ones(above), np.ones(below), 200, 0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_ratio_of_what_is_not_finite_is_an_error(bad):
+    values = [1.0, 2.0, bad, 4.0, 5.0, 6.0]
+    for above, below in ((values, [1.0] * 6), ([1.0] * 6, values)):
+        with pytest.raises(ValueError, match="not finite"):
+            ratio_interval(above, below, 200, 0)

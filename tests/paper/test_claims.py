@@ -7,9 +7,14 @@ from deception_saes.sections.results import Results, Value
 CLAIMS = load_claims()
 
 
-def judged(id, value, low=None, high=None, *, same):
+def verdict(id, value, low=None, high=None, *, same, margin=None):
     claim = CLAIMS[id]
-    return judge(claim, Value("s28.x", "q", value, claim.unit, ci_low=low, ci_high=high), same).word
+    return judge(claim, Value("s28.x", "q", value, claim.unit, ci_low=low, ci_high=high), same,
+                 margin)
+
+
+def judged(*measured, **how):
+    return verdict(*measured, **how).word
 
 
 def results(section, *values):
@@ -96,6 +101,92 @@ def test_on_the_studys_own_model_the_published_interval_decides(id, measured, wo
 ])
 def test_on_another_model_the_direction_or_equivalence_decides(id, measured, word):
     assert judged(id, *measured, same=False) == word
+
+
+@pytest.mark.parametrize("id", ["S-04", "S-05", "S-06", "R-17"])
+@pytest.mark.parametrize(("interval", "margin", "word"), [
+    ((1.0, 2.0), 2.5, "agrees"),  # beyond the published bound, yet within the margin
+    ((-2.0, -1.0), 2.5, "agrees"),
+    ((-2.5, 2.5), 2.5, "agrees"),
+    ((1.0, 2.0), 0.5, "disagrees"),
+    ((-2.0, -1.0), 0.5, "disagrees"),
+    ((1.0, 2.0), 1.5, "disagrees"),  # across the margin, wholly beyond the published bound
+    ((-2.0, -1.0), 1.5, "disagrees"),
+    ((-1.0, 4.0), 2.5, "inconclusive"),
+    ((-4.0, 1.0), 2.5, "inconclusive"),
+    ((-4.0, 4.0), 2.5, "inconclusive"),
+    ((-0.02, 0.1), 0.05, "inconclusive"),  # within the published bound, across a smaller margin
+    ((-0.1, 0.02), 0.05, "inconclusive"),
+    ((0.0, 4.0), 2.5, "inconclusive"),
+])
+def test_a_null_claim_on_another_model_is_judged_by_the_margin(id, interval, margin, word):
+    assert judged(id, sum(interval) / 2, *interval, same=False, margin=margin) == word
+
+
+def test_an_interval_beyond_zero_and_not_beyond_the_published_bound_decides_nothing():
+    assert judged("S-04", 1.0, 0.1, 2.0, same=False, margin=0.5) == "inconclusive"
+    assert judged("S-04", -1.0, -2.0, -0.1, same=False, margin=0.5) == "inconclusive"
+    assert judged("S-04", 1.0, 0.15, 2.0, same=False, margin=0.5) == "inconclusive"
+    assert judged("R-17", 1.0, 0.1, 2.0, same=False, margin=0.5) == "disagrees"
+
+
+@pytest.mark.parametrize(("interval", "why"), [
+    ((1.0, 2.0), "equivalent within the margin δ = 2.46 pp; the published bound is 0.15 pp"),
+    ((3.0, 4.0), "larger than the study allows, and not equivalent within the margin δ = 2.46 pp; "
+                 "the published bound is 0.15 pp"),
+    ((-1.0, 4.0), "the interval reaches across the margin δ = 2.46 pp; the published bound is "
+                  "0.15 pp"),
+])
+def test_the_reason_names_margin_and_published_bound(interval, why):
+    assert verdict("S-04", 1.0, *interval, same=False, margin=2.456).why == why
+
+
+def test_a_study_that_reports_no_effect_has_no_bound_to_name():
+    why = verdict("R-17", 0.0, -1.0, 1.0, same=False, margin=2.0).why
+    assert why == "equivalent within the margin δ = 2 effect; the study reports no effect"
+
+
+@pytest.mark.parametrize("interval", [(-0.1, 0.1), (0.3, 0.7), (-0.3, 0.4)])
+def test_the_studys_own_model_has_no_use_for_a_margin(interval):
+    for margin in (2.5, 0.01, float("nan")):
+        assert verdict("S-04", 0.05, *interval, same=True, margin=margin) == verdict(
+            "S-04", 0.05, *interval, same=True)
+
+
+@pytest.mark.parametrize("id", ["S-07", "S-15", "S-12", "S-22"])
+def test_a_claim_of_an_effect_has_no_use_for_a_margin(id):
+    for interval in ((-2.0, -1.0), (0.5, 2.0), (-1.0, 1.0)):
+        assert verdict(id, 0.0, *interval, same=False, margin=5.0) == verdict(
+            id, 0.0, *interval, same=False)
+
+
+@pytest.mark.parametrize("margin", [0.0, -2.5, float("nan"), float("inf")])
+@pytest.mark.parametrize("interval", [(-0.1, 0.1), (0.0, 0.0), (3.0, 4.0)])
+def test_a_model_that_leaves_no_margin_decides_nothing(interval, margin):
+    found = verdict("S-04", 0.0, *interval, same=False, margin=margin)
+    assert found.word == "inconclusive"
+    assert "no margin above 0" in found.why
+
+
+@pytest.mark.parametrize("ends", [(None, None), (float("nan"), float("nan")), (-0.1, None),
+                                  (None, 0.1)])
+def test_equivalence_needs_an_interval(ends):
+    found = verdict("S-04", 0.0, *ends, same=False, margin=2.5)
+    assert found.word == "inconclusive"
+    assert "no interval" in found.why
+
+
+@pytest.mark.parametrize("id", ["S-18", "S-19", "B-15", "B-16", "R-05"])
+def test_a_count_of_dependent_comparisons_decides_nothing_on_another_model(id):
+    for value, *interval in ((22.0, 20.0, 24.0), (4.0,), (0.0,)):
+        found = verdict(id, value, *interval, same=False)
+        assert found.word == "inconclusive"
+        assert found.why == "a count of dependent comparisons has no interval to decide by"
+
+
+@pytest.mark.parametrize("id", ["B-03", "B-05", "S-01", "R-08"])
+def test_a_level_keeps_its_own_reason(id):
+    assert verdict(id, 5.0, same=False).why.startswith("a level on one model")
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -14,9 +14,11 @@ from deception_saes.paper.front_page import (
     claims_table,
     substitutions,
 )
+from deception_saes.paper.page import Page
 from deception_saes.sections.catalogue import SECTIONS, written_sections
 from deception_saes.sections.profiles import profile_named
 from deception_saes.sections.results import Results, Value
+from deception_saes.sections.run import SectionRun
 
 NASTY = r"a|b *c* _d_ `e` <script>f</script> [g](http://h) $i$ {{ j }} {.k} \l"
 
@@ -28,6 +30,15 @@ def done(section, *values):
 def s07(model, value=5.0, low=2.0, high=8.0):
     return done(28, Value("s28.m.restoration", "q", value, "pp", claim="S-07", ci_low=low,
                           ci_high=high, n=50, model=model))
+
+
+def s24(model, *interval, margin=None, unit="pp"):
+    """§24's answer to S-04, with its margin and that of another value before it."""
+    gap = Value("s24.m.gap", "q, 90% interval", sum(interval) / 2, "pp", claim="S-04",
+                ci_low=interval[0], ci_high=interval[1], n=50, model=model)
+    beside = Value("s24.m.other.margin", "margin of another", 100.0, "pp", model=model)
+    return done(24, beside, gap, *([] if margin is None else [
+        Value("s24.m.gap.margin", "margin", margin, unit, model=model)]))
 
 
 def row_of(id, profile, results):
@@ -69,6 +80,56 @@ def test_the_embedded_model_agrees_or_disagrees_and_never_reproduces(measured, w
 def test_the_studys_own_model_reproduces():
     assert row_of("S-07", "paper", [s07("llama", 13.0, 12.0, 14.0)]).verdict.word == "reproduced"
     assert row_of("S-07", "paper", [s07("llama")]).verdict.word == "not reproduced"
+
+
+@pytest.mark.parametrize(("margin", "word"), [(2.5, "agrees"), (0.5, "disagrees"),
+                                              (None, "disagrees")])
+def test_the_margin_that_stands_beside_a_value_judges_it(margin, word):
+    row = row_of("S-04", "embedded", [s24("smollm2it", 1.0, 2.0, margin=margin)])
+    assert row.verdict.word == word
+    assert ("δ" in row.verdict.why) == (margin is not None)
+    assert row.value.id == "s24.m.gap"
+
+
+def test_the_margin_is_that_of_the_same_section():
+    elsewhere = done(26, Value("s24.m.gap.margin", "margin", 2.5, "pp"))
+    rows = [elsewhere, s24("smollm2it", 1.0, 2.0)]
+    assert row_of("S-04", "embedded", rows).verdict.word == "disagrees"
+
+
+def test_the_studys_own_model_is_judged_by_the_published_bound_beside_any_margin():
+    row = row_of("S-04", "paper", [s24("llama", 1.0, 2.0, margin=2.5)])
+    assert row.verdict.word == "not reproduced"
+    assert "δ" not in row.verdict.why
+
+
+def test_a_margin_that_is_not_finite_decides_nothing():
+    gap = s24("smollm2it", -0.1, 0.1)
+    unknown = dataclasses.replace(gap, values=[
+        *gap.values, Value("s24.m.gap.margin", "margin", None, "pp")])
+    assert row_of("S-04", "embedded", [gap]).verdict.word == "agrees"
+    assert row_of("S-04", "embedded", [unknown]).verdict.word == "inconclusive"
+
+
+@pytest.mark.parametrize("profile", ["embedded", "smoke"])
+def test_a_margin_in_another_unit_is_an_error(profile):
+    model = {"embedded": "smollm2it", "smoke": "tinyllama-random"}[profile]
+    with pytest.raises(ValueError, match=r"s24\.m\.gap\.margin is in logits, s24\.m\.gap in pp"):
+        row_of("S-04", profile, [s24(model, 1.0, 2.0, margin=2.5, unit="logits")])
+
+
+def test_a_margin_does_not_become_a_row_or_a_verdict_in_smoke():
+    rows = claim_rows(profile_named("smoke"), [s24("tinyllama-random", 1.0, 2.0, margin=2.5)])
+    assert len(rows) == len(load_claims())
+    assert {row.verdict.word for row in rows if row.value} == {"not judged"}
+
+
+def test_the_page_of_a_section_judges_by_the_same_margin(tmp_path):
+    for margin, word in ((2.5, "agrees"), (0.5, "disagrees")):
+        run = SectionRun(SECTIONS[24], s24("smollm2it", 1.0, 2.0, margin=margin), tmp_path)
+        text = text_of(Page(run, profile_named("embedded")).claims().data)
+        assert f"{word}: " in text
+        assert f"the margin δ = {margin} pp; the published bound is 0.15 pp" in text
 
 
 def test_a_section_that_was_not_run_gives_its_reason():

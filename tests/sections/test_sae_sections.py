@@ -17,6 +17,7 @@ from deception_saes.saes.files import CFG, WEIGHTS, load
 from deception_saes.saes.registry import build
 from deception_saes.saes.sae import SaeConfig
 from deception_saes.saes.tags import sandbagging_tags
+from deception_saes.sections import s25
 from deception_saes.sections.held_out import held_out, measure
 from deception_saes.sections.run import run_section
 from deception_saes.sections.trained import (
@@ -32,6 +33,8 @@ from deception_saes.sections.trained import (
 )
 from deception_saes.store.ensure import is_made
 from deception_saes.store.files import sha256_file
+from deception_saes.tasks.framings import FRAMINGS
+from deception_saes.tasks.prompts import prompt_set
 
 MODEL = "tinyllama-random"
 LAYERS = (2, 4, 6)
@@ -130,7 +133,7 @@ def test_two_computations_from_nothing_give_the_same_values_and_saes(
     for n, run in runs.items():
         again = run_section(n, smoke, smoke.seed, tmp_path)
         assert steady(again) == steady(run)
-        assert len(steady(run)) < len(run.results.values) or n == 32
+        assert len(run.results.values) - len(steady(run)) == {25: 4, 32: 0}[n]
     assert digests(tmp_path / "smoke") == digests(artifacts / "smoke")
     assert len(digests(tmp_path / "smoke")) == 84
 
@@ -260,7 +263,7 @@ def test_cost_is_compared_at_matched_layer_and_condition(runs):
     assert found.value == pytest.approx((jumprelu / topk).median())
 
 
-def test_an_intact_topk_sae_has_no_more_than_k_features(runs):
+def test_a_topk_sae_has_at_most_k_features_a_row(runs):
     table = runs[25].table("saes").query("architecture == 'topk'")
     for column in ("l0", "l0_last"):
         assert (table[column] <= table["k"]).all()
@@ -345,10 +348,16 @@ def test_divergence_is_that_of_a_hook_on_the_block_summed_over_conditions(half):
     assert half.divergence(layer, mean.expand_as)[question] == pytest.approx(total, rel=1e-3)
 
 
-def prompt_of(half, question, condition):
-    from deception_saes.tasks.framings import FRAMINGS
-    from deception_saes.tasks.prompts import prompt_set
+def test_features_that_are_never_active_are_counted_in_percent(half, smoke, tags):
+    tag = tags[f"v4_{MODEL}_topk_L2_mixed"]
+    silent = signed_identity(half.mean_D[2], 1e30)
+    found = measure(silent, 2, "mixed", half, half.divergence(2, half.mean_D[2].expand_as), 50, 0)
+    values = s25._values(tag, found, s25.plan(smoke, 0, smoke.models, {}))
+    (dead,) = (v for v in values if v.id.endswith(".dead_share"))
+    assert (dead.value, dead.unit) == (100.0, "percent")
 
+
+def prompt_of(half, question, condition):
     asked = prompt_set(FRAMINGS["two_shot_labelled"], [question], half.lm.tokenizer)
     return asked.prompts[condition][0]
 
@@ -369,7 +378,7 @@ def test_every_sae_and_baseline_is_in_the_table_of_32(runs, tags):
     assert not table.loc[:, "layer":"d_picked_high"].isna().any(axis=None)
     assert table["untrained_d_max"].notna().sum() == 18
     assert (table["n_questions"] == 16).all()
-    assert (table["d_picked"] <= table["d_max"] + 1e-12).all()
+    assert (table["d_picked_low"] < table["d_picked_high"]).all()
     assert (table["d_max"] <= table["d_max_no_floor"] + 1e-12).all()
     assert (table["d_mean_live"] <= table["d_max"]).all()
     for found in runs[32].results.values:

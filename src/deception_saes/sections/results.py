@@ -25,7 +25,8 @@ class Value:
     """One measured number. What does not apply, and what is not finite, is None.
 
     id: unique in the book. claim: id of the published claim it answers.
-    value, ci_low, ci_high: in `unit`; the interval is a 95% one.
+    value, ci_low, ci_high: in `unit`; the interval is a 95% one, or a 90% one where a claim of no
+        effect is tested, which the quantity then says.
     n: questions, prompts or draws behind it.
     condition: genuine, neutral, sandbag or an intervention; train_set: an SAE's training condition.
     """

@@ -199,7 +199,7 @@ def _headline(
     tables: dict[str, pd.DataFrame], margin: float, base: str, about: dict[str, Any],
     params: Params,
 ) -> Iterator[Value]:
-    """The claimed gaps on sandbag prompts: the largest, and how many are what."""
+    """The claimed gaps on sandbag prompts: the one farthest from none, and how many are what."""
     from deception_saes.sections.results import Value
     from deception_saes.sections.swap_tables import gap_name
 
@@ -213,9 +213,12 @@ def _headline(
         informative = of[of["verdict"] != "uninformative"]
         if informative.empty:
             continue
-        row = informative.loc[informative["mean"].abs().idxmax()]
-        yield Value(f"{base}.headline.{name}", f"largest gap of E6 against E1 or E4 (90% "
-                    f"interval): {row['architecture']}, L{row['layer']}, {gap_name(row['gap'])}",
+        # all gaps are equivalent if this one is, and it is not picked for being large
+        reach = informative[["low90", "high90"]].abs().max(axis=1)
+        row = informative.loc[reach.idxmax()]
+        yield Value(f"{base}.headline.{name}", "gap of E6 against E1 or E4 whose 90% interval "
+                    f"reaches farthest: {row['architecture']}, L{row['layer']}, "
+                    f"{gap_name(row['gap'])}",
                     float(row["mean"]), "pp", ci_low=float(row["low90"]),
                     ci_high=float(row["high90"]), n=int(row["n"]), layer=int(row["layer"]),
                     claim=params.claim if name == "jumprelu" else None, **about)

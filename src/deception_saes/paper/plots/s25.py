@@ -40,10 +40,10 @@ def front(figure: Figure, colours: Colours, run: SectionRun) -> None:
         axes.set_xscale("log")
         axes.set_xlabel("L0, active features of a row")
         axes.set_ylabel(label)
-    _legend(figure, colours, layers, bool((table["expansion"] > 4).any()))
+    _legend(figure, colours, layers, "8x (hollow)")
 
 
-def _legend(figure: Figure, colours: Colours, layers: list[int], large: bool) -> None:
+def _legend(figure: Figure, colours: Colours, layers: list[int], hollow: str) -> None:
     from matplotlib.lines import Line2D
 
     def mark(marker: str, colour: str, label: str, fill: str | None = None) -> Line2D:
@@ -53,9 +53,29 @@ def _legend(figure: Figure, colours: Colours, layers: list[int], large: bool) ->
     handles = [mark("D", colours[colour], name) for name, colour in ARCHITECTURES.values()]
     handles += [mark(marker, colours["ink"], f"L{layer}")
                 for marker, layer in zip(_MARKERS, layers, strict=True)]
-    if large:
-        handles.append(mark("D", colours["ink"], "8x (hollow)", "none"))
+    handles.append(mark("D", colours["ink"], hollow, "none"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def swaps(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """L0 at the last position against the effect of E2 and the gap of E6 against E4."""
+    table = run.table("saes")
+    layers = sorted(table["layer"].unique())
+    panels = (("E2", "effect of E2, pp"), ("E6", "effect of E6, pp"), ("E6-E4", "gap E6 − E4, pp"),
+              ("E6Δ-E4Δ", "gap E6Δ − E4Δ, pp"))
+    for axes, (name, label) in zip(figure.subplots(2, 2, sharex=True).flat, panels, strict=True):
+        for (architecture, layer), of in table.groupby(["architecture", "layer"]):
+            for alone, some in of.groupby(of["train_set"] != "mixed"):
+                colour = colours[ARCHITECTURES[architecture][1]]
+                axes.scatter(some["l0_last"], some[name], marker=_MARKERS[layers.index(layer)],
+                             s=30, facecolors="none" if alone else colour, edgecolors=colour,
+                             alpha=0.85)
+        axes.axhline(0, color=colours["muted"], linewidth=0.8)
+        axes.set_xscale("log")
+        axes.set_ylabel(label)
+        if axes.get_subplotspec().is_last_row():
+            axes.set_xlabel("L0 at the last position")
+    _legend(figure, colours, layers, "trained on one condition (hollow)")
 
 
 def k_sweep(figure: Figure, colours: Colours, run: SectionRun) -> None:

@@ -1,0 +1,186 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW
+
+from deception_saes.analysis.bootstrap import FEWEST, mean_interval
+from deception_saes.analysis.equivalence import (
+    Contrast,
+    contrast,
+    holm,
+    questions_needed,
+    verdict,
+)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return np.random.default_rng(0).normal(1.0, 4.0, size=200)
+
+
+def with_intervals(wide, narrow, n=50):
+    return Contrast(0.0, *wide, *narrow, n, 1.0, 0.5, 0.4)
+
+
+def verdicts(true_difference, n, margin, repeats, sd=1.0):
+    rng = np.random.default_rng(3)
+    return [verdict(contrast(rng.normal(true_difference, sd, size=n), 300, repeat), margin)
+            for repeat in range(repeats)]
+
+
+def test_a_contrast_has_the_intervals_of_the_bootstrap(sample):
+    found = contrast(sample, 500, 7)
+    wide, narrow = (mean_interval(sample, 500, 7, level) for level in (0.95, 0.9))
+    assert (found.mean, found.low, found.high, found.n) == (
+        wide.mean, wide.low, wide.high, wide.n)
+    assert (found.low90, found.high90) == (narrow.low, narrow.high)
+    assert found.low < found.low90 < found.mean < found.high90 < found.high
+
+
+def test_a_contrast_has_the_p_of_a_paired_t_test(sample):
+    before = np.random.default_rng(1).normal(size=200)
+    found = contrast(sample, 100, 0)
+    assert found.p == pytest.approx(stats.ttest_rel(before + sample, before).pvalue)
+    assert found.p == pytest.approx(DescrStatsW(sample).ttest_mean(0.0)[1])
+    assert contrast(-sample, 100, 0).p == pytest.approx(found.p)
+
+
+def test_the_spread_is_that_of_a_sample(sample):
+    assert contrast(sample, 100, 0).sd == pytest.approx(sample.std(ddof=1))
+    assert contrast([0, 0, 0, 0, 4], 100, 0).sd == pytest.approx(math.sqrt(16 * 0.8 / 4))
+
+
+def test_the_detectable_difference_is_found_with_eighty_percent_power():
+    rng = np.random.default_rng(2)
+    n, sd = 100, 3.0
+    detectable = contrast(stats.zscore(rng.normal(size=n), ddof=1) * sd, 100, 0).detectable
+    assert detectable == pytest.approx(2.8016 * 3.0 / 10, rel=1e-4)
+    samples = rng.normal(detectable, sd, size=(4000, n))
+    found = (stats.ttest_1samp(samples, 0.0, axis=1).pvalue < 0.05).mean()
+    assert found == pytest.approx(0.8, abs=0.025)
+
+
+@pytest.mark.parametrize(("value", "p"), [(0.0, 1.0), (0.3, 0.0), (-0.3, 0.0)])
+@pytest.mark.filterwarnings("error")
+def test_differences_without_spread_have_a_p(value, p):
+    found = contrast([value] * 10, 100, 0)
+    assert (found.sd, found.p, found.detectable) == (0.0, p, 0.0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_question_has_a_mean_and_nothing_else():
+    found = contrast([2.0], 100, 0)
+    assert (found.mean, found.n) == (2.0, 1)
+    assert all(math.isnan(x) for x in (found.low, found.high, found.low90, found.high90, found.sd,
+                                       found.p, found.detectable))
+
+
+def test_what_has_no_mean_has_no_contrast():
+    with pytest.raises(ValueError, match="a list of at least one number"):
+        contrast([], 100, 0)
+    with pytest.raises(ValueError, match="1 of 2 values are not finite"):
+        contrast([1.0, float("nan")], 100, 0)
+
+
+@pytest.mark.parametrize(("wide", "narrow", "outcome"), [
+    ((-0.8, 0.9), (-0.6, 0.7), "equivalent"),
+    ((-1.2, 0.9), (-0.9, 0.7), "equivalent"),  # the 90% interval decides
+    ((-1.3, 1.3), (-1.0, 1.0), "equivalent"),  # the margin itself is within
+    ((0.1, 0.9), (0.2, 0.8), "equivalent"),  # there, and smaller than matters
+    ((-0.9, -0.1), (-0.8, -0.2), "equivalent"),
+    ((0.1, 1.4), (0.2, 1.2), "different"),
+    ((-1.4, -0.1), (-1.2, -0.2), "different"),
+    ((3.0, 5.0), (3.2, 4.8), "different"),
+    ((-1.4, 0.1), (-1.2, -0.1), "inconclusive"),  # only the 90% interval excludes 0
+    ((-0.1, 1.4), (0.1, 1.2), "inconclusive"),
+    ((0.0, 1.4), (0.1, 1.2), "inconclusive"),  # 0 itself is not excluded
+    ((-2.0, 2.0), (-1.5, 1.5), "inconclusive"),
+])
+def test_the_intervals_decide(wide, narrow, outcome):
+    assert verdict(with_intervals(wide, narrow), 1.0) == outcome
+
+
+@pytest.mark.parametrize("difference", [0.0, 5.0])
+def test_too_few_questions_decide_nothing(difference):
+    assert verdict(contrast([difference] * (FEWEST - 1), 100, 0), 1.0) == "inconclusive"
+    assert verdict(contrast([difference] * FEWEST, 100, 0), 1.0) != "inconclusive"
+    sure = with_intervals((difference, difference), (difference, difference), n=FEWEST - 1)
+    assert verdict(sure, 1.0) == "inconclusive"
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan"), float("inf")])
+def test_without_a_margin_there_is_no_equivalence(margin):
+    with pytest.raises(ValueError, match="a margin of equivalence is above 0"):
+        verdict(with_intervals((0, 0), (0, 0)), margin)
+    with pytest.raises(ValueError, match="a margin of equivalence is above 0"):
+        questions_needed(1.0, margin)
+
+
+def test_a_difference_of_the_margin_passes_as_equivalent_in_five_percent_of_repeats():
+    for true_difference in (0.5, -0.5):
+        words = verdicts(true_difference, n=60, margin=0.5, repeats=500)
+        assert words.count("equivalent") / 500 == pytest.approx(0.05, abs=0.025)
+
+
+@pytest.mark.parametrize(("sd", "margin"), [(1.0, 0.4), (3.0, 1.0)])
+def test_the_needed_questions_find_equivalence_with_eighty_percent_power(sd, margin):
+    words = verdicts(0.0, questions_needed(sd, margin), margin, repeats=600, sd=sd)
+    assert words.count("equivalent") / 600 == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.parametrize(("sd", "margin", "power", "n"), [
+    (1.0, 0.5, 0.8, 35),  # (1.6449 + 1.2816)² / 0.25 = 34.26
+    (1.0, 0.5, 0.9, 44),  # (1.6449 + 1.6449)² / 0.25 = 43.29
+    (10.0, 0.15, 0.8, 38062),
+    (1.0, 10.0, 0.8, FEWEST),
+    (0.0, 1.0, 0.8, FEWEST),
+])
+def test_needed_questions_by_hand(sd, margin, power, n):
+    assert questions_needed(sd, margin, power) == n
+
+
+def test_an_impossible_spread_or_power_is_an_error():
+    for sd in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="is not a spread"):
+            questions_needed(sd, 1.0)
+    for power in (0.0, 1.0, float("nan")):
+        with pytest.raises(ValueError, match="does not lie between 0 and 1"):
+            questions_needed(1.0, 1.0, power)
+
+
+def test_adjusted_p_values_are_those_of_statsmodels():
+    rng = np.random.default_rng(4)
+    for size in (1, 2, 7, 40):
+        p = np.round(rng.beta(0.3, 3.0, size=size), 2)  # with ties
+        assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+def test_adjusted_p_values_by_hand():
+    assert holm([0.02, 0.01, 0.03, 0.5]) == pytest.approx([0.06, 0.04, 0.06, 0.5])
+    assert holm([0.4, 0.9]) == pytest.approx([0.8, 0.9])
+    assert holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
+
+
+def test_a_test_that_was_not_made_is_not_counted():
+    nan = float("nan")
+    assert holm([nan, 0.02, 0.01, nan]) == pytest.approx([nan, 0.02, 0.02, nan], nan_ok=True)
+    assert np.isnan(holm([nan, nan])).all()
+    assert holm([]).shape == (0,)
+
+
+def test_adjusting_leaves_what_it_was_given():
+    p = np.array([0.3, 0.01])
+    holm(p)
+    assert p.tolist() == [0.3, 0.01]
+
+
+@pytest.mark.parametrize(("bad", "message"), [
+    ([0.5, 1.5], "lie between 0 and 1, got 0.5 to 1.5"), ([-0.1, 0.5], "got -0.1 to 0.5"),
+    ([[0.5]], "one list"), (0.5, "one list"),
+])
+def test_what_are_no_p_values_is_an_error(bad, message):
+    with pytest.raises(ValueError, match=message):
+        holm(bad)
