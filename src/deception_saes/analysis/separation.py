@@ -55,8 +55,8 @@ class Separation:
 
 def live(first_QF: np.ndarray, second_QF: np.ndarray) -> np.ndarray:
     """Which features are active on at least LEAST_ACTIVE of all prompts, [F]."""
-    active_F = (first_QF != 0).mean(axis=0) + (second_QF != 0).mean(axis=0)
-    return np.asarray(active_F / 2 >= LEAST_ACTIVE)
+    active_F = (first_QF != 0).sum(axis=0) + (second_QF != 0).sum(axis=0)
+    return np.asarray(active_F >= LEAST_ACTIVE * (len(first_QF) + len(second_QF)))
 
 
 def floor_of(first_QF: np.ndarray, second_QF: np.ndarray) -> float:

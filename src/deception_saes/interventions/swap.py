@@ -65,8 +65,8 @@ class Training:
     @cached_property
     def live(self) -> torch.Tensor:
         """Indices of the features active on at least one training prompt in twenty."""
-        active_S = (self.genuine_TS > 0).float().mean(0) + (self.sandbag_TS > 0).float().mean(0)
-        return (active_S / 2 >= _LEAST_ACTIVE).nonzero()[:, 0]
+        active_S = (self.genuine_TS > 0).sum(0) + (self.sandbag_TS > 0).sum(0)
+        return (active_S >= _LEAST_ACTIVE * 2 * len(self.genuine_TS)).nonzero()[:, 0]
 
     @cached_property
     def by_d(self) -> torch.Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from deception_saes.saes.errors import SaeError
 from deception_saes.saes.training import Job, Trained, check, train
 
 
@@ -24,6 +25,10 @@ def train_bank(
     of threads. checkpoints: a folder in which each run keeps its progress.
     Raises SaeError, before anything is trained, if one of them cannot be.
     """
+    names = [job.name for job in jobs]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise SaeError(f"{doubled[0]} stands twice among the SAEs to train; names are unique")
     for job in jobs:
         check(job, x_ND)
     at_once = torch.get_num_threads() if x_ND.device.type == "cpu" else 1
@@ -40,6 +45,8 @@ def train_bank(
             waiting = {job.name: pool.submit(work, job)
                        for job in sorted(jobs, key=_size, reverse=True)}
             try:
+                for done in as_completed(waiting.values()):
+                    done.result()  # the first failure ends the bank
                 return {job.name: waiting[job.name].result() for job in jobs}
             except BaseException:
                 pool.shutdown(cancel_futures=True)

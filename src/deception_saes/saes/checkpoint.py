@@ -11,18 +11,18 @@ from deception_saes.store.files import write_atomic
 
 
 def write_checkpoint(
-    path: Path, state: dict[str, torch.Tensor], epochs: int, seconds: float, mse: float
+    path: Path, run: str, state: dict[str, torch.Tensor], epochs: int, seconds: float, mse: float
 ) -> None:
-    """Keep the state after this many epochs."""
+    """Keep the state after this many epochs. run: tells this training from any other."""
     from safetensors.torch import save
 
-    standing = {"epochs": str(epochs), "seconds": repr(seconds), "mse": repr(mse)}
+    standing = {"run": run, "epochs": str(epochs), "seconds": repr(seconds), "mse": repr(mse)}
     write_atomic(path, save({name: tensor.detach().cpu() for name, tensor in state.items()},
                             metadata=standing))
 
 
 def read_checkpoint(
-    path: Path | None, state: dict[str, torch.Tensor]
+    path: Path | None, run: str, state: dict[str, torch.Tensor]
 ) -> tuple[int, float, float]:
     """Copy what the file holds into `state`; epochs done, seconds spent, last mean squared error.
 
@@ -36,6 +36,8 @@ def read_checkpoint(
         with safe_open(path, framework="pt") as file:
             standing = file.metadata()
             kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if standing["run"] != run:
+            raise ValueError("it is of another SAE, recipe, seed or data")
         for name, tensor in state.items():
             tensor.copy_(kept[name])
         return int(standing["epochs"]), float(standing["seconds"]), float(standing["mse"])

@@ -46,7 +46,7 @@ class Recipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise SaeError(f"recipe: {name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("learning_rate", "bandwidth", "dead_window"):
+        for name in ("learning_rate", "threshold_rate", "bandwidth", "dead_window"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SaeError(f"recipe: {name} is {getattr(self, name)}; it must be positive")
         for name in ("l1", "l0", "initial_threshold", "aux_weight", "decay"):
@@ -54,5 +54,5 @@ class Recipe:
                 raise SaeError(f"recipe: {name} is {getattr(self, name)}; it must not be negative")
         if self.decay > 1:
             raise SaeError(f"recipe: decay is {self.decay}; it is a share of the steps, at most 1")
-        if self.target_l0 is not None and not self.target_l0 > 0:
+        if self.target_l0 is not None and not 0 < self.target_l0 < math.inf:
             raise SaeError(f"recipe: target_l0 is {self.target_l0}; it must be positive, or None")

@@ -8,6 +8,7 @@ Shape suffixes: N rows, D d_in, S d_sae.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -53,7 +54,10 @@ class Trained:
 def check(job: Job, x_ND: torch.Tensor) -> None:
     """Raise SaeError, naming the SAE, if it cannot be trained on these rows."""
     recipe, config = job.recipe, job.config
-    architecture(config.architecture).sae.shapes(config)
+    try:
+        architecture(config.architecture).sae.shapes(config)
+    except SaeError as error:
+        raise SaeError(f"{job.name}: {error}") from None
     if x_ND.ndim != 2 or x_ND.shape[1] != config.d_in:
         raise SaeError(f"{job.name}: activations of shape {list(x_ND.shape)}; expected "
                        f"[rows, {config.d_in}]")
@@ -78,7 +82,8 @@ def train(
     x_ND: the activation matrix, on the device to train on. checkpoint: a file in which progress is
     kept; a run that finds its own there goes on from it to the same bits. progress: called with
     the number of steps just done.
-    Raises SaeError before training if the job cannot be trained, after it if it diverged.
+    Raises SaeError before training if the job cannot be trained, and in the epoch in which it
+    diverges.
     """
     check(job, x_ND)
     recipe = job.recipe
@@ -91,8 +96,8 @@ def train(
     for name in rule.trained:
         rule.weights[name].grad = rule.gradients[name]
     silent_S = torch.zeros(job.config.d_sae, dtype=torch.int32, device=x_ND.device)
-    state = _state(rule, optimiser, silent_S)
-    first, seconds, mse = read_checkpoint(checkpoint, state)
+    state, identity = _state(rule, optimiser, silent_S), _identity(job, x_ND, seed)
+    first, seconds, mse = read_checkpoint(checkpoint, identity, state)
     batches = len(job.rows) // recipe.batch_size
     window = max(1, math.ceil(recipe.dead_window * recipe.epochs * batches * recipe.batch_size))
     saved = time.perf_counter()
@@ -114,10 +119,13 @@ def train(
                 silent_S.add_(recipe.batch_size).masked_fill_(rule.fired, 0)
         progress(batches)
         mse, now = float(total) / batches, time.perf_counter()
+        if not math.isfinite(mse):
+            raise SaeError(f"{job.name}: its training diverged in epoch {epoch + 1}; lower the "
+                           f"learning rate of {recipe.learning_rate}")
         seconds += now - began
         if checkpoint and (epoch == recipe.epochs - 1
                            or now - saved > _SECONDS_BETWEEN_CHECKPOINTS):
-            write_checkpoint(checkpoint, state, epoch + 1, seconds, mse)
+            write_checkpoint(checkpoint, identity, state, epoch + 1, seconds, mse)
             saved = now
     folded = fold(rule, mean_D, scale)
     return Trained(architecture(job.config.architecture).sae(job.config, folded), seconds, mse)
@@ -166,6 +174,14 @@ def _rule(job: Job, data: tuple[torch.Tensor, torch.Tensor, float], seed: int) -
     rule = architecture(job.config.architecture).rule
     return rule(job.config, job.recipe,
                 rule.initial(job.config, job.recipe, tied, sample / scale))
+
+
+def _identity(job: Job, x_ND: torch.Tensor, seed: int) -> str:
+    """Tells this training from any other."""
+    about = hashlib.sha256(repr((job.name, job.config, job.recipe, seed)).encode())
+    about.update(job.rows.tobytes())
+    about.update(x_ND[torch.from_numpy(job.rows)].cpu().numpy().tobytes())
+    return about.hexdigest()
 
 
 def _state(

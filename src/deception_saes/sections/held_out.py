@@ -69,12 +69,12 @@ class HeldOut:
 class Measured:
     """An SAE on the evaluating half; intervals over questions.
 
-    own: explained variance on the tokens of the conditions it was trained on.
+    own: on the tokens of the conditions it was trained on.
     """
 
     tokens: Quality
     last: Quality
-    own: float
+    own: Quality
     explained_variance: Interval
     explained_variance_last: Interval
     kl_recovered: Interval
@@ -116,7 +116,7 @@ def measure(
         return ratio_interval(kept_Q, spread_Q, draws, seed)
 
     return Measured(
-        tokens, last, quality(sae, x_ND[own_N.to(device)]).explained_variance,
+        tokens, last, quality(sae, x_ND[own_N.to(device)]),
         explained(tokens, half.tokens), explained(last, half.last),
         ratio_interval(replaced_Q - with_sae_Q, replaced_Q, draws, seed),
     )

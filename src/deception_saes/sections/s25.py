@@ -83,7 +83,7 @@ def _row(tag: SaeTag, found: Measured, seconds: float) -> dict[str, object]:
         "tag": tag.name, "architecture": tag.architecture, "layer": tag.layer,
         "train_set": tag.train_set, "k": tag.k, "expansion": tag.expansion,
         "l0": found.tokens.l0, "explained_variance": found.explained_variance.mean,
-        "explained_variance_own": found.own,
+        "explained_variance_own": found.own.explained_variance,
         "explained_variance_last": found.explained_variance_last.mean, "l0_last": found.last.l0,
         "mse": found.tokens.mse, "dead_share": found.tokens.dead_share,
         "kl_recovered": found.kl_recovered.mean, "seconds": seconds,
@@ -107,16 +107,16 @@ def _values(tag: SaeTag, found: Measured, params: Params) -> Iterator[Value]:
                     ci_high=interval.high, n=interval.n, **about)
     plain = {
         "explained_variance_own": ("explained variance, tokens of its training condition",
-                                   found.own, "share"),
-        "mse": ("mean squared error per coordinate, question tokens", found.tokens.mse,
-                "squared residual"),
-        "l0": ("L0, question tokens", found.tokens.l0, "features"),
-        "l0_last": ("L0, last prompt position", found.last.l0, "features"),
-        "dead_share": ("features active on no question token", 100 * found.tokens.dead_share,
-                       "percent"),
+                                   found.own, found.own.explained_variance, "share"),
+        "mse": ("mean squared error per coordinate, question tokens", found.tokens,
+                found.tokens.mse, "squared residual"),
+        "l0": ("L0, question tokens", found.tokens, found.tokens.l0, "features"),
+        "l0_last": ("L0, last prompt position", found.last, found.last.l0, "features"),
+        "dead_share": ("features active on no question token", found.tokens,
+                       100 * found.tokens.dead_share, "percent"),
     }
-    for id, (quantity, value, unit) in plain.items():
-        yield Value(f"{base}.{id}", quantity, value, unit, n=len(found.tokens.error_N), **about)
+    for id, (quantity, rows, value, unit) in plain.items():
+        yield Value(f"{base}.{id}", quantity, value, unit, n=len(rows.error_N), **about)
 
 
 def _swaps(tag: SaeTag, effects: Effects, params: Params) -> Iterator[Value]:
