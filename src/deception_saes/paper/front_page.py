@@ -105,6 +105,9 @@ def substitutions(
         "sweep_genuine_questions": profile.sweep_genuine_questions or "all",
         "draw_questions": profile.draw_questions or "all",
         "random_draws": profile.random_draws,
+        "swap_draws": profile.swap_draws,
+        "swap_draw_questions": profile.swap_draw_questions or "all",
+        "equivalence_percent": round(100 * profile.equivalence_share),
         "paper_epochs": PROFILES["paper"].sae_recipe.epochs,
         **{f"sae_{name}": "none" if setting is None else setting
            for name, setting in dataclasses.asdict(profile.sae_recipe).items()},
