@@ -67,11 +67,11 @@ class GatedRule(TrainingRule):
         torch.mm(self.errors_2BD, weights["W_dec"].T, out=self.back_2BS)
         through_BS, gate_back_BS = self.back_2BS[:rows], self.back_2BS[rows:]
         through_BS.mul_(features_BS > 0)
-        torch.sum(through_BS, 0, out=gradients["b_mag"])
+        self.summed(through_BS, gradients["b_mag"])
         through_BS.mul_(self.gain_S)
-        torch.sum(projected_BS.mul_(through_BS), 0, out=gradients["r_mag"])
+        self.summed(projected_BS.mul_(through_BS), gradients["r_mag"])
         gate_back_BS.add_(self.recipe.l1 / rows).mul_(self.open_BS)
-        torch.gt(features_BS.sum(0), 0, out=self.fired)
+        torch.gt(self.summed(features_BS), 0, out=self.fired)
         self.encoder_gradients(through_BS.add_(gate_back_BS), ())
-        torch.sum(gate_back_BS, 0, out=gradients["b_gate"])
+        self.summed(gate_back_BS, gradients["b_gate"])
         return loss

@@ -67,7 +67,7 @@ class JumpReLURule(TrainingRule):
         loss = self.squared_error()
         torch.mm(pre_BS.T, self.error_BD, out=gradients["W_dec"])
         torch.mm(self.error_BD, weights["W_dec"].T, out=self.back_BS)
-        active_S = self.above_BS.sum(0)
+        active_S = self.summed(self.above_BS)
         torch.gt(active_S, 0, out=self.fired)
         if recipe.learn_threshold:
             self._threshold_gradient(float(active_S.sum()) / recipe.batch_size)
@@ -81,8 +81,8 @@ class JumpReLURule(TrainingRule):
             pull *= 2 * (l0 / recipe.target_l0 - 1)
         # the floor keeps numbers too small for fast arithmetic out of the products
         kernel_BS = self.kernel_BS.square_().mul_(-0.5 / width**2).clamp_(min=_FAINTEST).exp_()
-        near_S = kernel_BS.sum(0)
-        torch.sum(kernel_BS.mul_(self.back_BS), 0, out=self.gradients["threshold"])
+        near_S = self.summed(kernel_BS)
+        self.summed(kernel_BS.mul_(self.back_BS), self.gradients["threshold"])
         self.gradients["threshold"].mul_(self.weights["threshold"]).add_(near_S, alpha=pull)
         self.gradients["threshold"].mul_(-1 / (width * math.sqrt(2 * math.pi)))
 

@@ -16,6 +16,9 @@ class Recipe:
     epochs: passes over the training rows, rows shuffled anew in each, the last rows short of a
         batch left out.
     batch_size: rows a step. learning_rate: of Adam.
+    clip: largest norm of a step's gradient, of the squared error summed over coordinates (as in
+        SAELens); without it the first, large gradients rule Adam's second moments for the whole
+        of a short run.
     threshold_rate: by how much a JumpReLU threshold learns faster than the other weights.
     decay: share of the steps at the end over which the learning rate falls to zero.
     l1: weight of the L1 norm of a gated SAE's gate. l0: weight of a JumpReLU's L0.
@@ -31,6 +34,7 @@ class Recipe:
     epochs: int
     batch_size: int = 128
     learning_rate: float = 3e-4
+    clip: float = 1.0
     threshold_rate: float = 1.0
     decay: float = 0.0
     l1: float = 1e-3
@@ -46,7 +50,7 @@ class Recipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise SaeError(f"recipe: {name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("learning_rate", "threshold_rate", "bandwidth", "dead_window"):
+        for name in ("learning_rate", "clip", "threshold_rate", "bandwidth", "dead_window"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SaeError(f"recipe: {name} is {getattr(self, name)}; it must be positive")
         for name in ("l1", "l0", "initial_threshold", "aux_weight", "decay"):

@@ -41,6 +41,7 @@ class TrainingRule(ABC):
         encoder = weights["W_enc"]
         self.x_BD, self.error_BD = encoder.new_empty(rows, d_in), encoder.new_empty(rows, d_in)
         self.pre_BS, self.back_BS = encoder.new_empty(rows, d_sae), encoder.new_empty(rows, d_sae)
+        self.ones_B = encoder.new_ones(rows)
         self.fired = torch.zeros(d_sae, dtype=torch.bool, device=encoder.device)
 
     @staticmethod
@@ -67,15 +68,20 @@ class TrainingRule(ABC):
 
     def squared_error(self) -> torch.Tensor:
         """Mean square of `error_BD`, which then holds the gradient by the reconstruction."""
-        loss: torch.Tensor = self.error_BD.square().mean()
+        error = self.error_BD.view(-1)
+        loss = torch.dot(error, error) / len(error)
         self.error_BD.mul_(self.scale)
         return loss
+
+    def summed(self, of_BS: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """The sum over the batch; as a product it takes half the time."""
+        return torch.mv(of_BS.T, self.ones_B, out=out)
 
     def encoder_gradients(self, back_BS: torch.Tensor, biases: tuple[str, ...]) -> None:
         """Gradients of W_enc, of the biases added to x W_enc, and of b_dec by both its ways."""
         torch.mm(self.x_BD.T, back_BS, out=self.gradients["W_enc"])
-        by_feature = back_BS.sum(0)
+        by_feature = self.summed(back_BS)
         for name in biases:
             self.gradients[name].copy_(by_feature)
-        torch.sum(self.error_BD, 0, out=self.gradients["b_dec"])
+        self.summed(self.error_BD, self.gradients["b_dec"])
         self.gradients["b_dec"].sub_(torch.mv(self.weights["W_enc"], by_feature))

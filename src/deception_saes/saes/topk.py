@@ -68,7 +68,7 @@ class TopKRule(TrainingRule):
         self.features_BS.zero_().scatter_(1, indices_BK, values_BK)
         self.back_BS.zero_().scatter_(1, indices_BK, back_BK.mul_(values_BK > 0))
         torch.mm(self.features_BS.T, self.error_BD, out=gradients["W_dec"])
-        torch.gt(self.features_BS.amax(0), 0, out=self.fired)
+        torch.gt(self.summed(self.features_BS), 0, out=self.fired)
         if len(dead):
             self._revive(dead)
         self.encoder_gradients(self.back_BS, ("b_enc",))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from deception_saes.rng import generator, subseed
 from deception_saes.saes.checkpoint import read_checkpoint, write_checkpoint
@@ -89,6 +90,8 @@ def train(
     recipe = job.recipe
     mean_D, scale = _scaling(x_ND, job.rows)
     rule = _rule(job, (x_ND, mean_D, scale), seed)
+    optimised = [rule.weights[name] for name in rule.trained]
+    largest = recipe.clip / job.config.d_in
     optimiser = torch.optim.Adam(
         [{"params": [rule.weights[name]], "rate": recipe.learning_rate * (
             recipe.threshold_rate if name == "threshold" else 1)} for name in rule.trained],
@@ -114,6 +117,9 @@ def train(
                 left = rate_left(recipe, epoch * batches + batch, recipe.epochs * batches)
                 for group in optimiser.param_groups:
                     group["lr"] = group["rate"] * left
+                norm = get_total_norm(rule.gradients.values())
+                if float(norm) > largest:
+                    clip_grads_with_norm_(optimised, largest, norm)
                 optimiser.step()
                 rule.project()
                 silent_S.add_(recipe.batch_size).masked_fill_(rule.fired, 0)

@@ -126,7 +126,7 @@ PROFILES: dict[str, Profile] = {
             random_draws=100,
             permutations=999,
             sae_recipe=Recipe(epochs=20, learning_rate=1e-3, threshold_rate=10.0, decay=0.3,
-                              l1=1e-2, l0=0.1, target_l0=64.0),
+                              l1=3e-3, l0=0.1, target_l0=64.0),
             swaps={24: ("smollm2it", "two_shot_labelled"),
                    26: ("smollm2it", "two_shot_same_prefix")},
             swap_draws=50,

@@ -1,0 +1,509 @@
+"""Edits through small SAEs of each architecture, against arithmetic done by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from deception_saes.interventions import swap
+from deception_saes.interventions.swap import (
+    Training,
+    centre_of,
+    drawn_edits,
+    plain_edits,
+    random_directions,
+    single_edits,
+)
+from deception_saes.saes.registry import ARCHITECTURES, architecture, build
+from deception_saes.saes.sae import SaeConfig
+
+WIDTH, FEATURES, TRAINING, EDITED, DRAWS = 6, 30, 14, 5, 7
+CLOSE = {"atol": 1e-5, "rtol": 1e-5}
+
+odd_is_broken = pytest.mark.xfail(
+    strict=True, reason="of an odd number the relabelled set has always the smaller genuine half, "
+    "and a median then follows the larger one")
+
+
+def rows(count, width=WIDTH, seed=0, shift=0.0):
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def random_sae(name):
+    config = SaeConfig(name, WIDTH, FEATURES, k=9 if name == "topk" else None)
+    generator = torch.Generator().manual_seed(3)
+    return build(config, {weight: torch.randn(shape, generator=generator).abs() * 0.3
+                          if weight == "threshold" else torch.randn(shape, generator=generator)
+                          for weight, shape in architecture(name).sae.shapes(config).items()})
+
+
+def sae_of(name, encoder, decoder, **weights):
+    """An SAE without biases, thresholds or gains, except those given."""
+    width, features = encoder.shape
+    config = SaeConfig(name, width, features, k=width if name == "topk" else None)
+    every = {weight: torch.zeros(shape)
+             for weight, shape in architecture(name).sae.shapes(config).items()}
+    return build(config, every | {"W_enc": encoder, "W_dec": decoder} | weights)
+
+
+def signed(name, width, seed=1):
+    """An SAE with a feature for each sign along each axis of a random basis, without error."""
+    basis = torch.linalg.qr(rows(width, width, seed)).Q
+    decoder = torch.cat([basis, -basis])
+    return sae_of(name, decoder.T.contiguous(), decoder), basis
+
+
+def plain(name, width):
+    """Features are the coordinates themselves, where these are above 0."""
+    return sae_of(name, torch.eye(width), torch.eye(width))
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def training(name):
+    return Training(random_sae(name), rows(TRAINING, seed=1, shift=0.4), rows(TRAINING, seed=2))
+
+
+@pytest.fixture
+def x_QD():
+    return rows(EDITED, seed=4)
+
+
+def singles(training, x_QD, top=()):
+    return dict(single_edits(training, x_QD, top))
+
+
+def drawn(training, x_QD, draws=DRAWS, seed=0, purpose=("L4", "1")):
+    return dict(drawn_edits(training, x_QD, draws, seed, *purpose))
+
+
+def medians(training):
+    return [torch.from_numpy(np.median(training.sae.encode(x_TD).numpy(), axis=0))
+            for x_TD in (training.genuine_TD, training.sandbag_TD)]
+
+
+# The centre
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 7, 12])
+@pytest.mark.parametrize("silent", [0.0, 0.4, 0.5, 0.8])
+def test_the_centre_is_numpys_median_or_mean(count, silent):
+    random = np.random.default_rng(count)
+    features_TS = random.random((count, 50)).astype(np.float32) + 0.1
+    features_TS *= random.random((count, 50)) >= silent
+    for centre, by_numpy in (("median", np.median), ("mean", np.mean)):
+        found = centre_of(torch.from_numpy(features_TS), centre).numpy()
+        np.testing.assert_allclose(found, by_numpy(features_TS, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [4, 5, 8, 9])
+def test_features_active_on_under_half_of_the_prompts_become_zero(count):
+    # feature s is active on the first s rows
+    features_TS = torch.zeros(count, count + 1)
+    for active in range(count + 1):
+        features_TS[:active, active] = 3.0
+    found = centre_of(features_TS, "median").tolist()
+    for active, centre in enumerate(found):
+        assert centre == (0.0 if 2 * active < count else 1.5 if 2 * active == count else 3.0)
+    assert centre_of(features_TS, "mean").gt(0).sum() == count
+
+
+@pytest.mark.parametrize("prompts", [10, 11])
+def test_a_live_feature_is_active_on_a_twentieth_of_both_conditions_prompts(prompts):
+    # feature 0 never, 1 on one genuine row, 2 on one row of each condition
+    genuine_TD, sandbag_TD = torch.zeros(prompts, 3), torch.zeros(prompts, 3)
+    genuine_TD[0, 1] = genuine_TD[1, 2] = sandbag_TD[2, 2] = 1.0
+    found = Training(plain("jumprelu", 3), genuine_TD, sandbag_TD)
+    assert found.live.tolist() == ([1, 2] if prompts == 10 else [2])
+    assert set(found.by_d.tolist()) == set(found.live.tolist())
+
+
+# Edits without draws
+
+
+def test_single_edits_are_what_the_design_says(training, x_QD):
+    sae, (m_G, m_S), found = training.sae, medians(training), singles(training, x_QD)
+    decoder, bias = sae.weights["W_dec"], sae.weights["b_dec"]
+    step_D = (m_G - m_S) @ decoder
+    assert step_D.norm() > 0.1
+    ones_Q1 = torch.ones(EDITED, 1)
+    expected = {
+        "E2": sae.encode(x_QD) @ decoder + bias,
+        "E6": ones_Q1 * (m_G @ decoder + bias),
+        "E4": ones_Q1 * (m_S @ decoder + bias),
+        "E6Δ": x_QD + step_D,
+        "E4Δ": x_QD - step_D,
+        **{f"E6.{dose}": ones_Q1 * (m_S @ decoder + bias + dose * step_D)
+           for dose in (0.25, 0.5, 0.75)},
+        **{f"E6Δ.{dose}": x_QD + dose * step_D for dose in (0.25, 0.5, 0.75)},
+    }
+    assert found.keys() == expected.keys()
+    for edit, expected_QD in expected.items():
+        torch.testing.assert_close(found[edit], expected_QD, **CLOSE, msg=edit)
+
+
+def test_reconstruction_only_is_decode_of_encode(training, x_QD):
+    sae = training.sae
+    assert torch.equal(singles(training, x_QD)["E2"], sae.decode(sae.encode(x_QD)))
+
+
+def test_without_a_difference_between_the_conditions_edits_that_keep_the_error_are_exactly_x(
+        training, x_QD):
+    same = dataclasses.replace(training, sandbag_TD=training.genuine_TD.clone())
+    found = singles(same, x_QD)
+    for edit in ("E6Δ", "E4Δ", "E6Δ.0.25", "E6Δ.0.5", "E6Δ.0.75"):
+        assert torch.equal(found[edit], x_QD), edit
+    assert torch.equal(found["E6"], found["E4"])
+    assert torch.equal(drawn(same, x_QD)["E1Δ"], x_QD.expand(DRAWS, -1, -1))
+
+
+def test_doses_start_and_end_where_they_should(training, x_QD, monkeypatch):
+    monkeypatch.setattr(swap, "DOSES", (None, 0.0, 1.0, None))  # the ends are not run twice
+    found = singles(training, x_QD)
+    assert torch.equal(found["E6.0"], found["E4"])
+    assert torch.equal(found["E6Δ.0"], x_QD)
+    torch.testing.assert_close(found["E6.1"], found["E6"], **CLOSE)
+    assert torch.equal(found["E6Δ.1"], found["E6Δ"])
+
+
+def test_swaps_without_the_error_are_one_constant_for_all_prompts(training, x_QD):
+    found = singles(training, x_QD)
+    for edit in ("E6", "E4", "E6.0.5"):
+        assert torch.equal(found[edit], found[edit][:1].expand_as(x_QD))
+        assert torch.equal(found[edit], singles(training, x_QD + 1)[edit])
+    found = drawn(training, x_QD)
+    for edit in ("E1", "E3"):
+        assert torch.equal(found[edit], found[edit][:, :1].expand(DRAWS, *x_QD.shape))
+
+
+def test_the_edit_of_a_prompt_depends_on_no_other_edited_prompt(training, x_QD):
+    others_QD = torch.cat([x_QD[:1], 9 * x_QD[1:]])
+    for edits in (lambda x: singles(training, x, (2,)), lambda x: drawn(training, x)):
+        for edit, edited in edits(x_QD).items():
+            torch.testing.assert_close(edits(others_QD)[edit][..., 0, :], edited[..., 0, :],
+                                       **CLOSE, msg=edit)
+
+
+def test_what_an_edit_learns_is_of_its_training_prompts(training, x_QD):
+    changed = dataclasses.replace(training, genuine_TD=training.genuine_TD + 1)
+    for edits in (lambda of: singles(of, x_QD, (2,)), lambda of: drawn(of, x_QD)):
+        for edit, edited in edits(training).items():
+            assert torch.allclose(edits(changed)[edit], edited) == (edit in {"E2", "E4"}), edit
+
+
+# The features of largest d
+
+
+def d_by_hand(training):
+    genuine_TS, sandbag_TS = (training.sae.encode(x).double().numpy()
+                              for x in (training.genuine_TD, training.sandbag_TD))
+    live = np.flatnonzero((genuine_TS > 0).sum(0) + (sandbag_TS > 0).sum(0)
+                          >= 0.05 * 2 * TRAINING)
+    sd = np.sqrt((genuine_TS.var(0, ddof=1) + sandbag_TS.var(0, ddof=1)) / 2)[live]
+    d = (genuine_TS.mean(0) - sandbag_TS.mean(0))[live] / np.maximum(sd, 0.05 * np.median(sd))
+    return live[np.argsort(-np.abs(d), kind="stable")]
+
+
+def test_features_are_ranked_by_the_size_of_cohens_d(training):
+    by_hand = d_by_hand(training)
+    assert len(by_hand) > 10
+    assert training.by_d.tolist() == by_hand.tolist()
+
+
+def test_the_floor_of_d_keeps_a_nearly_constant_feature_from_the_top():
+    # feature 0 differs by a thousandth of its typical size, and varies less than that
+    genuine_TD, sandbag_TD = (rows(TRAINING, 4, seed=seed).abs() + 1 for seed in (1, 2))
+    genuine_TD[:, 1] += 3
+    for x_TD, level in ((genuine_TD, 1.001), (sandbag_TD, 1.0)):
+        x_TD[:, 0] = level + 1e-5 * torch.arange(TRAINING)
+    assert Training(plain("jumprelu", 4), genuine_TD, sandbag_TD).by_d[0] == 1
+
+
+@pytest.mark.parametrize("m", [1, 3, 4])
+def test_the_top_m_swap_changes_only_what_those_features_write(training, x_QD, m):
+    best = d_by_hand(training)[:m]
+    decoder_mD = training.sae.weights["W_dec"][best]
+    change_QD = singles(training, x_QD, (m,))[f"E5.{m}"] - x_QD
+    weights_mQ = torch.linalg.lstsq(decoder_mD.T, change_QD.T).solution
+    torch.testing.assert_close(decoder_mD.T @ weights_mQ, change_QD.T, atol=1e-4, rtol=1e-4)
+    m_G, _ = medians(training)
+    torch.testing.assert_close(weights_mQ.T, (m_G - training.sae.encode(x_QD))[:, best],
+                               atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("m", [FEATURES, 10 * FEATURES])
+def test_the_swap_of_all_live_features_gives_the_genuine_median_and_keeps_the_error(
+        training, x_QD, m):
+    sae, (m_G, _), live = training.sae, medians(training), d_by_hand(training)
+    features_QS = sae.encode(x_QD)
+    error_QD = x_QD - sae.decode(features_QS)
+    features_QS[:, live] = m_G[live]
+    torch.testing.assert_close(singles(training, x_QD, (m,))[f"E5.{m}"],
+                               sae.decode(features_QS) + error_QD, atol=1e-4, rtol=1e-4)
+
+
+# Relabelled sets
+
+
+def relabelled(training, x_QD, **how):
+    """Decoded centres of each draw's set and of its complement, [N, D], less the bias."""
+    found = drawn(training, x_QD, **how)
+    first_ND = found["E1"][:, 0] - training.sae.weights["b_dec"]
+    return first_ND, first_ND - (found["E1Δ"] - x_QD)[:, 0]
+
+
+@pytest.mark.parametrize("count", [6, 7])
+def test_a_relabelled_set_takes_genuine_features_of_exactly_half_of_the_questions(name, count):
+    # a feature for each question and condition: means then say which rows are in a set
+    genuine_TD, sandbag_TD = torch.eye(2 * count).split(count)
+    by_mean = Training(plain(name, 2 * count), genuine_TD, sandbag_TD, "mean")
+    first_ND, second_ND = relabelled(by_mean, torch.zeros(1, 2 * count))
+    genuine_NT, sandbag_NT = (count * first_ND).round().bool().split(count, dim=1)
+    assert genuine_NT.sum(1).tolist() == [count // 2] * DRAWS
+    assert torch.equal(sandbag_NT, ~genuine_NT)
+    torch.testing.assert_close(first_ND, torch.cat([genuine_NT, ~genuine_NT], 1) / count)
+    torch.testing.assert_close(second_ND, torch.cat([~genuine_NT, genuine_NT], 1) / count)
+    assert len(genuine_NT.unique(dim=0)) > 1
+
+
+def test_the_shuffled_label_median_is_that_of_the_set(name):
+    count = 2 * WIDTH
+    same_draw = Training(plain(name, 2 * count), *torch.eye(2 * count).split(count), "mean")
+    taken_NT = relabelled(same_draw, torch.zeros(1, 2 * count))[0][:, :count] > 0
+    training = Training(random_sae(name), rows(count, seed=1, shift=0.4), rows(count, seed=2))
+    genuine_TS, sandbag_TS = training.genuine_TS.numpy(), training.sandbag_TS.numpy()
+    first_ND, second_ND = relabelled(training, rows(1))
+    decoder = training.sae.weights["W_dec"].numpy()
+    for taken_T, first_D, second_D in zip(taken_NT, first_ND, second_ND, strict=True):
+        for half_T, found_D in ((taken_T, first_D), (~taken_T, second_D)):
+            of_set = np.where(half_T[:, None], genuine_TS, sandbag_TS)
+            np.testing.assert_allclose(found_D, np.median(of_set, axis=0) @ decoder, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [TRAINING, TRAINING + 1])
+def test_by_means_a_set_and_its_complement_lie_around_half_the_dose(name, x_QD, count):
+    by_mean = Training(random_sae(name), rows(count, seed=1, shift=0.4), rows(count, seed=2),
+                       "mean")
+    first_ND, second_ND = relabelled(by_mean, x_QD)
+    ends = singles(by_mean, x_QD)
+    half_D = (ends["E4"] + ends["E6"])[0] / 2 - by_mean.sae.weights["b_dec"]
+    torch.testing.assert_close((first_ND + second_ND) / 2, half_D.expand_as(first_ND), **CLOSE)
+    assert (first_ND - half_D).norm(dim=1).min() > 1e-3
+
+
+@pytest.mark.parametrize("count", [TRAINING, TRAINING + 1])
+def test_with_the_conditions_exchanged_the_shuffled_difference_is_reversed(name, x_QD, count):
+    there = Training(random_sae(name), rows(count, seed=1, shift=0.4), rows(count, seed=2))
+    back = dataclasses.replace(there, genuine_TD=there.sandbag_TD, sandbag_TD=there.genuine_TD)
+    first_ND, second_ND = relabelled(there, torch.zeros(1, WIDTH))
+    for found_ND, expected_ND in zip(relabelled(back, torch.zeros(1, WIDTH)),
+                                     (second_ND, first_ND), strict=True):
+        torch.testing.assert_close(found_ND, expected_ND, **CLOSE)
+
+
+COUNTS = pytest.mark.parametrize("count", [24, pytest.param(25, marks=odd_is_broken)])
+
+
+@COUNTS
+def test_the_shuffled_difference_is_zero_on_average(name, count):
+    training, x_QD, _ = planted(name, count)
+    step_D = (singles(training, x_QD)["E6Δ"] - x_QD)[0]
+    steps_ND = (drawn(training, x_QD, draws=400)["E1Δ"] - x_QD)[:, 0]
+    assert steps_ND.mean(0).norm() < 0.1 * step_D.norm()
+
+
+@COUNTS
+def test_the_shuffled_label_median_is_half_a_dose_on_average(name, count):
+    training, x_QD, axis_D = planted(name, count)
+    ends = singles(training, x_QD)
+    from_D, to_D = ends["E4"][0], ends["E6"][0]
+    way_N = (drawn(training, x_QD, draws=400)["E1"][:, 0] - from_D) @ axis_D
+    assert float(way_N.mean() / ((to_D - from_D) @ axis_D)) == pytest.approx(0.5, abs=0.1)
+
+
+# Random features
+
+
+def test_random_features_go_as_far_as_the_swap_and_from_the_sandbag_median(training, x_QD):
+    ends = singles(training, x_QD)
+    way = (ends["E6"] - ends["E4"])[0].norm()
+    steps_ND = (drawn(training, x_QD)["E3"] - ends["E4"])[:, 0]
+    torch.testing.assert_close(steps_ND.norm(dim=1), way.expand(DRAWS), atol=0, rtol=1e-5)
+    assert len(steps_ND.unique(dim=0)) == DRAWS
+
+
+def test_random_features_are_live_and_carry_the_permuted_differences(name):
+    live, width = 6, 9
+    genuine_TD, sandbag_TD = (rows(TRAINING, width, seed=seed).abs() + 1 for seed in (1, 2))
+    genuine_TD[:, live:] = sandbag_TD[:, live:] = -1.0
+    training = Training(plain(name, width), genuine_TD, sandbag_TD)
+    x_QD = rows(2, width)
+    ends = singles(training, x_QD)
+    difference_D = (ends["E6"] - ends["E4"])[0]
+    steps_ND = (drawn(training, x_QD)["E3"] - ends["E4"])[:, 0]
+    assert torch.equal(steps_ND[:, live:], torch.zeros(DRAWS, width - live))
+    for step_D in steps_ND:
+        torch.testing.assert_close(step_D.sort().values, difference_D.sort().values, **CLOSE)
+        assert not torch.allclose(step_D, difference_D)
+
+
+def test_fewer_live_features_than_differences_do_not_stop_random_features():
+    # features 2 and 3 differ in the mean, yet too rarely active to be live
+    genuine_TD, sandbag_TD = torch.zeros(40, 4), torch.zeros(40, 4)
+    genuine_TD[:, 0], genuine_TD[0, 2], sandbag_TD[0, 3] = 3.0, 40.0, 40.0
+    training = Training(plain("jumprelu", 4), genuine_TD, sandbag_TD, "mean")
+    assert training.live.tolist() == [0]
+    steps_ND = (drawn(training, rows(1, 4))["E3"] - singles(training, rows(1, 4))["E4"])[:, 0]
+    torch.testing.assert_close(steps_ND.abs(), torch.tensor([[11**0.5, 0, 0, 0]] * DRAWS))
+
+
+def test_where_the_conditions_are_alike_random_features_add_nothing(training, x_QD):
+    same = dataclasses.replace(training, sandbag_TD=training.genuine_TD)
+    assert torch.equal(drawn(same, x_QD)["E3"],
+                       singles(same, x_QD)["E4"].expand(DRAWS, -1, -1))
+
+
+def dead(name):
+    return Training(sae_of(name, torch.zeros(WIDTH, FEATURES), rows(FEATURES)),
+                    rows(TRAINING, seed=1), rows(TRAINING, seed=2))
+
+
+@pytest.mark.filterwarnings("ignore:var")
+def test_where_no_feature_is_ever_active_nothing_but_the_error_changes(name, x_QD):
+    training = dead(name)
+    for edit, found in {**singles(training, x_QD, (4,)), **drawn(training, x_QD)}.items():
+        without_error = "Δ" not in edit and not edit.startswith("E5")
+        expected_QD = torch.zeros_like(x_QD) if without_error else x_QD
+        assert torch.equal(found, expected_QD.expand_as(found)), edit
+
+
+@pytest.mark.xfail(strict=True, raises=UserWarning, reason="the variance of no live feature is "
+                   "asked for")
+def test_where_no_feature_is_live_ranking_them_warns_of_nothing():
+    assert len(dead("jumprelu").by_d) == 0
+
+
+def test_a_decoder_that_ignores_its_features_does_nothing_beyond_its_error(training, x_QD):
+    weights = training.sae.weights | {"W_dec": torch.zeros(FEATURES, WIDTH)}
+    deaf = dataclasses.replace(training, sae=build(training.sae.config, weights))
+    for edit, found in {**singles(deaf, x_QD, (4,)), **drawn(deaf, x_QD)}.items():
+        without_error = "Δ" not in edit and not edit.startswith("E5")
+        expected_QD = weights["b_dec"].expand_as(x_QD) if without_error else x_QD
+        assert torch.equal(found, expected_QD.expand_as(found)), edit
+
+
+# Without an SAE
+
+
+def test_plain_edits_are_what_the_design_says(training, x_QD):
+    other_QD = rows(EDITED, seed=9)
+    found = dict(plain_edits(training, x_QD, other_QD))
+    genuine_TD, sandbag_TD = training.genuine_TD.numpy(), training.sandbag_TD.numpy()
+    assert found.keys() == {"patch", "median_residual", "mean_difference"}
+    assert torch.equal(found["patch"], other_QD)
+    np.testing.assert_allclose(found["median_residual"],
+                               np.tile(np.median(genuine_TD, axis=0), (EDITED, 1)), rtol=1e-6)
+    np.testing.assert_allclose(found["mean_difference"] - x_QD,
+                               np.tile(genuine_TD.mean(0) - sandbag_TD.mean(0), (EDITED, 1)),
+                               atol=1e-6)
+
+
+def test_random_directions_are_as_long_as_the_mean_difference(training, x_QD):
+    (found,) = dict(random_directions(training, x_QD, 200, 0)).values()
+    steps_ND = (found - x_QD)[:, 0]
+    way = (training.genuine_TD.mean(0) - training.sandbag_TD.mean(0)).norm()
+    torch.testing.assert_close(steps_ND.norm(dim=1), way.expand(200), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found - x_QD, steps_ND[:, None].expand_as(found), **CLOSE)
+    assert steps_ND.mean(0).norm() < 0.2 * way
+
+
+# Seeds
+
+
+def test_draws_depend_on_seed_and_purpose_and_on_nothing_else(training, x_QD):
+    def every(seed, *purpose):
+        return {**drawn(training, x_QD, seed=seed, purpose=purpose),
+                **dict(random_directions(training, x_QD, DRAWS, seed, *purpose))}
+
+    first = every(5, "L4", "1")
+    assert first.keys() == {"E1", "E1Δ", "E3", "random_direction"}
+    torch.randn(3), np.random.default_rng().random()
+    again, changed = every(5, "L4", "1"), [every(6, "L4", "1"), every(5, "L8", "1"),
+                                           every(5, "L4", "2")]
+    for edit, found in first.items():
+        assert torch.equal(again[edit], found)
+        assert not any(torch.equal(other[edit], found) for other in changed), edit
+
+
+def test_more_draws_leave_the_first_ones_as_they_were(training, x_QD):
+    few, many = (drawn(training, x_QD, draws=draws) for draws in (2, 5))
+    for edit, found in few.items():
+        assert torch.equal(many[edit][:2], found)
+
+
+# What each edit finds, on a model that can be written down
+
+
+def planted(name, count, questions=20, width=16, seed=0):
+    """Conditions that differ along one axis, low on sandbag prompts and high on genuine ones:
+    training prompts, other sandbag prompts, and the axis."""
+    sae, basis = signed(name, width)
+    levels = {"genuine": 4.0, "sandbag": 0.5}
+
+    def residuals(condition, count, seed):
+        along = rows(count, width, seed)
+        along[:, 0] = levels[condition] + 0.1 * along[:, 0]
+        return along @ basis
+
+    training = Training(sae, residuals("genuine", count, seed + 1),
+                        residuals("sandbag", count, seed + 2))
+    return training, residuals("sandbag", questions, seed + 3), basis[0]
+
+
+def restored(p, training, x_QD, draws=100):
+    """By edit, its effect on P, [N, Q], as a share of what separates the conditions."""
+    of_all = float(p(training.genuine_TD).mean() - p(training.sandbag_TD).mean())
+    found = {name: edit[None] for name, edit in singles(training, x_QD, (1, 4)).items()}
+    found |= drawn(training, x_QD, draws=draws)
+    return {name: (p(edit) - p(x_QD)) / of_all for name, edit in found.items()}
+
+
+def test_a_planted_feature_is_found_by_the_swaps_and_not_by_their_controls(name):
+    training, x_QD, axis_D = planted(name, 24)
+    found = restored(lambda x: torch.sigmoid(2 * (x @ axis_D) - 4.5), training, x_QD)
+    for edit in ("E6", "E6Δ", "E5.1", "E5.4"):
+        assert float(found[edit].mean()) == pytest.approx(1.0, abs=0.05), edit
+    for edit in ("E2", "E4", "E1Δ"):
+        assert abs(float(found[edit].mean())) < 0.05, edit
+    assert found["E1Δ"].mean(1).abs().max() < 0.2
+    assert float(found["E3"].mean()) < 0.2
+    # one draw in 32 hits the feature itself
+    assert float((found["E3"].mean(1) >= found["E6"].mean()).float().mean()) < 0.1
+
+
+def test_the_sign_of_a_planted_difference_is_kept(name):
+    training, x_QD, axis_D = planted(name, 24)
+    found = {edit: ((edited - x_QD) @ axis_D).mean()
+             for edit, edited in singles(training, x_QD, (1,)).items() if "Δ" in edit}
+    assert float(found["E6Δ"]) == pytest.approx(3.5, abs=0.1)
+    assert float(found["E4Δ"]) == pytest.approx(-3.5, abs=0.1)
+
+
+def test_a_disruption_of_any_kind_gives_no_gap_between_swap_and_reversed_direction(name):
+    training, x_QD, _ = planted(name, 200)
+    data = torch.cat([training.genuine_TD, training.sandbag_TD, x_QD])
+
+    def p(x):
+        """Falls with the distance from the nearest residual that the model ever sees."""
+        return torch.exp(-torch.cdist(x, data.expand(*x.shape[:-2], *data.shape)).amin(-1) / 4)
+
+    effect = {edit: float((p(edited) - p(x_QD)).mean())
+              for edit, edited in singles(training, x_QD).items()}
+    assert effect["E6"] < -0.3
+    assert effect["E4"] < -0.3
+    assert abs(effect["E6"] - effect["E4"]) < 0.1 * abs(effect["E4"])
