@@ -33,7 +33,7 @@ def environment(root):
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt",
-                                  "requirements-model.txt"])
+                                  "requirements-peers.txt", "requirements-model.txt"])
 def test_every_requirement_is_an_exact_pin_without_local_version(root, file):
     for line in lines(root / file):
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), line
