@@ -33,97 +33,40 @@ page.opening()
 page.claims()
 
 # %% tags=["remove-input"]
-page.say("""
-**What it shows.** Of the gaps E6 − E4 and E6 − E1 through JumpReLU, as in the study,
-[[count.jumprelu.equivalent]] are equivalent to none, [[count.jumprelu.different|value]] differ from none,
-[[count.jumprelu.inconclusive|value]] are inconclusive and [[count.jumprelu.uninformative|value]]
-uninformative; over all architectures [[count.all.equivalent]], [[count.all.different|value]],
-[[count.all.inconclusive|value]] and [[count.all.uninformative|value]]. The one whose 90% interval
-reaches farthest is [[headline.jumprelu]] through JumpReLU, [[headline.all]] through any. What counts as none is
-[[headline.jumprelu.margin]], a tenth of what the instruction takes from P(correct). With the questions at
-hand a gap of [[headline.jumprelu.detectable]] is found with a power of 80 %; to show that a gap lies within
-the published bound, ±[[S-04|value]], would need [[headline.jumprelu.n_published|value]] questions.
-""")
+page.say(s24.SUMMARY)
 
 # %%
-page.figure(
-    s24.forest,
-    caption="Effects on sandbag prompts by layer, with 95% bootstrap intervals over the evaluating half's "
-    "questions (drawn edits: on part of them, mean over draws). E2: reconstruction alone. E6, E4, E1: swaps "
-    "to the genuine, sandbag and shuffled-label median, error dropped. E3: random features, norm-matched. "
-    "Δ: the difference added, error kept. Below, edits without an SAE; the patch is the ceiling.",
-    alt="Forest plot of the effects of twelve interventions in three panels, one for each layer.",
-    size=(9.5, 5.6),
-    min_width=680,
-)
+page.figure(s24.swap.forest, **s24.FIGURES["forest"])
 
 # %%
-page.table(
-    s24.gaps,
-    caption="Gaps on sandbag prompts with 95% bootstrap intervals. p: paired t-test, corrected by Holm over "
-    "layers and architectures. Draws beyond: (1 + draws at least as large) / (draws + 1). Detectable: smallest "
-    "gap found with a power of 80 %, pp. Verdict: equivalent if the 90% interval lies within the margin; "
-    "uninformative where reconstruction alone loses half of the genuine P(correct). Last column: questions "
-    "needed to show a gap within ±0.15 pp.",
-)
+page.table(s24.swap.gaps, **s24.TABLES["gaps"])
 
 # %% [markdown]
 # ## Dose
 
 # %%
-page.figure(
-    s24.doses,
-    caption="Effects on sandbag prompts of a part of the way. Above: the constant between decode(m_S), which is "
-    "E4, and decode(m_G), which is E6. Below: a part of the difference added to the prompt's own residual. "
-    "Bands: 95% bootstrap intervals.",
-    alt="Dose curves of E6 and of its difference form, by layer and architecture.",
-    size=(9, 5.4),
-    min_width=640,
-)
+page.figure(s24.swap.doses, **s24.FIGURES["doses"])
 
 # %% [markdown]
 # ## The features of largest d
 
 # %%
-page.figure(
-    s24.top_features,
-    caption="E5: the top m live features by Cohen's d set to the genuine median, error kept; on sandbag and on "
-    "genuine prompts. 95% bootstrap intervals.",
-    alt="Effect of E5 against the number of swapped features, by layer, architecture and condition.",
-    size=(9, 4),
-    min_width=640,
-)
+page.figure(s24.swap.top_features, **s24.FIGURES["top_features"])
 
 # %% [markdown]
 # ## Does the training seed matter?
 
 # %%
-page.figure(
-    s24.seeds,
-    caption="The gaps of five JumpReLU SAEs of the middle depth that differ in their training seed alone, with "
-    "95% bootstrap intervals over questions.",
-    alt="Gaps of five SAEs trained with different seeds.",
-    size=(7, 3.2),
-    min_width=480,
-)
+page.figure(s24.swap.seeds, **s24.FIGURES["seeds"])
 
 # %% [markdown]
 # ## Both conditions, and the share of the ceiling
 
 # %%
-page.table(
-    s24.genuine_effects,
-    caption="Effects in pp on sandbag and on genuine prompts, with 95% bootstrap intervals. Of the patch: share "
-    "of the effect of patching in the same question's genuine residual (– where that effect is not above "
-    "none). On genuine prompts the patch is the sandbag residual.",
-)
+page.table(s24.swap.genuine_effects, **s24.TABLES["genuine_effects"])
 
 # %%
-page.table(
-    s24.centres,
-    caption="What medians keep: active features of a prompt, of the medians and of the mean; norms of the steps "
-    "between genuine and sandbag by medians and by means, and of the difference of mean residuals.",
-)
+page.table(s24.swap.centres, **s24.TABLES["centres"])
 
 # %% [markdown]
 # **What would have changed the conclusion.** The study's claim would stand if E6 did no more than E4, the

@@ -210,25 +210,22 @@ def _headline(
         for word in ("equivalent", "different", "inconclusive", "uninformative"):
             yield Value(f"{base}.count.{name}.{word}", f"claimed gaps that are {word}",
                         float((of["verdict"] == word).sum()), f"of {len(of)}", n=len(of), **about)
-        informative = of[of["verdict"] != "uninformative"]
-        if informative.empty:
-            continue
-        # all gaps are equivalent if this one is, and it is not picked for being large
-        reach = informative[["low90", "high90"]].abs().max(axis=1)
-        row = informative.loc[reach.idxmax()]
+        farthest = _farthest(of[of["verdict"] != "uninformative"])
+        where = {**about, "n": farthest.get("n"), "layer": farthest.get("layer")}
+        which = (f": {farthest['architecture']}, L{farthest['layer']}, "
+                 f"{gap_name(farthest['gap'])}" if farthest else ": none is informative")
         yield Value(f"{base}.headline.{name}", "gap of E6 against E1 or E4 whose 90% interval "
-                    f"reaches farthest: {row['architecture']}, L{row['layer']}, "
-                    f"{gap_name(row['gap'])}",
-                    float(row["mean"]), "pp", ci_low=float(row["low90"]),
-                    ci_high=float(row["high90"]), n=int(row["n"]), layer=int(row["layer"]),
-                    claim=params.claim if name == "jumprelu" else None, **about)
+                    f"reaches farthest{which}", farthest.get("mean"), "pp",
+                    ci_low=farthest.get("low90"), ci_high=farthest.get("high90"),
+                    claim=params.claim if name == "jumprelu" else None, **where)
         yield Value(f"{base}.headline.{name}.margin", "what counts as no gap", margin, "pp",
                     **about)
         yield Value(f"{base}.headline.{name}.detectable", "smallest gap that this number of "
-                    "questions shows with a power of 80 %", float(row["detectable"]), "pp",
-                    n=int(row["n"]), **about)
+                    "questions shows with a power of 80 %", farthest.get("detectable"), "pp",
+                    **where)
         yield Value(f"{base}.headline.{name}.n_published", "questions needed to show that a gap "
-                    "lies within the published bound", float(row["n_published"]), "count", **about)
+                    "lies within the published bound", farthest.get("n_published"), "count",
+                    **about)
     for gap, of in tables["seeds"].groupby("gap") if len(tables["seeds"]) else ():
         yield Value(f"{base}.seeds.{gap}", f"mean of the gap {gap_name(gap)} over training seeds",
                     float(of["mean"].mean()), "pp", n=len(of), layer=int(of["layer"].iloc[0]),
@@ -236,3 +233,13 @@ def _headline(
         yield Value(f"{base}.seeds_sd.{gap}", f"SD of the gap {gap_name(gap)} over training seeds",
                     float(of["mean"].std(ddof=1)), "pp", n=len(of),
                     layer=int(of["layer"].iloc[0]), **about)
+
+
+def _farthest(gaps: pd.DataFrame) -> dict[str, Any]:
+    """The gap whose 90% interval reaches farthest from none, empty if there is none. All gaps are
+    equivalent if this one is, and it is not picked for being large."""
+    if gaps.empty:
+        return {}
+    place = gaps[["low90", "high90"]].abs().max(axis=1).idxmax()
+    found: dict[str, Any] = gaps.loc[[place]].to_dict("records")[0]
+    return found

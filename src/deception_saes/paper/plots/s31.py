@@ -1,13 +1,6 @@
 """§31: the full-SAE-swap."""
 
-from deception_saes.paper.plots.swap import (
-    centres,
-    doses,
-    forest,
-    gaps,
-    genuine_effects,
-    seeds,
-    top_features,
-)
+from deception_saes.paper.plots import swap
+from deception_saes.paper.plots.swap_captions import FIGURES, SUMMARY, TABLES
 
-__all__ = ["centres", "doses", "forest", "gaps", "genuine_effects", "seeds", "top_features"]
+__all__ = ["FIGURES", "SUMMARY", "TABLES", "swap"]
