@@ -14,6 +14,10 @@
 # *E1 is a half dose, not a null*: it takes genuine features from half of the questions and sandbag features
 # from the rest, so it stands between E4 and E6, and a small gap E6 − E1 is what even a specific swap would
 # give. *E1Δ*, the difference between complementary relabelled halves, is a null with mean zero.
+#
+# *An interval over questions is not enough.* It says how one learned edit acts on other questions. An edit
+# learned from noise still acts on all of them alike, so such an interval excludes none far too often when
+# there is nothing to find. The spread between relabelled sets, in which there is nothing to find, is added.
 
 # %% tags=["parameters"]
 profile = "embedded"

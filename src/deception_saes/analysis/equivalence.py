@@ -8,7 +8,7 @@ Equivalence is two one-sided tests at 5% (TOST; Schuirmann 1987, J. Pharmacokine
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Literal
 
@@ -57,6 +57,25 @@ def contrast(per_question: ArrayLike, draws: int, seed: int) -> Contrast:
     detectable = (_z(0.975) + _z(0.8)) * sd / math.sqrt(wide.n)
     return Contrast(wide.mean, wide.low, wide.high, narrow.low, narrow.high, wide.n, sd, p,
                     detectable)
+
+
+def widened(found: Contrast, sigma: float) -> Contrast:
+    """The contrast with the uncertainty of what was estimated before it, as if both were normal.
+
+    sigma: SD, in the contrast's unit, of its mean over draws of what the treatment was learned
+    from. Questions alone say how a *given* edit acts on other questions; an edit learned from
+    noise acts on all of them alike, and an interval over questions then excludes 0 far too often.
+    `sd` grows as if more questions made sigma smaller in the same measure.
+    """
+    if not found.sd > 0 or not sigma > 0:
+        return found
+    factor = float(np.sqrt(1 + found.n * sigma**2 / found.sd**2))
+    ends = {name: found.mean + factor * (getattr(found, name) - found.mean)
+            for name in ("low", "high", "low90", "high90")}
+    error = factor * found.sd / np.sqrt(found.n)
+    p = float(2 * stats.t.sf(abs(found.mean) / error, found.n - 1))
+    return replace(found, **ends, sd=factor * found.sd, p=p,
+                               detectable=factor * found.detectable)
 
 
 def verdict(contrast: Contrast, margin: float) -> Outcome:

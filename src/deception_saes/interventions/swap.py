@@ -123,13 +123,43 @@ def single_edits(
 
 
 def drawn_edits(
-    training: Training, x_QD: torch.Tensor, draws: int, seed: int, *purpose: str
+    training: Training, x_QD: torch.Tensor, halves_NT: torch.Tensor, seed: int, *purpose: str
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """The edits that are drawn, by name, [N, Q, D]: E1, E1Δ and E3."""
-    first_NS, second_NS = _relabelled(training, draws, seed, *purpose)
+    """The edits that are drawn, by name, [N, Q, D]: E1, E1Δ and E3.
+
+    halves_NT: of each draw, the training questions whose genuine features are taken as genuine;
+    of the others it is the sandbag ones. See `relabellings`.
+    """
+    genuine_TS, sandbag_TS = training.genuine_TS, training.sandbag_TS
+    first_NS, second_NS = (
+        torch.stack([centre_of(torch.where(half_T[:, None], genuine_TS, sandbag_TS),
+                               training.centre) for half_T in halves])
+        for halves in (halves_NT, ~halves_NT))
     yield "E1", training.sae.decode(first_NS)[:, None].expand(-1, *x_QD.shape)
     yield "E1Δ", x_QD + training.decoded(first_NS - second_NS)[:, None]
-    yield "E3", _norm_matched(training, draws, seed, *purpose)[:, None].expand(-1, *x_QD.shape)
+    steps_ND = _norm_matched(training, len(halves_NT), seed, *purpose)
+    yield "E3", steps_ND[:, None].expand(-1, *x_QD.shape)
+
+
+def relabellings(fold_Q: np.ndarray, draws: int, seed: int) -> torch.Tensor:
+    """Random halves of the questions, [draws, Q], True for the half; every second draw is the
+    complement of the one before.
+
+    Each takes half of every fold, one more or fewer where a fold's number is odd: so a draw is one
+    relabelling of all questions, of which the folds see parts, as they see parts of the true
+    labels. Draws made anew in each fold would cancel out over the folds and look too quiet.
+    Raises ValueError if `draws` is odd.
+    """
+    if draws % 2:
+        raise ValueError(f"{draws} draws: give an even number, since they come in complements")
+    random = generator(seed, "relabelled", str(len(fold_Q)))
+    halves_NQ = np.zeros((draws, len(fold_Q)), dtype=bool)
+    for draw in range(0, draws, 2):
+        for place, fold in enumerate(np.unique(fold_Q)):
+            of_fold = random.permutation(np.flatnonzero(fold_Q == fold))
+            halves_NQ[draw, of_fold[: (len(of_fold) + place % 2) // 2]] = True
+        halves_NQ[draw + 1] = ~halves_NQ[draw]
+    return torch.from_numpy(halves_NQ)
 
 
 def plain_edits(
@@ -155,26 +185,6 @@ def random_directions(
     step_ND *= (torch.linalg.vector_norm(training.mean_difference_D)
                 / torch.linalg.vector_norm(step_ND, dim=1, keepdim=True))
     yield "random_direction", x_QD + step_ND[:, None]
-
-
-def _relabelled(
-    training: Training, draws: int, seed: int, *purpose: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Typical features [N, S] of half-and-half relabelled sets and of their complements.
-
-    A set takes genuine features of half of the training questions (of one fewer than the rest, if
-    their number is odd) and sandbag features of the rest; its complement takes what is left.
-    """
-    random = generator(seed, "relabelled", *purpose)
-    genuine_TS, sandbag_TS = training.genuine_TS, training.sandbag_TS
-    sets: list[torch.Tensor] = []
-    for _ in range(draws):
-        half_T = torch.zeros(len(genuine_TS), dtype=torch.bool)
-        half_T[torch.from_numpy(random.permutation(len(half_T))[: len(half_T) // 2])] = True
-        half_T1 = half_T.to(genuine_TS.device)[:, None]
-        sets += [centre_of(torch.where(taken, genuine_TS, sandbag_TS), training.centre)
-                 for taken in (half_T1, ~half_T1)]
-    return torch.stack(sets[::2]), torch.stack(sets[1::2])
 
 
 def _norm_matched(training: Training, draws: int, seed: int, *purpose: str) -> torch.Tensor:

@@ -19,6 +19,7 @@ from deception_saes.interventions.swap import (
     drawn_edits,
     plain_edits,
     random_directions,
+    relabellings,
     single_edits,
 )
 from deception_saes.models.forward import token_mass
@@ -112,8 +113,11 @@ def sae_effects(
         return ((f"{name}.mean", edit_QD[None])
                 for name, edit_QD in single_edits(with_means, x_QD, ()) if name in _SWAPS)
 
+    halves_NQ = relabellings(every.fold_Q, draws, seed)
+
     def drawn(training: Training, x_QD: torch.Tensor, fold: int) -> Named:
-        return drawn_edits(training, x_QD, draws, seed, f"L{layer}", str(fold))
+        return drawn_edits(training, x_QD, _learned_from(halves_NQ, every, fold), seed,
+                           f"L{layer}")
 
     found: dict[Condition, Effects] = {}
     for condition in tqdm(CONDITIONS, desc=label, unit="condition"):
@@ -141,7 +145,7 @@ def plain_effects(
                     for name, edit_QD in plain_edits(training, x_QD, of_fold))
 
         def drawn(training: Training, x_QD: torch.Tensor, fold: int) -> Named:
-            return random_directions(training, x_QD, draws, seed, f"L{layer}", str(fold))
+            return random_directions(training, x_QD, draws, seed, f"L{layer}")
 
         at = partial(_by_fold, every, sae, layer, condition)
         found[condition] = {**_run(at(every, single), condition, layer, every),
@@ -161,6 +165,12 @@ def zoo_effects(sae: Sae, layer: int, every: Prompts) -> Effects:
 
 def _of_fold(prompts: Prompts, fold: int) -> torch.Tensor:
     return torch.from_numpy(np.flatnonzero(prompts.fold_Q == fold))
+
+
+def _learned_from(halves_NQ: torch.Tensor, every: Prompts, fold: int) -> torch.Tensor:
+    """Of relabellings of all questions, the part that this fold's edits are learned from."""
+    device = every.runs["genuine"].clean_QD.device
+    return halves_NQ[:, torch.from_numpy(every.fold_Q != fold)].to(device)
 
 
 def _by_fold(
@@ -200,10 +210,12 @@ def headline_effects(
         return ((name, edit_QD[None]) for name, edit_QD in single_edits(training, x_QD, ())
                 if name in {"E6", "E4"})
 
+    halves_NQ = relabellings(every.fold_Q, draws, seed)
+
     def drawn(training: Training, x_QD: torch.Tensor, fold: int) -> Named:
-        return ((name, edits_NQD)
-                for name, edits_NQD in drawn_edits(training, x_QD, draws, seed, f"L{layer}",
-                                                   str(fold)) if name == "E1")
+        halves_NT = _learned_from(halves_NQ, every, fold)
+        return ((name, edits_NQD) for name, edits_NQD in drawn_edits(
+            training, x_QD, halves_NT, seed, f"L{layer}") if name == "E1")
 
     at = partial(_by_fold, every, sae, layer, "sandbag")
     return {**_run(at(every, single), "sandbag", layer, every),

@@ -158,8 +158,8 @@ def _seeds(
     for number, sae in enumerate(saes):
         effects = headline_effects(sae, layer, every, few, params.swap_draws, params.seed)
         cell = Cell("jumprelu", _MIDDLE, layer, "sandbag", effects, every.clean["sandbag"], rows)
-        for name, (gap_Q, _) in gaps(cell).items():
-            found = mean_interval(gap_Q, params.bootstrap_draws, params.seed)
+        for name, gap in gaps(cell).items():
+            found = mean_interval(gap.per_question, params.bootstrap_draws, params.seed)
             yield {"training": number, "layer": layer, "gap": name, "mean": found.mean,
                    "ci_low": found.low, "ci_high": found.high, "n": found.n}
 
@@ -214,8 +214,9 @@ def _headline(
         where = {**about, "n": farthest.get("n"), "layer": farthest.get("layer")}
         which = (f": {farthest['architecture']}, L{farthest['layer']}, "
                  f"{gap_name(farthest['gap'])}" if farthest else ": none is informative")
-        yield Value(f"{base}.headline.{name}", "gap of E6 against E1 or E4 whose 90% interval "
-                    f"reaches farthest{which}", farthest.get("mean"), "pp",
+        yield Value(f"{base}.headline.{name}", "gap of E6 against E1 or E4 whose 90% interval, "
+                    f"over questions and relabellings, reaches farthest{which}",
+                    farthest.get("mean"), "pp",
                     ci_low=farthest.get("low90"), ci_high=farthest.get("high90"),
                     claim=params.claim if name == "jumprelu" else None, **where)
         yield Value(f"{base}.headline.{name}.margin", "what counts as no gap", margin, "pp",

@@ -12,7 +12,13 @@ import numpy as np
 import pandas as pd
 
 from deception_saes.analysis.bootstrap import mean_interval, ratio_interval
-from deception_saes.analysis.equivalence import contrast, holm, questions_needed, verdict
+from deception_saes.analysis.equivalence import (
+    contrast,
+    holm,
+    questions_needed,
+    verdict,
+    widened,
+)
 from deception_saes.sections.swap import Effects
 from deception_saes.tasks.framings import Condition
 
@@ -23,6 +29,7 @@ _WITH_SHARE = ("E2", "E6", "E6Δ", "E5.1", "E5.4", "E5.16", "E5.64", "median_res
                "mean_difference")
 _PAIRS = (("E6", "E4"), ("E6", "E1"), ("E6", "half"), ("E1", "half"), ("E6Δ", "E1Δ"),
           ("E6Δ", "E4Δ"), ("E6", "E3"), ("E6", "E2"), ("mean_difference", "random_direction"))
+_MIRRORED = ("E4", "E4Δ", "half")
 NAMES = {"half": "(E4 + E6) / 2", "mean_difference": "mean difference",
          "random_direction": "random direction", "median_residual": "median residual"}
 
@@ -84,13 +91,23 @@ def gap_table(cells: Sequence[Cell], how: Counting) -> pd.DataFrame:
     return table.assign(p_holm=corrected)
 
 
-def gaps(cell: Cell) -> dict[str, tuple[np.ndarray, float | None]]:
-    """By name ("E6-E1"), the gap of each question, [Q], and the empirical p of the intervention
-    among its control's draws, None if it has none. With draws: on the questions of the draws."""
-    found: dict[str, tuple[np.ndarray, float | None]] = {}
+@dataclass(frozen=True)
+class Gap:
+    """per_question: [Q]. empirical_p: of the intervention among its control's draws, None if that
+    has none. sigma: SD of such a gap between relabelled sets, in which there is nothing to find:
+    what the gap's mean owes to the questions that the edit was learned from."""
+
+    per_question: np.ndarray
+    empirical_p: float | None
+    sigma: float
+
+
+def gaps(cell: Cell) -> dict[str, Gap]:
+    """By name ("E6-E1"). With draws: on the questions of the draws."""
     effects = dict(cell.effects)
     if {"E4", "E6"} <= effects.keys():
         effects["half"] = (effects["E4"] + effects["E6"]) / 2
+    found = {}
     for treated, control in _PAIRS:
         if not {treated, control} <= effects.keys():
             continue
@@ -102,8 +119,24 @@ def gaps(cell: Cell) -> dict[str, tuple[np.ndarray, float | None]]:
         if len(second_NQ) > 1:
             reached = int((second_NQ.mean(axis=1) >= first_NQ.mean()).sum())
             beyond = (1 + reached) / (1 + len(second_NQ))
-        found[f"{treated}-{control}"] = (first_NQ.mean(axis=0) - second_NQ.mean(axis=0), beyond)
+        found[f"{treated}-{control}"] = Gap(first_NQ.mean(axis=0) - second_NQ.mean(axis=0), beyond,
+                                            _sigma(treated, control, effects))
     return found
+
+
+def _sigma(treated: str, control: str, effects: Effects) -> float:
+    """Of a swap less its mirror image: of a relabelled set less its complement, the next draw.
+    Of a swap less anything else: of a relabelled set. 0 of an edit that learns no labels."""
+    null = {"E6": "E1", "E6Δ": "E1Δ"}.get(treated)
+    if null not in effects:
+        return 0.0
+    means_N = effects[null].mean(axis=1)
+    if control in {"E4", "E4Δ"}:
+        means_N = means_N[::2] - means_N[1::2]
+    elif control == "half":
+        means_N = (means_N[::2] - means_N[1::2]) / 2
+    # about 0, its mean: complements come in pairs
+    return float(np.sqrt(np.mean((means_N - (0 if control in _MIRRORED else means_N.mean())) ** 2)))
 
 
 def _effects(cell: Cell, cells: Sequence[Cell], how: Counting) -> Iterator[dict[str, object]]:
@@ -131,11 +164,13 @@ def _gap_rows(cell: Cell, cells: Sequence[Cell], how: Counting) -> Iterator[dict
             return "uninformative"
         return verdict(found, margin) if margin > 0 else "inconclusive"
 
-    for name, (gap_Q, empirical_p) in gaps(cell).items():
-        found = contrast(gap_Q, how.draws, how.seed)
-        yield {**cell.about, "gap": name, "mean": found.mean, "ci_low": found.low,
-               "ci_high": found.high, "low90": found.low90, "high90": found.high90,
-               "n": found.n, "p": found.p, "empirical_p": empirical_p,
+    for name, gap in gaps(cell).items():
+        given = contrast(gap.per_question, how.draws, how.seed)
+        found = widened(given, gap.sigma)
+        yield {**cell.about, "gap": name, "mean": found.mean, "ci_low": given.low,
+               "ci_high": given.high, "sigma": gap.sigma, "wide_low": found.low,
+               "wide_high": found.high, "low90": found.low90, "high90": found.high90,
+               "n": found.n, "p": found.p, "empirical_p": gap.empirical_p,
                "detectable": found.detectable, "verdict": word(how.margin),
                "verdict_published": word(PUBLISHED_BOUND),
                "n_published": questions_needed(found.sd, PUBLISHED_BOUND)}

@@ -117,9 +117,8 @@ def gaps(run: SectionRun) -> pd.DataFrame:
         "SAE": [ARCHITECTURES.get(of, (of, ""))[0] for of in table["architecture"]],
         "layer": [f"L{layer}" for layer in table["layer"]],
         "gap": [gap_name(gap) for gap in table["gap"]],
-        "pp": [f"{_signed(row.mean_)} [{_signed(row.ci_low)},\N{NO-BREAK SPACE}"
-               f"{_signed(row.ci_high)}]" for row in table.rename(
-                   columns={"mean": "mean_"}).itertuples()],
+        "pp, over questions": _intervals(table, "ci_low", "ci_high"),
+        "and relabellings": _intervals(table, "wide_low", "wide_high"),
         "n": table["n"], "p, Holm": table["p_holm"].map("{:.3f}".format),
         "draws beyond": [_or_dash(p, "{:.3f}") for p in table["empirical_p"]],
         "detectable": table["detectable"].map("{:.1f}".format),
@@ -179,6 +178,11 @@ def seeds(figure: Figure, colours: Colours, run: SectionRun) -> None:
     axes.set_yticks(range(len(names)), [gap_name(gap) for gap in names])
     axes.invert_yaxis()
     axes.set_xlabel("gap on sandbag prompts, pp")
+
+
+def _intervals(table: pd.DataFrame, low: str, high: str) -> list[str]:
+    return [f"{_signed(mean)} [{_signed(least)},\N{NO-BREAK SPACE}{_signed(most)}]"
+            for mean, least, most in zip(table["mean"], table[low], table[high], strict=True)]
 
 
 def _ends(of: pd.DataFrame, middle: str) -> np.ndarray:

@@ -48,11 +48,14 @@ FIGURES: dict[str, dict[str, Any]] = {
 }
 
 TABLES: dict[str, dict[str, str]] = {
-    "gaps": {"caption": "Gaps on sandbag prompts with 95% bootstrap intervals. p: paired t-test, corrected "
-             "by Holm over layers and architectures. Draws beyond: (1 + draws at least as large) / (draws "
-             "+ 1). Detectable: smallest gap found with a power of 80 %, pp. Verdict: equivalent if the 90% "
-             "interval lies within the margin; uninformative where reconstruction alone loses half of the "
-             "genuine P(correct). Last column: questions needed to show a gap within the published bound."},
+    "gaps": {"caption": "Gaps on sandbag prompts. First interval: 95% bootstrap over questions, of the edit as "
+             "it was learned. Second: with what the edit owes to the questions it was learned from, by the "
+             "spread of the same gap between relabelled sets; verdicts, p and detectable gap go by it. p: "
+             "corrected by Holm over layers and architectures. Draws beyond: (1 + draws at least as large) "
+             "/ (draws + 1). Detectable: smallest gap found with a power of 80 %, pp. Verdict: equivalent if "
+             "the 90% interval lies within the margin; uninformative where reconstruction alone loses half "
+             "of the genuine P(correct). Last column: questions needed to show a gap within the published "
+             "bound."},
     "genuine_effects": {
         "caption": "Effects in pp on sandbag and on genuine prompts, with 95% bootstrap intervals. Of the "
         "patch: share of the effect of patching in the same question's genuine residual (– where that "
