@@ -13,6 +13,7 @@ from deception_saes.analysis.equivalence import (
     holm,
     questions_needed,
     verdict,
+    widened,
 )
 
 
@@ -184,3 +185,23 @@ def test_adjusting_leaves_what_it_was_given():
 def test_what_are_no_p_values_is_an_error(bad, message):
     with pytest.raises(ValueError, match=message):
         holm(bad)
+
+
+def test_widening_adds_the_spread_of_what_was_learned_and_keeps_the_mean():
+    given = contrast(np.random.default_rng(0).normal(0.3, 1.0, 50), 2000, 0)
+    wide = widened(given, 0.2, 10**9)
+    factor = math.sqrt(1 + 50 * 0.2**2 / given.sd**2)
+    assert wide.mean == given.mean
+    assert wide.high - wide.mean == pytest.approx(factor * (given.high - given.mean))
+    assert wide.low90 - wide.mean == pytest.approx(factor * (given.low90 - given.mean))
+    assert wide.sd == pytest.approx(factor * given.sd)
+    assert wide.detectable == pytest.approx(factor * given.detectable)
+    error = math.sqrt(given.sd**2 / 50 + 0.2**2)
+    assert wide.p == pytest.approx(2 * stats.t.sf(abs(given.mean) / error, 49))
+
+
+def test_few_draws_widen_by_t_and_none_not_at_all():
+    given = contrast(np.random.default_rng(0).normal(0.3, 1.0, 50), 2000, 0)
+    few, many = widened(given, 0.2, 3), widened(given, 0.2, 1000)
+    assert few.high > many.high > given.high
+    assert widened(given, 0.0, 1) == given

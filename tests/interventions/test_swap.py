@@ -13,18 +13,14 @@ from deception_saes.interventions.swap import (
     drawn_edits,
     plain_edits,
     random_directions,
+    relabellings,
     single_edits,
 )
 from deception_saes.saes.registry import ARCHITECTURES, architecture, build
 from deception_saes.saes.sae import SaeConfig
 
-WIDTH, FEATURES, TRAINING, EDITED, DRAWS = 6, 30, 14, 5, 7
+WIDTH, FEATURES, TRAINING, EDITED, DRAWS = 6, 30, 14, 5, 8
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
-
-odd_is_broken = pytest.mark.xfail(
-    strict=True, reason="of an odd number the relabelled set has always the smaller genuine half, "
-    "and a median then follows the larger one")
-
 
 def rows(count, width=WIDTH, seed=0, shift=0.0):
     return torch.randn(count, width, generator=torch.Generator().manual_seed(seed)) + shift
@@ -78,8 +74,14 @@ def singles(training, x_QD, top=()):
     return dict(single_edits(training, x_QD, top))
 
 
-def drawn(training, x_QD, draws=DRAWS, seed=0, purpose=("L4", "1")):
-    return dict(drawn_edits(training, x_QD, draws, seed, *purpose))
+def halves_of(count, draws=DRAWS, seed=0):
+    """Of training questions that stand in one fold."""
+    return relabellings(np.zeros(count), draws, seed)
+
+
+def drawn(training, x_QD, draws=DRAWS, seed=0, purpose=("L4",)):
+    halves_NT = halves_of(len(training.genuine_TD), draws, seed)
+    return dict(drawn_edits(training, x_QD, halves_NT, seed, *purpose))
 
 
 def medians(training):
@@ -257,29 +259,53 @@ def relabelled(training, x_QD, **how):
     return first_ND, first_ND - (found["E1Δ"] - x_QD)[:, 0]
 
 
+@pytest.mark.parametrize("sizes", [[4] * 5, [4, 3, 3, 3, 3], [15, 15, 15, 14, 14], [1], [7]])
+def test_a_relabelling_takes_half_of_every_fold_and_then_the_other_half(sizes):
+    fold_Q = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    halves_NQ = relabellings(fold_Q, 6, 0).numpy()
+    assert halves_NQ.shape == (6, sum(sizes))
+    assert (halves_NQ[1::2] == ~halves_NQ[::2]).all()
+    for fold, size in enumerate(sizes):
+        assert set(halves_NQ[:, fold_Q == fold].sum(1)) <= {size // 2, (size + 1) // 2}
+    assert (np.abs(2 * halves_NQ.sum(1) - len(fold_Q)) <= 1).all()
+
+
+def test_relabellings_are_seeded_and_leave_no_question_on_one_side():
+    fold_Q = np.arange(40) % 5
+    halves_NQ = relabellings(fold_Q, 20, 0)
+    torch.rand(3), np.random.default_rng().random()
+    assert torch.equal(relabellings(fold_Q, 20, 0), halves_NQ)
+    assert torch.equal(relabellings(fold_Q, 8, 0), halves_NQ[:8])
+    assert not torch.equal(relabellings(fold_Q, 20, 1), halves_NQ)
+    assert len(halves_NQ.unique(dim=0)) == 20
+    assert 0 < halves_NQ[::2].sum(0).min() <= halves_NQ[::2].sum(0).max() < 10
+
+
+def test_an_odd_number_of_relabellings_is_an_error():
+    with pytest.raises(ValueError, match="7 draws: give an even number"):
+        relabellings(np.zeros(4), 7, 0)
+
+
 @pytest.mark.parametrize("count", [6, 7])
-def test_a_relabelled_set_takes_genuine_features_of_exactly_half_of_the_questions(name, count):
+def test_a_relabelled_set_takes_genuine_features_of_its_half_and_sandbag_ones_of_the_rest(
+        name, count):
     # a feature for each question and condition: means then say which rows are in a set
     genuine_TD, sandbag_TD = torch.eye(2 * count).split(count)
     by_mean = Training(plain(name, 2 * count), genuine_TD, sandbag_TD, "mean")
     first_ND, second_ND = relabelled(by_mean, torch.zeros(1, 2 * count))
-    genuine_NT, sandbag_NT = (count * first_ND).round().bool().split(count, dim=1)
-    assert genuine_NT.sum(1).tolist() == [count // 2] * DRAWS
-    assert torch.equal(sandbag_NT, ~genuine_NT)
-    torch.testing.assert_close(first_ND, torch.cat([genuine_NT, ~genuine_NT], 1) / count)
-    torch.testing.assert_close(second_ND, torch.cat([~genuine_NT, genuine_NT], 1) / count)
-    assert len(genuine_NT.unique(dim=0)) > 1
+    halves_NT = halves_of(count)
+    assert set(halves_NT.sum(1).tolist()) == {count // 2, (count + 1) // 2}
+    for found_ND, half in ((first_ND, halves_NT), (second_ND, ~halves_NT)):
+        torch.testing.assert_close(found_ND, torch.cat([half, ~half], 1) / count)
 
 
 def test_the_shuffled_label_median_is_that_of_the_set(name):
     count = 2 * WIDTH
-    same_draw = Training(plain(name, 2 * count), *torch.eye(2 * count).split(count), "mean")
-    taken_NT = relabelled(same_draw, torch.zeros(1, 2 * count))[0][:, :count] > 0
     training = Training(random_sae(name), rows(count, seed=1, shift=0.4), rows(count, seed=2))
     genuine_TS, sandbag_TS = training.genuine_TS.numpy(), training.sandbag_TS.numpy()
     first_ND, second_ND = relabelled(training, rows(1))
     decoder = training.sae.weights["W_dec"].numpy()
-    for taken_T, first_D, second_D in zip(taken_NT, first_ND, second_ND, strict=True):
+    for taken_T, first_D, second_D in zip(halves_of(count), first_ND, second_ND, strict=True):
         for half_T, found_D in ((taken_T, first_D), (~taken_T, second_D)):
             of_set = np.where(half_T[:, None], genuine_TS, sandbag_TS)
             np.testing.assert_allclose(found_D, np.median(of_set, axis=0) @ decoder, atol=1e-4)
@@ -306,23 +332,24 @@ def test_with_the_conditions_exchanged_the_shuffled_difference_is_reversed(name,
         torch.testing.assert_close(found_ND, expected_ND, **CLOSE)
 
 
-COUNTS = pytest.mark.parametrize("count", [24, pytest.param(25, marks=odd_is_broken)])
-
-
-@COUNTS
-def test_the_shuffled_difference_is_zero_on_average(name, count):
+@pytest.mark.parametrize("count", [24, 25])
+def test_the_shuffled_difference_is_zero_on_average_and_every_second_the_reverse(name, count):
     training, x_QD, _ = planted(name, count)
-    step_D = (singles(training, x_QD)["E6Δ"] - x_QD)[0]
-    steps_ND = (drawn(training, x_QD, draws=400)["E1Δ"] - x_QD)[:, 0]
-    assert steps_ND.mean(0).norm() < 0.1 * step_D.norm()
+    steps_ND = (drawn(training, x_QD, draws=40)["E1Δ"] - x_QD)[:, 0]
+    torch.testing.assert_close(steps_ND[1::2], -steps_ND[::2], **CLOSE)
+    assert steps_ND.norm(dim=1).min() > 0.01
+    # not by the pairs alone: which half comes first is random too, if no half is the larger one
+    if count == 24:
+        step_D = (singles(training, x_QD)["E6Δ"] - x_QD)[0]
+        assert steps_ND[::2].mean(0).norm() < 0.1 * step_D.norm()
 
 
-@COUNTS
+@pytest.mark.parametrize("count", [24, 25])
 def test_the_shuffled_label_median_is_half_a_dose_on_average(name, count):
     training, x_QD, axis_D = planted(name, count)
     ends = singles(training, x_QD)
     from_D, to_D = ends["E4"][0], ends["E6"][0]
-    way_N = (drawn(training, x_QD, draws=400)["E1"][:, 0] - from_D) @ axis_D
+    way_N = (drawn(training, x_QD, draws=40)["E1"][:, 0] - from_D) @ axis_D
     assert float(way_N.mean() / ((to_D - from_D) @ axis_D)) == pytest.approx(0.5, abs=0.1)
 
 
@@ -426,22 +453,24 @@ def test_random_directions_are_as_long_as_the_mean_difference(training, x_QD):
 
 
 def test_draws_depend_on_seed_and_purpose_and_on_nothing_else(training, x_QD):
+    halves_NT = halves_of(TRAINING)
+
     def every(seed, *purpose):
-        return {**drawn(training, x_QD, seed=seed, purpose=purpose),
+        return {**dict(drawn_edits(training, x_QD, halves_NT, seed, *purpose)),
                 **dict(random_directions(training, x_QD, DRAWS, seed, *purpose))}
 
-    first = every(5, "L4", "1")
+    first = every(5, "L4")
     assert first.keys() == {"E1", "E1Δ", "E3", "random_direction"}
-    torch.randn(3), np.random.default_rng().random()
-    again, changed = every(5, "L4", "1"), [every(6, "L4", "1"), every(5, "L8", "1"),
-                                           every(5, "L4", "2")]
+    torch.rand(3), np.random.default_rng().random()
+    again, changed = every(5, "L4"), [every(6, "L4"), every(5, "L8"), every(5, "L4", "2")]
     for edit, found in first.items():
         assert torch.equal(again[edit], found)
-        assert not any(torch.equal(other[edit], found) for other in changed), edit
+        for other in changed:  # relabelled sets are drawn elsewhere
+            assert torch.equal(other[edit], found) == edit.startswith("E1"), edit
 
 
 def test_more_draws_leave_the_first_ones_as_they_were(training, x_QD):
-    few, many = (drawn(training, x_QD, draws=draws) for draws in (2, 5))
+    few, many = (drawn(training, x_QD, draws=draws) for draws in (2, 6))
     for edit, found in few.items():
         assert torch.equal(many[edit][:2], found)
 

@@ -59,16 +59,18 @@ def contrast(per_question: ArrayLike, draws: int, seed: int) -> Contrast:
                     detectable)
 
 
-def widened(found: Contrast, sigma: float) -> Contrast:
+def widened(found: Contrast, sigma: float, freedom: int) -> Contrast:
     """The contrast with the uncertainty of what was estimated before it, as if both were normal.
 
     sigma: SD, in the contrast's unit, of its mean over draws of what the treatment was learned
-    from. Questions alone say how a *given* edit acts on other questions; an edit learned from
-    noise acts on all of them alike, and an interval over questions then excludes 0 far too often.
+    from; freedom: of how many independent draws, few of which call for t instead of a normal.
+    Questions alone say how a *given* edit acts on other questions; an edit learned from noise
+    acts on all of them alike, and an interval over questions then excludes 0 far too often.
     `sd` grows as if more questions made sigma smaller in the same measure.
     """
     if not found.sd > 0 or not sigma > 0:
         return found
+    sigma *= float(stats.t.ppf(0.975, freedom)) / _z(0.975)
     factor = float(np.sqrt(1 + found.n * sigma**2 / found.sd**2))
     ends = {name: found.mean + factor * (getattr(found, name) - found.mean)
             for name in ("low", "high", "low90", "high90")}

@@ -95,11 +95,13 @@ def gap_table(cells: Sequence[Cell], how: Counting) -> pd.DataFrame:
 class Gap:
     """per_question: [Q]. empirical_p: of the intervention among its control's draws, None if that
     has none. sigma: SD of such a gap between relabelled sets, in which there is nothing to find:
-    what the gap's mean owes to the questions that the edit was learned from."""
+    what the gap's mean owes to the questions that the edit was learned from; freedom: of how many
+    independent sets."""
 
     per_question: np.ndarray
     empirical_p: float | None
     sigma: float
+    freedom: int
 
 
 def gaps(cell: Cell) -> dict[str, Gap]:
@@ -120,23 +122,25 @@ def gaps(cell: Cell) -> dict[str, Gap]:
             reached = int((second_NQ.mean(axis=1) >= first_NQ.mean()).sum())
             beyond = (1 + reached) / (1 + len(second_NQ))
         found[f"{treated}-{control}"] = Gap(first_NQ.mean(axis=0) - second_NQ.mean(axis=0), beyond,
-                                            _sigma(treated, control, effects))
+                                            *_sigma(treated, control, effects))
     return found
 
 
-def _sigma(treated: str, control: str, effects: Effects) -> float:
-    """Of a swap less its mirror image: of a relabelled set less its complement, the next draw.
-    Of a swap less anything else: of a relabelled set. 0 of an edit that learns no labels."""
+def _sigma(treated: str, control: str, effects: Effects) -> tuple[float, int]:
+    """Sigma and its degrees of freedom. Of a swap less its mirror image: of a relabelled set less
+    its complement, the next draw. Of a swap less anything else: of a relabelled set. 0 of an edit
+    that learns no labels."""
     null = {"E6": "E1", "E6Δ": "E1Δ"}.get(treated)
     if null not in effects:
-        return 0.0
+        return 0.0, 1
     means_N = effects[null].mean(axis=1)
+    pairs = len(means_N) // 2
     if control in {"E4", "E4Δ"}:
         means_N = means_N[::2] - means_N[1::2]
     elif control == "half":
         means_N = (means_N[::2] - means_N[1::2]) / 2
-    # about 0, its mean: complements come in pairs
-    return float(np.sqrt(np.mean((means_N - (0 if control in _MIRRORED else means_N.mean())) ** 2)))
+    about = 0.0 if control in _MIRRORED else means_N.mean()
+    return float(np.sqrt(np.mean((means_N - about) ** 2))), pairs
 
 
 def _effects(cell: Cell, cells: Sequence[Cell], how: Counting) -> Iterator[dict[str, object]]:
@@ -166,7 +170,7 @@ def _gap_rows(cell: Cell, cells: Sequence[Cell], how: Counting) -> Iterator[dict
 
     for name, gap in gaps(cell).items():
         given = contrast(gap.per_question, how.draws, how.seed)
-        found = widened(given, gap.sigma)
+        found = widened(given, gap.sigma, gap.freedom)
         yield {**cell.about, "gap": name, "mean": found.mean, "ci_low": given.low,
                "ci_high": given.high, "sigma": gap.sigma, "wide_low": found.low,
                "wide_high": found.high, "low90": found.low90, "high90": found.high90,
