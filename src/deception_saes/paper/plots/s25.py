@@ -20,6 +20,7 @@ ARCHITECTURES = {"topk": ("TopK", "genuine"), "jumprelu": ("JumpReLU", "sandbag"
 TRAIN_SETS = {"genuine_only": ("genuine only", "genuine"), "mixed": ("mixed", "neutral"),
               "sandbagging_only": ("sandbagging only", "sandbag")}
 _MARKERS = "os^"  # by layer, shallow to deep
+_L0_TICKS = [16, 32, 64, 128, 256]
 
 
 def front(figure: Figure, colours: Colours, run: SectionRun) -> None:
@@ -37,7 +38,7 @@ def front(figure: Figure, colours: Colours, run: SectionRun) -> None:
                 axes.scatter(some[l0], some[measure], marker=_MARKERS[layers.index(layer)], s=34,
                              facecolors="none" if large else colours[colour],
                              edgecolors=colours[colour], alpha=0.85)
-        axes.set_xscale("log")
+        _powers_of_two(axes, _L0_TICKS)
         axes.set_xlabel("L0, active features of a row")
         axes.set_ylabel(label)
     _legend(figure, colours, layers, "8x (hollow)")
@@ -54,7 +55,7 @@ def _legend(figure: Figure, colours: Colours, layers: list[int], hollow: str) ->
     handles += [mark(marker, colours["ink"], f"L{layer}")
                 for marker, layer in zip(_MARKERS, layers, strict=True)]
     handles.append(mark("D", colours["ink"], hollow, "none"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
 
 
 def swaps(figure: Figure, colours: Colours, run: SectionRun) -> None:
@@ -71,7 +72,7 @@ def swaps(figure: Figure, colours: Colours, run: SectionRun) -> None:
                              s=30, facecolors="none" if alone else colour, edgecolors=colour,
                              alpha=0.85)
         axes.axhline(0, color=colours["muted"], linewidth=0.8)
-        axes.set_xscale("log")
+        _powers_of_two(axes, _L0_TICKS)
         axes.set_ylabel(label)
         if axes.get_subplotspec().is_last_row():
             axes.set_xlabel("L0 at the last position")
@@ -92,6 +93,7 @@ def k_sweep(figure: Figure, colours: Colours, run: SectionRun) -> None:
             of = of_layer[of_layer["train_set"] == train_set].sort_values("k")
             axes.plot(of["k"], of[measure], "o-", color=colours[colour], label=name)
         _powers_of_two(axes, sorted(of_layer["k"].astype(int).unique()))
+        axes.set_xlabel("k")
         axes.set_ylabel(label)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
@@ -100,7 +102,6 @@ def _powers_of_two(axes: Axes, ks: list[int]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(ks, [str(k) for k in ks])
     axes.minorticks_off()
-    axes.set_xlabel("k")
 
 
 def cost(figure: Figure, colours: Colours, run: SectionRun) -> None:

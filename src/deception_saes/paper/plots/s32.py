@@ -73,7 +73,8 @@ def dictionaries(figure: Figure, colours: Colours, run: SectionRun) -> None:
 def matched(run: SectionRun) -> pd.DataFrame:
     """The matched pairs in numbers."""
     rows = []
-    for of in _compared(run.table("separation")).itertuples():
+    compared = _compared(run.table("separation"))
+    for of in compared.sort_values(["layer", "train_set", "architecture"]).itertuples():
         rows.append({
             "layer": f"L{of.layer}", "trained on": TRAIN_SETS[of.train_set][0],
             "architecture": ARCHITECTURES[of.architecture][0], "live": f"{of.n_live:.0f}",
@@ -82,7 +83,7 @@ def matched(run: SectionRun) -> pd.DataFrame:
             "untrained": _d(of.untrained_d_max), "no floor": _d(of.d_max_no_floor),
             "d_mean live": _d(of.d_mean_live), "d_mean all": _d(of.d_mean_all),
         })
-    return pd.DataFrame(rows).sort_values(["layer", "trained on", "architecture"])
+    return pd.DataFrame(rows)
 
 
 def _d(value: float) -> str:
