@@ -98,7 +98,7 @@ class Page:
         })
         return HTML(table_html(table, caption="The claims this section answers; all of them stand "
                                "on the front page. Intervals are 95% bootstrap intervals over "
-                               "questions."))
+                               "questions, or 90% ones where a claim of no effect is tested."))
 
     @property
     def _is_done(self) -> bool:

@@ -119,7 +119,7 @@ def gaps(run: SectionRun) -> pd.DataFrame:
         "gap": [gap_name(gap) for gap in table["gap"]],
         "pp, over questions": _intervals(table, "ci_low", "ci_high"),
         "and relabellings": _intervals(table, "wide_low", "wide_high"),
-        "n": table["n"], "p, Holm": table["p_holm"].map("{:.3f}".format),
+        "n": table["n"], "p, Holm": ["< 0.001" if p < 0.001 else f"{p:.3f}" for p in table["p_holm"]],
         "draws beyond": [_or_dash(p, "{:.3f}") for p in table["empirical_p"]],
         "detectable": table["detectable"].map("{:.1f}".format),
         "verdict": table["verdict"], "n for ±0.15": table["n_published"].map("{:,.0f}".format),
