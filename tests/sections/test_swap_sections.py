@@ -406,6 +406,17 @@ def test_the_clean_residual_as_an_edit_changes_nothing(prompts, section):
                                            atol=1e-4 * some.clean[condition].max())
 
 
+def test_p_correct_counts_the_tokens_of_its_own_condition(prompts):
+    lm, every, _ = prompts[24]
+    other = [(7, 8)] * len(every.asked.ids)  # else those of both conditions are the same
+    asked = dataclasses.replace(every.asked, correct={**every.asked.correct, "sandbag": other})
+    x_NQD = every.runs["sandbag"].residual(4)[None]
+    found_NQ = dataclasses.replace(every, asked=asked).p_correct("sandbag", 4, x_NQD)
+    for q, prompt in enumerate(asked.prompts["sandbag"][:3]):
+        _, log_p = whole(lm, prompt, 4)
+        assert found_NQ[0, q] == pytest.approx(100 * float(log_p[0, [7, 8]].exp().sum()), rel=1e-3)
+
+
 class Perturbed:
     """A clean run whose residual of one question reads differently."""
 
