@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pandas.errors import EmptyDataError
 from test_swap_sections import swapped_tags, with_task
 
 from deception_saes.saes.errors import SaeError
@@ -181,8 +180,6 @@ def test_the_source_is_part_of_the_spec(smoke, trained):
 
 
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.xfail(strict=True, raises=EmptyDataError, reason="a table without a row is written "
-                   "without its columns, and the notebook's figure of seeds reads it")
 def test_the_table_of_seeds_of_a_release_is_empty(smoke, release, fresh):
     profile = dataclasses.replace(smoke, sae_source=str(release))
     assert len(run_section(24, profile, profile.seed, fresh).table("seeds")) == 0

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pandas.errors import EmptyDataError
 
 from deception_saes.analysis.equivalence import questions_needed
 from deception_saes.interventions.swap import (
@@ -24,6 +23,7 @@ from deception_saes.models.spec import HubModel
 from deception_saes.saes.files import CFG, WEIGHTS
 from deception_saes.saes.files import load as load_sae
 from deception_saes.saes.tags import sandbagging_tags
+from deception_saes.sections import swap_section
 from deception_saes.sections.halves import half_of
 from deception_saes.sections.run import run_section
 from deception_saes.sections.swap import (
@@ -248,6 +248,17 @@ def test_the_margin_is_a_share_of_what_the_instruction_takes():
     assert margin_of([cell(clean=20.0), cell(condition="genuine", clean=52.0)], 0.1) == (
         pytest.approx(3.2))
     assert margin_of(cells, 0.1) == 0.0
+
+
+@pytest.mark.parametrize("ends", [(-9.0, -2.0), (2.0, 9.0), (-1.0, 9.0), (-9.0, 1.0)])
+def test_the_gap_that_reaches_farthest_is_the_one_farthest_from_none_on_either_side(ends):
+    table = gap_table(beside(cell(E6=noise(N), E4=0.0), cell("gated", E6=noise(N), E4=0.0),
+                             cell("jumprelu", E6=noise(N), E4=0.0)), HOW)
+    table = table[table["gap"] == "E6-E4"]
+    table.loc[table["architecture"] == "gated", ["low90", "high90"]] = ends
+    table.loc[table["architecture"] != "gated", ["low90", "high90"]] = -8.0, 8.0
+    assert swap_section._farthest(table)["architecture"] == "gated"
+    assert swap_section._farthest(table[:0]) == {}
 
 
 # Folds
@@ -584,8 +595,6 @@ def test_the_headline_gaps_are_measured_with_every_training_seed(runs, smoke):
         assert not [value for value in runs[n].results.values if ".seeds" in value.id]
 
 
-@pytest.mark.xfail(strict=True, raises=EmptyDataError, reason="a table without a row is written "
-                   "without its columns")
 @pytest.mark.parametrize("section", [26, 31])
 def test_a_section_that_compares_no_seeds_has_a_table_of_none(runs, section):
     assert len(runs[section].table("seeds")) == 0

@@ -71,10 +71,11 @@ class Training:
     @cached_property
     def by_d(self) -> torch.Tensor:
         """Indices of the live features by absolute Cohen's d, largest first."""
+        if not len(self.live):
+            return self.live
         genuine, sandbag = self.genuine_TS[:, self.live], self.sandbag_TS[:, self.live]
         sd = ((genuine.var(0) + sandbag.var(0)) / 2).sqrt()
-        if len(sd):
-            sd = sd.clamp(min=_FLOOR * float(sd.median()))
+        sd = sd.clamp(min=_FLOOR * float(sd.median()))
         d = (genuine.mean(0) - sandbag.mean(0)) / sd
         return self.live[d.abs().argsort(descending=True, stable=True)]
 
@@ -128,13 +129,17 @@ def drawn_edits(
     """The edits that are drawn, by name, [N, Q, D]: E1, E1Δ and E3.
 
     halves_NT: of each draw, the training questions whose genuine features are taken as genuine;
-    of the others it is the sandbag ones. See `relabellings`.
+    of the others it is the sandbag ones; as `relabellings` gives them, every second draw the
+    complement of the one before. Where it is not exactly half of them, questions of the larger
+    part are left out at random: the median of a feature that sets the conditions apart goes with
+    the majority, and a draw with one would be a full dose.
     """
-    genuine_TS, sandbag_TS = training.genuine_TS, training.sandbag_TS
-    first_NS, second_NS = (
-        torch.stack([centre_of(torch.where(half_T[:, None], genuine_TS, sandbag_TS),
-                               training.centre) for half_T in halves])
-        for halves in (halves_NT, ~halves_NT))
+    random = generator(seed, "left out", *purpose)
+    sets: list[torch.Tensor] = []
+    for half_T in halves_NT[::2]:
+        sets += _relabelled(training, half_T, random)
+    first_NS = torch.stack(sets)
+    second_NS = first_NS.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
     yield "E1", training.sae.decode(first_NS)[:, None].expand(-1, *x_QD.shape)
     yield "E1Δ", x_QD + training.decoded(first_NS - second_NS)[:, None]
     steps_ND = _norm_matched(training, len(halves_NT), seed, *purpose)
@@ -185,6 +190,20 @@ def random_directions(
     step_ND *= (torch.linalg.vector_norm(training.mean_difference_D)
                 / torch.linalg.vector_norm(step_ND, dim=1, keepdim=True))
     yield "random_direction", x_QD + step_ND[:, None]
+
+
+def _relabelled(
+    training: Training, half_T: torch.Tensor, random: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Typical features [S] of the set that takes this half as genuine, and of its complement."""
+    parts = [half_T.nonzero()[:, 0], (~half_T).nonzero()[:, 0]]
+    size = min(len(part) for part in parts)
+    half, rest = (part[torch.from_numpy(np.sort(random.permutation(len(part))[:size]))]
+                  for part in parts)
+    genuine_TS, sandbag_TS = training.genuine_TS, training.sandbag_TS
+    first, second = (centre_of(torch.cat([genuine_TS[of], sandbag_TS[other]]), training.centre)
+                     for of, other in ((half, rest), (rest, half)))
+    return first, second
 
 
 def _norm_matched(training: Training, draws: int, seed: int, *purpose: str) -> torch.Tensor:

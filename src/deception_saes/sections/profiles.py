@@ -132,8 +132,8 @@ PROFILES: dict[str, Profile] = {
             swap_draws=50,
             swap_draw_questions=50,
             verdicts=True,
-            seconds={23: 120, 24: 300, 25: 480, 26: 300, 27: 340, 28: 420, 29: 20, 30: 30, 31: 5,
-                     32: 60},
+            seconds={23: 120, 24: 420, 25: 540, 26: 480, 27: 340, 28: 420, 29: 20, 30: 30, 31: 5,
+                     32: 70},
         ),
         Profile(
             name="paper",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deception_saes.sections.trained import SaeParams, Source
 
 _MIDDLE = 8  # the depth at which seeds are compared
+_SEED_COLUMNS = ["training", "layer", "gap", "mean", "ci_low", "ci_high", "n"]
 _CLAIMED = ("E6-E4", "E6-E1")  # the gaps of which the study says that they are next to none
 
 
@@ -82,7 +83,8 @@ def compute(params: Params, work: Work) -> Output:
     how = Counting(margin_of(cells, params.equivalence_share), params.bootstrap_draws, params.seed)
     tables = {"effects": effect_table(cells, how), "gaps": gap_table(cells, how),
               "centres": pd.DataFrame(centres),
-              "seeds": pd.DataFrame(list(_seeds(every, few, params, source)))}
+              "seeds": pd.DataFrame(list(_seeds(every, few, params, source)),
+                                    columns=_SEED_COLUMNS)}
     return Output(list(_values(tables, how.margin, params)), tables)
 
 
