@@ -319,7 +319,7 @@ def test_kl_recovered_is_one_for_the_identity_and_zero_for_the_mean(half, layer)
     perfect, none = (measure(signed_identity(b, t), layer, "mixed", half, replaced, 50, 0)
                      for b, t in ((torch.zeros_like(mean), 0.0), (mean, 1e30)))
     assert perfect.kl_recovered.mean == pytest.approx(1.0, abs=1e-3)
-    assert (perfect.explained_variance.mean, perfect.own) == (1.0, 1.0)
+    assert (perfect.explained_variance.mean, perfect.own.explained_variance) == (1.0, 1.0)
     assert none.kl_recovered.mean == pytest.approx(0.0, abs=1e-6)
     assert [none.kl_recovered.low, none.kl_recovered.high] == pytest.approx([0.0, 0.0], abs=1e-6)
     assert none.tokens.l0 == 0.0

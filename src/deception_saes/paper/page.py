@@ -36,8 +36,9 @@ class Page:
 
     @property
     def primary(self) -> str:
-        """Slug of the profile's primary model."""
-        return self.profile.models[0].slug
+        """Slug of the model that the section is about."""
+        of_section = self.profile.swaps.get(self.run.section.number)
+        return of_section[0] if of_section else self.profile.models[0].slug
 
     def opening(self) -> Markdown:
         """Profile, model and state; for a section that was not run, why, and what was published."""
@@ -58,7 +59,7 @@ class Page:
         """Markdown in which `[[id]]` becomes the value of that id with its interval.
 
         `[[id|value]]` leaves the interval out, `[[id|n]]` gives the n. An id without its section
-        is completed with section and primary model. `[[S-07]]` is what the study published.
+        is completed with the section and its model. `[[S-07]]` is what the study published.
         """
         return Markdown(self._filled(text)) if self._is_done else None
 
