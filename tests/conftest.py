@@ -102,3 +102,30 @@ def smoke():
 def smoke_run(artifacts, smoke):
     """§23 of the smoke profile."""
     return run_section(23, smoke, smoke.seed, artifacts)
+
+
+@pytest.fixture(scope="session")
+def hostile():
+    """Texts that a model might write and that a page must show as they stand."""
+    return [
+        "<script>document.title = 'planted'</script>",
+        "<img src=x onerror=alert(1)>",
+        '"><svg/onload=alert(1)> \' <a href="javascript:alert(1)">x</a>',
+        "</td></tr></table></bdi></blockquote></details></figure></div><h1>out</h1>",
+        "<!-- open\n-->]]><style>*{display:none}</style><iframe src=//x.example></iframe>",
+        "![x](https://x.example/a.png) [click](javascript:alert(1)) <https://x.example>",
+        "{{ profile }} {% raw %} {{{x}}} [[effect]] {raw}`html`<b>",
+        "$x^2$ and $$y_1$$ and \\(z\\) and \\$5",
+        "# Title\n\n- a\n- b\n\n    code\n\n---\n:::{danger}\nx\n:::\n```{code-cell}\n1/0\n```",
+        "\x1b[31mred\x1b[0m \x1b]8;;https://x.example\x07link\x1b]8;;\x07 \x00\x08\x7f\x85\ufffe",
+        "\u202egnp.exe\u202c \u2066x\u2069 \u200f!",
+        "שלום (abc) عالم 123",
+        "a\u200bb\u2060c\ufeffd\u00ade \u115f\u3164\u034f\ufe0f\U000e0041",
+        "a\r\nb\rc\td\u2028e\u2029f\vg\fh",
+        "Z" + "\u0301" * 60 + "algo",
+        "unbroken" * 60,
+        "&lt;b&gt; &amp; &#60;script&#62; &notanentity",
+        '=HYPERLINK("https://x.example","y")',
+        "+1", "-1 I am sorry", "@SUM(A1)", "\t=1", "'=1", "'tis", "＝1",
+        "NA", "nan", "None", "123", "true", "  two  spaces  ",
+    ]

@@ -1,6 +1,8 @@
+import csv
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deception_saes.models.registry import get
@@ -8,7 +10,15 @@ from deception_saes.models.spec import HubModel
 from deception_saes.rng import generator
 from deception_saes.sections import s23
 from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.run import profile_tree, run_section, section_spec
+from deception_saes.sections.run import (
+    SectionRun,
+    _csv,
+    csv_name,
+    profile_tree,
+    run_section,
+    section_spec,
+)
+from deception_saes.store.files import write_atomic
 
 ABSENT = dataclasses.replace(get("llama"), slug="absent", source=HubModel("nobody/nothing"))
 
@@ -146,3 +156,18 @@ def test_intervals_of_the_section_use_the_profiles_draws(smoke_run, smoke):
     low = np.quantile(rows["p_correct_genuine"].to_numpy()[picked].mean(axis=1), 0.025)
     found = smoke_run.results.value(f"s23.tinyllama-random.{framing}.all.p_correct.genuine")
     assert found.ci_low == pytest.approx(low)
+
+
+def test_a_table_gives_back_every_text_as_it_was_and_begins_no_cell_as_a_formula(
+    tmp_path, hostile
+):
+    table = pd.DataFrame({"text": hostile, "n": range(len(hostile)), "p": -0.5, "none": None})
+    path = tmp_path / csv_name(SECTIONS[23], "t")
+    write_atomic(path, _csv(table))
+    run = SectionRun(SECTIONS[23], None, tmp_path)
+    assert list(run.table("t")["text"]) == hostile
+    assert list(run.table("t")["n"]) == list(table["n"])
+    assert (run.table("t")["p"] == -0.5).all()
+    with path.open(encoding="utf-8", newline="") as file:
+        cells = [row[0] for row in csv.reader(file)]
+    assert not [cell for cell in cells if cell[:1] in set("=+-@\t\r＝＋－＠")]

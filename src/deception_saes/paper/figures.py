@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from cycler import cycler
+
+from deception_saes.paper.model_text import attribute, quoted, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ def figure_html(
     min_width: CSS pixels under which the figure scrolls in its own box instead of shrinking.
     """
     images = "".join(
-        f'<img class="only-{mode}" alt="{html.escape(alt, quote=True)}" '
+        f'<img class="only-{mode}" alt="{attribute(alt)}" '
         f'src="data:image/svg+xml;base64,{_svg(draw, mode, size)}">'
         for mode in PALETTES
     )
@@ -51,10 +52,39 @@ def figure_html(
 
 
 def table_html(table: pd.DataFrame, *, caption: str) -> str:
-    """An HTML table that scrolls in its own box. Every cell is escaped; caption: HTML."""
-    body = table.to_html(index=False, border=0, escape=True, na_rep="–")
+    """An HTML table that scrolls in its own box. caption: HTML.
+
+    Every cell and column name is shown as text, whatever is in it (see `model_text`).
+    """
+    from pandas.api.types import is_numeric_dtype
+
+    safe = table.copy()
+    safe.columns = [shown(str(name), lines=False) for name in table.columns]
+    for i in range(safe.shape[1]):
+        cells = table.iloc[:, i]
+        if not is_numeric_dtype(cells):
+            safe.isetitem(i, [shown(cell, lines=False) if isinstance(cell, str) else cell
+                              for cell in cells.astype(object).where(cells.notna(), "–")])
+    body = safe.to_html(index=False, border=0, escape=False, na_rep="–")
     return (f'<figure class="bookfig"><div class="tablewrap" tabindex="0">{body}</div>'
             f"<figcaption>{caption}</figcaption></figure>")
+
+
+def quotes_html(quotes: pd.DataFrame, *, caption: str) -> str:
+    """Model text as quotations, folded by group with the first group open. caption: HTML.
+
+    quotes: columns group (its heading), label (honest, deceptive, ambiguous), about (a line above
+    the quotation) and text. None of them can be mark-up.
+    """
+    parts = ['<figure class="bookfig quotes">']
+    for i, (group, rows) in enumerate(quotes.groupby("group", sort=False)):
+        parts.append(f"<details{' open' if i == 0 else ''}><summary>{shown(str(group))}</summary>")
+        parts += [f'<div class="quote"><div class="quote-head"><span class="badge-v '
+                  f'l-{attribute(row.label)}">{shown(row.label)}</span> {shown(row.about)}</div>'
+                  f"<blockquote>{quoted(row.text)}</blockquote></div>"
+                  for row in rows.itertuples()]
+        parts.append("</details>")
+    return "".join([*parts, f"<figcaption>{caption}</figcaption></figure>"])
 
 
 def _svg(draw: Draw, mode: str, size: tuple[float, float]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 from IPython.display import HTML, Markdown
 
 from deception_saes.paper.claims import load_claims
-from deception_saes.paper.figures import figure_html, table_html
+from deception_saes.paper.figures import figure_html, quotes_html, table_html
+from deception_saes.paper.model_text import shown
 from deception_saes.sections.profiles import Profile, profile_named
 from deception_saes.sections.run import SectionRun, run_section
 
@@ -70,14 +70,20 @@ class Page:
         if not self._is_done:
             return None
         return HTML(figure_html(lambda figure, colours: plot(figure, colours, self.run),
-                                alt=self._filled(alt), caption=html.escape(self._filled(caption)),
+                                alt=self._filled(alt), caption=shown(self._filled(caption)),
                                 size=size, min_width=min_width))
 
     def table(self, tabulate: Tabulate, *, caption: str) -> HTML | None:
-        """A table of the section, every cell escaped."""
+        """A table of the section, every cell shown as text."""
         if not self._is_done:
             return None
-        return HTML(table_html(tabulate(self.run), caption=html.escape(self._filled(caption))))
+        return HTML(table_html(tabulate(self.run), caption=shown(self._filled(caption))))
+
+    def completions(self, tabulate: Tabulate, *, caption: str) -> HTML | None:
+        """Completions of the section as quotations, of the columns that `quotes_html` names."""
+        if not self._is_done:
+            return None
+        return HTML(quotes_html(tabulate(self.run), caption=shown(self._filled(caption))))
 
     def claims(self) -> HTML | None:
         """The published claims that this section answers beside its values and verdicts."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,21 @@ def stage(
         name = f"{section.stem}.ipynb"
         notebook = cleaned(nbformat.read(notebooks / name, as_version=4), name)
         write_atomic(site / "notebooks" / name, nbformat.writes(notebook) + "\n")
+
+
+def render(site: Path, html: Path) -> None:
+    """Build a staged site into the folder `html`, which must not be there.
+
+    Raises subprocess.CalledProcessError if Jupyter Book stops or warns.
+    """
+    built = html.with_name("built")
+    subprocess.run(
+        [str(Path(sys.executable).with_name("jupyter-book")), "build", "-W", "-n", "--keep-going",
+         "--quiet", "--quiet", str(site), "--path-output", str(built)],
+        check=True,
+    )
+    (built / "_build" / "html").rename(html)
+    shutil.rmtree(built)
 
 
 def cleaned(notebook: Any, name: str) -> Any:

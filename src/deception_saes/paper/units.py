@@ -158,18 +158,11 @@ def _html_unit(
     )
 
     def build(out: Path) -> None:
-        from deception_saes.paper.stage import stage
+        from deception_saes.paper.stage import render, stage
 
         results = [read_results(tree / results_name(section)) for section in sections]
         stage(root, out / "site", profile, seed, sections, results, tree / "notebooks")
-        subprocess.run(
-            [str(Path(sys.executable).with_name("jupyter-book")), "build", "-W", "-n",
-             "--keep-going", "--quiet", "--quiet", str(out / "site"),
-             "--path-output", str(out / "built")],
-            check=True,
-        )
-        (out / "built" / "_build" / "html").rename(out / "html")
-        shutil.rmtree(out / "built")
+        render(out / "site", out / "html")
 
     needs = tuple(unit.name for unit in notebooks)
     return Unit("html", tree, spec, needs, partial(ensure, tree, spec, build))

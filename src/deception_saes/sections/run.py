@@ -9,7 +9,7 @@ import importlib.metadata
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from deception_saes.models.load import why_unavailable
 from deception_saes.sections.catalogue import SECTIONS, Section
 from deception_saes.sections.results import Results, Value, read_results, write_results
+from deception_saes.store.cells import guarded, unguarded
 from deception_saes.store.ensure import ensure
 from deception_saes.store.files import artifacts_root, checkout, write_atomic
 from deception_saes.store.spec import PACKAGE_DIR, Spec
@@ -107,9 +108,10 @@ class SectionRun:
         if name not in self._tables:
             import pandas as pd
 
-            self._tables[name] = pd.read_csv(
+            written = pd.read_csv(
                 self.tree / csv_name(self.section, name), keep_default_na=False, na_values=[""]
             )
+            self._tables[name] = _each_text(written, unguarded)
         return self._tables[name]
 
 
@@ -201,8 +203,19 @@ def _compute(section: Section, params: Mapping[str, Any], work: Work, out: Path)
 
 
 def _csv(table: pd.DataFrame) -> str:
-    """Text is always quoted, since a token may be a line break."""
-    return str(table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC))
+    """Text is always quoted, since a token may be a line break, and guarded, since it may begin as
+    a spreadsheet's formula does; `SectionRun.table` gives it back as it was."""
+    safe = _each_text(table, guarded)
+    return str(safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC))
+
+
+def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """The table with `change` done to every cell that is text."""
+    from pandas.api.types import is_numeric_dtype
+
+    changed = {name: table[name].map(lambda cell: change(cell) if isinstance(cell, str) else cell)
+               for name in table if not is_numeric_dtype(table[name])}
+    return table.assign(**changed)
 
 
 def _module(section: Section) -> Any:

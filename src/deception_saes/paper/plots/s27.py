@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 
+from deception_saes.paper.model_text import drawn
 from deception_saes.paper.plots.s23 import visible
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def attention(figure: Figure, colours: Colours, run: SectionRun) -> None:
         rows = table[(table["head"] == head) & (table["condition"] == condition)]
         bars = without_worked_questions(list(zip(rows["token"], rows["attention"], strict=True)))
         axes.bar(range(len(bars)), [weight for _, weight in bars], color=colours[condition])
-        axes.set_xticks(range(len(bars)), [visible(token) for token, _ in bars], rotation=90,
+        axes.set_xticks(range(len(bars)), [drawn(visible(token)) for token, _ in bars], rotation=90,
                         fontsize=9)
         axes.set_title(f"{head}, {condition}", loc="left")
         axes.set_xlim(-0.6, len(bars) - 0.4)
