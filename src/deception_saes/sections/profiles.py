@@ -11,6 +11,21 @@ from deception_saes.saes.recipe import Recipe
 
 
 @dataclass(frozen=True)
+class Behaviour:
+    """Which completions §17 to §22 are about.
+
+    model: slug of the model of the profile that reads them. sampled_by: slug of the model whose
+        shipped completions they are. judge: whose labels are the primary ones.
+    completions_per_scenario: the first so many of each scenario and round; None: all.
+    """
+
+    model: str
+    sampled_by: str
+    judge: str = "claude-1"
+    completions_per_scenario: int | None = None
+
+
+@dataclass(frozen=True)
 class Profile:
     """One way to run the book.
 
@@ -37,6 +52,7 @@ class Profile:
     swap_top: numbers of features that E5 swaps.
     training_seeds: how many seeds the headline gap is measured with.
     equivalence_share: what counts as no gap, as a share of the clean genuine − sandbag difference.
+    behaviour: whose completions are told apart; None: §17 to §22 are not run.
     verdicts: whether the front page judges the claims; random weights prove nothing.
     seconds: what each section may take on the machine that the profile is meant for.
     """
@@ -64,6 +80,7 @@ class Profile:
     swap_draws: int
     swap_draw_questions: int | None
     verdicts: bool
+    behaviour: Behaviour | None = None
     sae_source: str | None = None
     swap_top: tuple[int, ...] = (1, 4, 16, 64)
     training_seeds: int = 5
@@ -103,6 +120,7 @@ PROFILES: dict[str, Profile] = {
             swap_draws=6,
             swap_draw_questions=8,
             verdicts=False,
+            behaviour=Behaviour("tinyllama-random", "smollm2it", completions_per_scenario=12),
             seconds={23: 20, 24: 30, 25: 30, 26: 30, 27: 20, 28: 20, 29: 10, 30: 20, 31: 30,
                      32: 20},
         ),
@@ -132,6 +150,7 @@ PROFILES: dict[str, Profile] = {
             swap_draws=50,
             swap_draw_questions=50,
             verdicts=True,
+            behaviour=Behaviour("smollm2it", "smollm2it"),
             seconds={23: 120, 24: 420, 25: 540, 26: 480, 27: 340, 28: 420, 29: 20, 30: 30, 31: 5,
                      32: 70},
         ),
@@ -160,6 +179,7 @@ PROFILES: dict[str, Profile] = {
             swap_draws=100,
             swap_draw_questions=None,
             verdicts=True,
+            behaviour=Behaviour("llama", "llama"),
             seconds={23: 300, 24: 1800, 25: 7200, 26: 1800, 27: 1800, 28: 1800, 29: 120, 30: 3600,
                      31: 1800, 32: 600},
         ),

@@ -1,0 +1,169 @@
+"""The residual stream on completions, read by teacher forcing.
+
+Shape suffixes: L layers, N completions, S scenarios, D d_model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import torch
+
+from deception_saes.activations.capture import residuals
+from deception_saes.models.anatomy import anatomy
+from deception_saes.store.files import write_atomic
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Pooling = Literal["mean", "last", "prompt_end"]
+"""What of a completion is kept: the mean over its tokens, its last token, or the last token of the
+prompt before it, which is the same for all completions of a scenario."""
+
+_TOKENS_AT_ONCE = 4096
+"""Tokens of completions whose residuals, at every layer, stand in memory together."""
+
+
+@dataclass(frozen=True)
+class TokenCompletion:
+    """A completion as token ids. scenario: of its prompt."""
+
+    id: str
+    scenario: str
+    tokens: Sequence[int]
+
+
+@dataclass(frozen=True)
+class CompletionActivations:
+    """resid_post of completions at every layer of a model.
+
+    ids, scenario: of each completion, [N]. n_tokens: of each, [N].
+    mean, last: [L, N, D]; prompt_end_LSD: by scenario, in the order of `scenarios`. All float32.
+    """
+
+    ids: tuple[str, ...]
+    scenario: tuple[str, ...]
+    n_tokens: np.ndarray
+    scenarios: tuple[str, ...]
+    mean: torch.Tensor
+    last: torch.Tensor
+    prompt_end_LSD: torch.Tensor
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.mean)
+
+    def rows(self, ids: Sequence[str]) -> list[int]:
+        """Where these completions stand; KeyError naming the first that is not here."""
+        place = {id: row for row, id in enumerate(self.ids)}
+        return [place[id] for id in ids]
+
+    def of(self, ids: Sequence[str], pooling: Pooling) -> np.ndarray:
+        """These completions at every layer, float64 [L, n, D].
+
+        Raises KeyError for an unknown completion, ValueError for an unknown pooling.
+        """
+        rows = self.rows(ids)
+        if pooling not in get_args(Pooling):
+            raise ValueError(f"pooling is {pooling!r}; expected one of "
+                             f"{', '.join(get_args(Pooling))}")
+        if pooling == "prompt_end":
+            places = [self.scenarios.index(self.scenario[row]) for row in rows]
+            found = self.prompt_end_LSD[:, places]
+        else:
+            found = getattr(self, pooling)[:, rows]
+        x_LND: np.ndarray = found.double().numpy()
+        return x_LND
+
+
+def capture_completions(
+    model: PreTrainedModel,
+    prompts: Mapping[str, Sequence[int]],
+    completions: Sequence[TokenCompletion],
+    batch_size: int,
+) -> CompletionActivations:
+    """resid_post of completions behind their prompts, at every layer, scenario by scenario.
+
+    prompts: token ids by scenario. The order of the completions is kept.
+    Raises ValueError if there is no completion, one without tokens or of an unknown scenario, and
+    as `residuals` does.
+    """
+    _check(prompts, completions)
+    n_layers, width = anatomy(model).n_layers, model.config.hidden_size
+    mean, last = (torch.empty(n_layers, len(completions), width) for _ in range(2))
+    scenarios = tuple(dict.fromkeys(completion.scenario for completion in completions))
+    prompt_end_LSD = torch.empty(n_layers, len(scenarios), width)
+    for place, scenario in enumerate(scenarios):
+        prompt = list(prompts[scenario])
+        of_scenario = [row for row, c in enumerate(completions) if c.scenario == scenario]
+        for number, rows in enumerate(_parts(of_scenario, completions)):
+            # the bare prompt is one of the sequences: what they share ends before its last token
+            sequences = [prompt, *([*prompt, *completions[row].tokens] for row in rows)]
+            found = residuals(model, sequences, range(n_layers), "suffix", batch_size,
+                              f"{scenario}, part {number + 1}")
+            starts = np.searchsorted(found.prompt, np.arange(len(sequences) + 1))
+            for layer, x_ND in found.x_by_layer.items():
+                if number == 0:
+                    prompt_end_LSD[layer, place] = x_ND[0]
+                for i, row in enumerate(rows, start=1):
+                    own_TD = x_ND[starts[i] + 1 : starts[i + 1]]
+                    mean[layer, row], last[layer, row] = own_TD.mean(dim=0), own_TD[-1]
+    return CompletionActivations(
+        tuple(c.id for c in completions), tuple(c.scenario for c in completions),
+        np.array([len(c.tokens) for c in completions]), scenarios, mean, last, prompt_end_LSD)
+
+
+def write_completions(path: Path, activations: CompletionActivations) -> None:
+    """Write a safetensors file that `read_completions` reads; replaces one that is there."""
+    from safetensors.torch import save
+
+    tensors = {"mean": activations.mean, "last": activations.last,
+               "prompt_end": activations.prompt_end_LSD,
+               "n_tokens": torch.from_numpy(activations.n_tokens)}
+    texts = {name: json.dumps(getattr(activations, name))
+             for name in ("ids", "scenario", "scenarios")}
+    write_atomic(path, save(tensors, texts))
+
+
+def read_completions(path: Path) -> CompletionActivations:
+    """What `write_completions` wrote."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        texts = {name: tuple(json.loads(text)) for name, text in file.metadata().items()}
+        return CompletionActivations(
+            **texts, n_tokens=file.get_tensor("n_tokens").numpy(), mean=file.get_tensor("mean"),
+            last=file.get_tensor("last"), prompt_end_LSD=file.get_tensor("prompt_end"))
+
+
+def _parts(rows: Sequence[int], completions: Sequence[TokenCompletion]) -> list[list[int]]:
+    """The rows by length, in parts of at most _TOKENS_AT_ONCE tokens or one completion: those of
+    one length are run together."""
+    parts: list[list[int]] = []
+    held = 0
+    for row in sorted(rows, key=lambda row: len(completions[row].tokens)):
+        held += len(completions[row].tokens)
+        if not parts or held > _TOKENS_AT_ONCE:
+            parts.append([])
+            held = len(completions[row].tokens)
+        parts[-1].append(row)
+    return parts
+
+
+def _check(
+    prompts: Mapping[str, Sequence[int]], completions: Sequence[TokenCompletion]
+) -> None:
+    if not completions:
+        raise ValueError("there is no completion; expected at least one")
+    for completion in completions:
+        if completion.scenario not in prompts:
+            raise ValueError(f"completion {completion.id} is of the unknown scenario "
+                             f"{completion.scenario!r}; expected one of {', '.join(prompts)}")
+        if not len(completion.tokens):
+            raise ValueError(f"completion {completion.id} has no token, so there is no activation "
+                             "of it; leave it out")

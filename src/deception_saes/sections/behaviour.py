@@ -1,0 +1,155 @@
+"""What the sections on behavioural deception share: which completions, whose labels, and their
+activations, which are kept in the profile's tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deception_saes.store.ensure import ensure
+from deception_saes.store.spec import PACKAGE_DIR, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deception_saes.activations.completions import CompletionActivations
+    from deception_saes.models.spec import ModelSpec
+    from deception_saes.sections.profiles import Profile
+    from deception_saes.sections.run import NotRun, Work
+    from deception_saes.tasks.completions import Completion
+
+DATA = ("tasks/data/scenarios.toml", "tasks/data/completions.csv", "tasks/data/labels.csv")
+"""For the sections' own DATA."""
+
+ROUNDS = ("R1", "R2", "R3")
+MAIN_ROUND = "R3"
+
+
+@dataclass(frozen=True)
+class BehaviourParams:
+    """What decides the activations, and the labels; see `sections.profiles.Behaviour`.
+
+    model: that reads the completions. The seed is of the balanced subsets.
+    """
+
+    model: ModelSpec
+    sampled_by: str
+    judge: str
+    completions_per_scenario: int | None
+    batch_size: int
+    device: str
+    threads: int
+    seed: int
+
+
+def behaviour_params(
+    profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
+) -> BehaviourParams | NotRun:
+    """The part of a profile that decides the completions, their labels and activations.
+
+    NotRun if the model cannot be had, or if there are no completions or no labels of it.
+    """
+    from deception_saes.models.registry import get
+    from deception_saes.sections.run import NotRun, params_from
+
+    of = profile.behaviour
+    if of is None:
+        return NotRun({"behaviour": f"profile {profile.name} names no model for behavioural "
+                                    "deception (field `behaviour`)"})
+    if of.model not in {model.slug for model in models}:
+        return NotRun({of.model: missing.get(of.model, f"profile {profile.name} has no model "
+                                                       f"{of.model}")})
+    params = params_from(BehaviourParams, profile, seed, model=get(of.model),
+                         sampled_by=of.sampled_by, judge=of.judge,
+                         completions_per_scenario=of.completions_per_scenario)
+    lacking = _why_unlabelled(params)
+    return NotRun({of.model: lacking}) if lacking else params
+
+
+def completions(params: BehaviourParams, round: str | None = None) -> list[Completion]:
+    """The completions that are read, in the order of their file; of one round, or of all."""
+    from deception_saes.tasks.completions import load_completions
+
+    kept: list[Completion] = []
+    seen: dict[tuple[str, str], int] = {}
+    for completion in load_completions():
+        if completion.model != params.sampled_by or round not in (None, completion.round):
+            continue
+        place = (completion.scenario, completion.round)
+        seen[place] = seen.get(place, 0) + 1
+        most = params.completions_per_scenario
+        if most is None or seen[place] <= most:
+            kept.append(completion)
+    return kept
+
+
+def labels(params: BehaviourParams, judge: str | None = None) -> dict[str, str]:
+    """Label by completion id as this judge gave it, by default the primary one; empty if there is
+    none of the judge."""
+    from deception_saes.tasks.labels import load_labels
+
+    return load_labels().get(judge or params.judge, {})
+
+
+def balanced_set(
+    params: BehaviourParams, round: str, by: Mapping[str, str] | None = None
+) -> list[str]:
+    """Ids of a round's completions, as many honest as deceptive ones in each scenario.
+
+    by: label by id; by default those of the primary judge.
+    """
+    from deception_saes.tasks.labels import balanced
+
+    chosen = completions(params, round)
+    given = labels(params) if by is None else by
+    of_these = {c.id: given[c.id] for c in chosen if c.id in given}
+    return balanced([c for c in chosen if c.id in of_these], of_these, params.seed)
+
+
+def activations(params: BehaviourParams, round: str, work: Work) -> CompletionActivations:
+    """resid_post of all completions of a round, at every layer."""
+    from deception_saes.activations.completions import read_completions, write_completions
+
+    unit = f"activations-{params.model.slug}-completions-{round}"
+    run_by = ("model", "sampled_by", "completions_per_scenario", "batch_size", "device", "threads")
+    spec = Spec(unit, {"round": round, **{name: getattr(params, name) for name in run_by}},
+                sources=("deception_saes.activations.completions",
+                         "deception_saes.tasks.completions", "deception_saes.tasks.scenarios"),
+                data=tuple(PACKAGE_DIR / name for name in DATA[:2]))
+    name = f"activations/{unit.removeprefix('activations-')}.safetensors"
+
+    def make(out: Path) -> None:
+        write_completions(out / name, _capture(params, round, work))
+
+    ensure(work.tree, spec, make)
+    return read_completions(work.tree / name)
+
+
+def _capture(params: BehaviourParams, round: str, work: Work) -> CompletionActivations:
+    import torch
+
+    from deception_saes.activations.completions import TokenCompletion, capture_completions
+    from deception_saes.models.load import load
+    from deception_saes.tasks.completions import completion_ids
+    from deception_saes.tasks.scenarios import load_scenarios, prompt_ids
+
+    torch.set_num_threads(params.threads)
+    lm = load(params.model, work.artifacts, params.device)
+    prompts = {s.id: prompt_ids(s, lm.tokenizer) for s in load_scenarios()}
+    tokens = [TokenCompletion(c.id, c.scenario, completion_ids(c, lm.tokenizer))
+              for c in completions(params, round)]
+    # one without a token has no activation
+    return capture_completions(lm.model, prompts, [of for of in tokens if of.tokens],
+                               params.batch_size)
+
+
+def _why_unlabelled(params: BehaviourParams) -> str | None:
+    drawn = {completion.id for completion in completions(params)}
+    if not drawn:
+        return (f"there are no completions of {params.sampled_by}: draw them with `make resample`, "
+                f"then label them in tasks/data/labels.csv, by judge {params.judge}")
+    if not drawn & labels(params).keys():
+        return (f"no completion of {params.sampled_by} has a label of judge {params.judge}: read "
+                "the completions, or have them judged, into tasks/data/labels.csv")
+    return None
