@@ -19,6 +19,7 @@ _NO_INK = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, 0xFFF
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _MARKS = {"Mn", "Me"}
 _MOST_MARKS = 3
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _RIGHT_TO_LEFT = {"R", "AL", "AN"}
 _IGNORED = "mathjax_ignore tex2jax_ignore"  # else MathJax may read a pair of dollar signs
 
@@ -26,8 +27,8 @@ _IGNORED = "mathjax_ignore tex2jax_ignore"  # else MathJax may read a pair of do
 def visible(text: str, *, lines: bool = True) -> str:
     """`text` with every sign that cannot be seen spelled out.
 
-    Control characters become their pictures (␛ for escape), other invisible signs and marks
-    beyond three on one letter \\u{...}. lines: keep line breaks; else they become ␊.
+    So are marks beyond three on one letter. Control characters become \\x1B and the like, others
+    \\u{202E}. lines: keep line breaks; else they become \\n.
     """
     return "".join(substitute or sign for sign, substitute in _spelled(text, lines))
 
@@ -76,10 +77,6 @@ def _spelled(text: str, lines: bool) -> list[tuple[str, str]]:
         marks = marks + 1 if category in _MARKS else 0
         if sign == "\n" and lines:
             substitute = ""
-        elif ord(sign) < 0x20:
-            substitute = chr(0x2400 + ord(sign))
-        elif ord(sign) == 0x7F:
-            substitute = "␡"
         elif category in _UNSEEN or ord(sign) in _NO_INK or marks > _MOST_MARKS:
             substitute = _escape(sign)
         else:
@@ -89,7 +86,9 @@ def _spelled(text: str, lines: bool) -> list[tuple[str, str]]:
 
 
 def _escape(sign: str) -> str:
-    return f"\\u{{{ord(sign):04X}}}"
+    if sign in _SHORT:
+        return _SHORT[sign]
+    return f"\\x{ord(sign):02X}" if ord(sign) < 0x100 else f"\\u{{{ord(sign):04X}}}"
 
 
 def _escaped(text: str) -> str:
