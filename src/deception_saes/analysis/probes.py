@@ -1,0 +1,136 @@
+"""Linear probes on completions, always scored on completions that they were not fitted to.
+
+A probe is a scikit-learn pipeline, so whatever it learns (scaling, components, vocabulary,
+weights) it learns from the training folds alone. Its strength of regularisation is fixed.
+
+Shape suffixes: N completions, D features, L layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from deception_saes.analysis.folds import Design, splits, training_weights
+from deception_saes.analysis.probe_scores import measure
+
+C = 1.0
+"""Inverse strength of the L2 penalty, on standardised activations and lengths and on tf-idf rows
+of norm 1 alike: scikit-learn's default, fixed before any data was seen and not tuned."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Matrix libraries on one thread meanwhile: on matrices this small a second one costs several
+    times more than it does, and one gives the same last bits on any number of cores."""
+    import sklearn.linear_model  # noqa: F401  (only libraries that are loaded can be limited)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
+
+
+def activation_probe(c: float = C, components: int | None = None) -> Any:
+    """Scaling, then principal components if a number of them is given, then logistic regression."""
+    from sklearn.decomposition import PCA
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    reduction = [] if components is None else [PCA(components, svd_solver="full")]
+    return make_pipeline(StandardScaler(), *reduction, _logistic(c))
+
+
+def word_probe() -> Any:
+    """Tf-idf of words and pairs of words, then logistic regression."""
+    from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(vectoriser(), _logistic(C))
+
+
+def vectoriser() -> Any:
+    """Tf-idf of words and pairs of words, rows of norm 1; one-letter words count."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+
+
+def lengths(texts: Sequence[str], n_tokens: np.ndarray) -> np.ndarray:
+    """Logarithms of the numbers of tokens and of characters, [N, 2]: what a probe that knows a
+    completion's length alone is given."""
+    counts_N2 = np.column_stack([n_tokens, [len(text) for text in texts]]).astype(float)
+    return np.asarray(np.log1p(counts_N2))
+
+
+def held_out_scores(
+    make: Callable[[], Any], x: np.ndarray, of: Design, part_N: np.ndarray | None = None
+) -> np.ndarray:
+    """Logit of "deceptive" of every completion, by a probe that saw neither it, nor its
+    near-duplicates, nor any other of its part, [N].
+
+    make: an unfitted pipeline that ends in logistic regression. x: what it takes, one row a
+    completion. part_N: fold by default; `of.scenario_N` leaves one scenario out.
+    """
+    x = np.asarray(x)
+    scores_N = np.full(len(of.deceptive_N), np.nan)
+    for train, test in splits(of, of.fold_N if part_N is None else part_N):
+        scores_N[test] = _fitted(make, x, of, train).decision_function(x[test])
+    return scores_N
+
+
+def layer_scores(
+    x_LND: np.ndarray, of: Design, part_N: np.ndarray | None = None, c: float = C
+) -> np.ndarray:
+    """Held-out logits of a probe at every layer, [L, N]."""
+    return np.stack([held_out_scores(lambda: activation_probe(c), x_ND, of, part_N)
+                     for x_ND in x_LND])
+
+
+def nested_layers(x_LND: np.ndarray, of: Design) -> np.ndarray:
+    """For every fold the layer that is best without it, [folds].
+
+    The layer of highest balanced accuracy where each of the other folds is held out in turn from
+    probes on the rest of them. A probe without folds i and j serves both: i's choice scores it on
+    j, j's on i.
+    """
+    folds = np.unique(of.fold_N)
+    inner = {fold: np.full((len(x_LND), len(of.fold_N)), np.nan) for fold in folds}
+    for i, j in combinations(folds, 2):
+        either = np.isin(of.fold_N, (i, j))
+        train = np.flatnonzero(~either & ~np.isin(of.group_N, of.group_N[either]))
+        for layer, x_ND in enumerate(x_LND):
+            probe = _fitted(activation_probe, x_ND, of, train)
+            for outer, held in ((i, j), (j, i)):
+                rows = of.fold_N == held
+                inner[outer][layer, rows] = probe.decision_function(x_ND[rows])
+    chosen = []
+    for fold in folds:
+        rows = of.fold_N != fold
+        rest = Design(of.deceptive_N[rows], of.scenario_N[rows], of.group_N[rows], of.fold_N[rows],
+                      of.scenarios)
+        chosen.append(int(measure(inner[fold][:, rows], rest).peak))
+    return np.array(chosen)
+
+
+def by_fold(scores_LN: np.ndarray, of: Design, layer_F: np.ndarray) -> np.ndarray:
+    """The scores that each fold's own layer gives its completions, [N]."""
+    folds = np.unique(of.fold_N)
+    layer_N = np.asarray(layer_F)[np.searchsorted(folds, of.fold_N)]
+    picked: np.ndarray = scores_LN[layer_N, np.arange(len(layer_N))]
+    return picked
+
+
+def _fitted(make: Callable[[], Any], x: np.ndarray, of: Design, train: np.ndarray) -> Any:
+    probe = make()
+    last = probe.steps[-1][0]
+    return probe.fit(x[train], of.deceptive_N[train],
+                     **{f"{last}__sample_weight": training_weights(of, train)})
+
+
+def _logistic(c: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=c, max_iter=5000, tol=1e-6)
