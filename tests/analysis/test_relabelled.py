@@ -10,6 +10,7 @@ from deception_saes.analysis.relabelled import (
     common_folds,
     held_out_under,
     scored,
+    widening_under,
 )
 from deception_saes.rng import generator
 
@@ -124,3 +125,16 @@ def test_a_scenario_in_which_a_judge_sees_one_label_only_is_no_contrast(x_ND, of
     moved[of_a, TRUE] -= 100.0  # would turn the probe around if it were learned from
     found = auroc(moved, of, judged, np.where(of_a, NEITHER, truth))
     assert found.low > 0.9
+
+
+def test_an_interval_is_widened_to_either_side_and_ends_at_one(x_ND, of, truth):
+    found = auroc(x_ND, of, truth, truth)
+    assert found.widened(1.0) == found
+    wide = found.widened(2.0)
+    assert wide.auroc == found.auroc
+    assert wide.auroc - wide.low == pytest.approx(2 * (found.auroc - found.low))
+    assert found.high <= wide.high <= 1.0
+
+
+def test_intervals_are_widened_for_the_fit(x_ND, of, truth):
+    assert 1.0 <= widening_under(x_ND, of, truth, 50, 0) < 3.0

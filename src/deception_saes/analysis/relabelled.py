@@ -10,12 +10,19 @@ Shape suffixes: N completions, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from deception_saes.analysis.folds import Design, design, splits, training_weights
+from deception_saes.analysis.folds import (
+    Design,
+    design,
+    permuted_labels,
+    splits,
+    training_weights,
+)
+from deception_saes.analysis.permutation import ridge_scores, widening
 from deception_saes.analysis.probe_scores import bootstrap, measure
 
 HONEST, DECEPTIVE, NEITHER = 0, 1, -1
@@ -33,6 +40,11 @@ class Scored:
     high: float
     honest: int
     deceptive: int
+
+    def widened(self, factor: float) -> Scored:
+        """The same with an interval `factor` times as wide to either side, within [0, 1]."""
+        low, high = (self.auroc + factor * (end - self.auroc) for end in (self.low, self.high))
+        return replace(self, low=max(0.0, low), high=min(1.0, high))
 
 
 def codes(labels: Sequence[str | None]) -> np.ndarray:
@@ -94,6 +106,17 @@ def scored(
     low, high = np.nanquantile(resampled, [0.025, 0.975])
     return Scored(float(found), float(low), float(high), int((code_N[rows] == HONEST).sum()),
                   int((code_N[rows] == DECEPTIVE).sum()))
+
+
+def widening_under(
+    x_ND: np.ndarray, of: Design, code_N: np.ndarray, draws: int, seed: int
+) -> float:
+    """By what factor the interval of `scored` is too narrow for a probe of these labels, since it
+    holds the fitted probe fixed (see `permutation.widening`). draws: permutations."""
+    rows = np.flatnonzero(code_N != NEITHER)
+    part = _rows(_under(of, code_N), rows)
+    labels_PN = permuted_labels(part, draws, seed)
+    return widening(ridge_scores(x_ND[rows], part, labels_PN), labels_PN, part, seed)
 
 
 def _under(of: Design, code_N: np.ndarray) -> Design:
