@@ -87,6 +87,14 @@ def test_on_the_studys_own_model_the_published_interval_decides(id, measured, wo
     ("B-04", (0.60, 0.55, 0.65), "agrees"),  # an AUROC of no effect is 0.5
     ("B-04", (0.40, 0.35, 0.45), "disagrees"),
     ("B-04", (0.52, 0.45, 0.60), "inconclusive"),
+    ("B-03", (60.0, 55.0, 65.0), "agrees"),  # a balanced accuracy of no effect is 50
+    ("B-03", (40.0, 35.0, 45.0), "disagrees"),
+    ("B-03", (52.0, 47.0, 57.0), "inconclusive"),
+    ("B-08", (60.0, 55.0, 65.0), "agrees"),
+    ("B-09", (52.0, 47.0, 57.0), "inconclusive"),
+    ("R-01", (60.0, 55.0, 65.0), "agrees"),
+    ("R-06", (40.0, 35.0, 45.0), "disagrees"),
+    ("R-07", (60.0, 55.0, 65.0), "agrees"),
     ("S-03", (1.5, 1.2, 1.8), "agrees"),  # a ratio of no effect is 1
     ("S-03", (0.8, 0.7, 0.9), "disagrees"),
     ("S-03", (1.1, 0.9, 1.3), "inconclusive"),
@@ -184,7 +192,7 @@ def test_a_count_of_dependent_comparisons_decides_nothing_on_another_model(id):
         assert found.why == "a count of dependent comparisons has no interval to decide by"
 
 
-@pytest.mark.parametrize("id", ["B-03", "B-05", "S-01", "R-08"])
+@pytest.mark.parametrize("id", ["B-02", "B-05", "B-10", "S-01", "R-08"])
 def test_a_level_keeps_its_own_reason(id):
     assert verdict(id, 5.0, same=False).why.startswith("a level on one model")
 
@@ -194,7 +202,7 @@ def test_a_value_that_is_not_finite_decides_nothing(same):
     assert judged("S-07", None, same=same) == "inconclusive"
 
 
-@pytest.mark.parametrize("id", ["B-03", "B-02", "B-05", "S-18", "S-02", "S-09", "R-08"])
+@pytest.mark.parametrize("id", ["B-14", "B-02", "B-05", "S-18", "S-02", "S-09", "R-08"])
 def test_a_unit_without_direction_decides_nothing_on_another_model(id):
     assert judged(id, 50.0, 40.0, 60.0, same=False) == "inconclusive"
 
