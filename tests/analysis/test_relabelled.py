@@ -6,6 +6,7 @@ from deception_saes.analysis.relabelled import (
     DECEPTIVE,
     HONEST,
     NEITHER,
+    Scored,
     codes,
     common_folds,
     held_out_under,
@@ -127,13 +128,12 @@ def test_a_scenario_in_which_a_judge_sees_one_label_only_is_no_contrast(x_ND, of
     assert found.low > 0.9
 
 
-def test_an_interval_is_widened_to_either_side_and_ends_at_one(x_ND, of, truth):
-    found = auroc(x_ND, of, truth, truth)
+def test_an_interval_is_widened_about_its_middle_and_stays_within_one():
+    found = Scored(0.7, 0.6, 0.8, 10, 10)
     assert found.widened(1.0) == found
     wide = found.widened(2.0)
-    assert wide.auroc == found.auroc
-    assert wide.auroc - wide.low == pytest.approx(2 * (found.auroc - found.low))
-    assert found.high <= wide.high <= 1.0
+    assert (wide.auroc, wide.low, wide.high) == pytest.approx((0.7, 0.5, 0.9))
+    assert (Scored(0.95, 0.9, 1.0, 10, 10).widened(3.0)).high == 1.0
 
 
 def test_intervals_are_widened_for_the_fit(x_ND, of, truth):

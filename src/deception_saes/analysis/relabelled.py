@@ -42,8 +42,9 @@ class Scored:
     deceptive: int
 
     def widened(self, factor: float) -> Scored:
-        """The same with an interval `factor` times as wide to either side, within [0, 1]."""
-        low, high = (self.auroc + factor * (end - self.auroc) for end in (self.low, self.high))
+        """The same with an interval `factor` times as wide about its middle, within [0, 1]."""
+        middle = (self.low + self.high) / 2
+        low, high = (middle + factor * (end - middle) for end in (self.low, self.high))
         return replace(self, low=max(0.0, low), high=min(1.0, high))
 
 

@@ -71,10 +71,10 @@ def table_html(table: pd.DataFrame, *, caption: str) -> str:
 
 
 def quotes_html(quotes: pd.DataFrame, *, caption: str) -> str:
-    """Model text as quotations, folded by group with the first group open. caption: HTML.
+    """Texts as quotations, folded by group with the first group open. caption: HTML.
 
-    quotes: columns group (its heading), label (honest, deceptive, ambiguous), about (a line above
-    the quotation) and text. None of them can be mark-up.
+    quotes: columns group (its heading), label (a word, coloured if it is honest, deceptive or
+    ambiguous), about (what stands beside it) and text. None of them can be mark-up.
     """
     parts = ['<figure class="bookfig quotes">']
     for i, (group, rows) in enumerate(quotes.groupby("group", sort=False)):

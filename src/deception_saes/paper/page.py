@@ -79,8 +79,8 @@ class Page:
             return None
         return HTML(table_html(tabulate(self.run), caption=shown(self._filled(caption))))
 
-    def completions(self, tabulate: Tabulate, *, caption: str) -> HTML | None:
-        """Completions of the section as quotations, of the columns that `quotes_html` names."""
+    def quotations(self, tabulate: Tabulate, *, caption: str) -> HTML | None:
+        """Texts of the section, a model's or others, of the columns that `quotes_html` names."""
         if not self._is_done:
             return None
         return HTML(quotes_html(tabulate(self.run), caption=shown(self._filled(caption))))
@@ -105,7 +105,8 @@ class Page:
         })
         return HTML(table_html(table, caption="The claims this section answers; all of them stand "
                                "on the front page. Intervals are 95% bootstrap intervals over "
-                               "questions, or 90% ones where a claim of no effect is tested."))
+                               "questions or completions, or 90% ones where a claim of no effect "
+                               "is tested."))
 
     @property
     def _is_done(self) -> bool:
@@ -139,7 +140,8 @@ def open_section(section: int, profile: str, seed: int) -> Page:
 
 _DECIMALS = {"probability": 3, "pp": 1, "percent": 1, "logits": 2, "count": 0, "p": 3, "share": 3,
              "features": 0, "s": 1}
-_BARE = ("probability", "count", "p", "correlation", "share", "features", "Cohen's d", "ratio")
+_BARE = ("probability", "count", "p", "correlation", "share", "features", "Cohen's d", "ratio",
+         "auroc", "kappa", "layer")
 _SYMBOL = {"pp": " pp", "percent": " %", **dict.fromkeys(_BARE, "")}
 
 

@@ -1,0 +1,274 @@
+"""§17: behavioural sampling."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from deception_saes.paper.model_text import drawn
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from deception_saes.sections.run import SectionRun
+
+Colours = dict[str, str]
+LABEL_COLOURS = {"honest": "genuine", "deceptive": "sandbag", "ambiguous": "muted"}
+_LEAST_LABELLED = 0.09
+"""Share of a bar below which its count has no room in it."""
+
+
+def by_round(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Labels of the primary judge: one panel a round, one bar a scenario."""
+    shares = run.table("shares")
+    of_primary = shares[shares["judge"] == _primary(run)]
+    rounds = list(dict.fromkeys(of_primary["round"]))
+    _panels(figure, colours, run, [(round, of_primary[of_primary["round"] == round])
+                                   for round in rounds])
+
+
+def by_judge(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Labels in the main round: one panel a judge, one bar a scenario."""
+    shares = run.table("shares")
+    shares = shares[shares["round"] == _main_round(run)]
+    _panels(figure, colours, run, [(judge, shares[shares["judge"] == judge])
+                                   for judge in dict.fromkeys(shares["judge"])])
+
+
+def ambiguous(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Share of each label in the main round, all scenarios, with its interval, by judge."""
+    shares = run.table("shares")
+    shares = shares[(shares["round"] == _main_round(run)) & (shares["scenario"] == "all")]
+    judges = list(dict.fromkeys(shares["judge"]))
+    axes = figure.subplots()
+    for (label, colour), shift, marker in zip(LABEL_COLOURS.items(), (-0.2, 0.0, 0.2), "oDs",
+                                              strict=True):
+        rows = shares[shares["label"] == label].set_index("judge").loc[judges]
+        _dots(axes, rows, "share", np.arange(len(judges)) + shift, colours[colour], marker, label)
+    counts = shares.drop_duplicates("judge").set_index("judge").loc[judges, "of"]
+    axes.set_yticks(range(len(judges)),
+                    [f"{drawn(judge)} ({of})" for judge, of in counts.items()])
+    axes.set_xlim(-2, 102)
+    axes.invert_yaxis()
+    axes.set_xlabel("share of completions, percent")
+    _legend_below(figure, axes)
+
+
+def kappa(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Cohen's kappa of every pair of judges, with its interval."""
+    rows = run.table("agreement").dropna(subset="kappa")
+    axes = figure.subplots()
+    axes.axvline(0, color=colours["muted"], linewidth=0.8)
+    _dots(axes, rows, "kappa", np.arange(len(rows)), colours["genuine"], "o", None)
+    axes.set_yticks(range(len(rows)), [drawn(f"{row.a} with {row.b} ({row.n})")
+                                       for row in rows.itertuples()])
+    axes.invert_yaxis()
+    axes.set_xlim(-0.6, 1.02)
+    axes.set_xlabel("Cohen's kappa")
+
+
+def confusion(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Labels of the primary judge against those of each other judge, counts."""
+    table = run.table("confusion")
+    table = table[table["a"] == _primary(run)]
+    others = list(dict.fromkeys(table["b"]))
+    panels = np.atleast_1d(figure.subplots(1, len(others), sharey=True))
+    labels = list(LABEL_COLOURS)
+    for axes, other in zip(panels, others, strict=True):
+        rows = table[table["b"] == other]
+        counts = rows.pivot(index="label_a", columns="label_b", values="n").loc[labels, labels]
+        shares = counts.to_numpy() / np.maximum(counts.to_numpy().sum(axis=1, keepdims=True), 1)
+        _squares(axes, counts.to_numpy(), shares, colours)
+        axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+        axes.set_title(_folded(other), fontsize=10)
+        axes.set_xlabel("its label")
+    panels[0].set_yticks(range(len(labels)), labels)
+    panels[0].set_ylabel(f"label of {_primary(run)}")
+
+
+def probe(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """AUROC of the probe of each judge's labels, against these and against the primary's."""
+    table = run.table("probe")
+    primary = _primary(run)
+    axes = figure.subplots()
+    axes.axvline(0.5, color=colours["muted"], linewidth=0.8)
+    rows = np.arange(len(table))
+    for against, shift, colour, marker, label in (
+        ("own", -0.13, "neutral", "s", "against its own labels"),
+        ("primary", 0.13, "genuine", "o", f"against the labels of {primary}"),
+    ):
+        of = table.rename(columns={f"auroc_{against}": "auroc", f"low_{against}": "ci_low",
+                                   f"high_{against}": "ci_high"})
+        _dots(axes, of, "auroc", rows + shift, colours[colour], marker, label)
+    for row, judge in zip(rows, table.itertuples(), strict=True):
+        if np.isnan(judge.auroc_own) and np.isnan(judge.auroc_primary):
+            axes.text(0.5, row, " no two classes to learn from", va="center",
+                      color=colours["muted"])
+    axes.set_yticks(rows, [drawn(f"{judge.judge} ({judge.honest + judge.deceptive})")
+                           for judge in table.itertuples()])
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.set_xlabel("AUROC")
+    _legend_below(figure, axes)
+
+
+def facts(run: SectionRun) -> pd.DataFrame:
+    """The scenarios and what would be concealed in them."""
+    table = run.table("scenarios")
+    return pd.DataFrame({"scenario": table["title"],
+                         "fact that there is a reason to conceal": table["fact"]})
+
+
+def scenarios(run: SectionRun) -> pd.DataFrame:
+    """Each scenario's prompt and rubric, as quotations."""
+    parts = ("user", *LABEL_COLOURS)
+    return pd.DataFrame([
+        {"group": row["title"], "label": "prompt" if part == "user" else part, "about": "",
+         "text": row[part]}
+        for row in run.table("scenarios").to_dict("records") for part in parts])
+
+
+def rounds(run: SectionRun) -> pd.DataFrame:
+    """Temperature, seeds and counts of each round."""
+    table = run.table("completions")
+    rows = []
+    for round, of_round in table.groupby("round", sort=False):
+        balanced = of_round["balanced"]
+        labels = of_round[f"label_{_primary(run)}"]
+        rows.append({
+            "round": round,
+            "temperature": "/".join(f"{t:g}" for t in of_round["temperature"].unique()),
+            "draws": len(of_round),
+            "ended by itself": int(of_round["finished"].sum()),
+            **{label: int((labels == label).sum()) for label in LABEL_COLOURS},
+            "balanced subset": int(balanced.sum())})
+    return pd.DataFrame(rows)
+
+
+def examples(run: SectionRun) -> pd.DataFrame:
+    """The drawn examples as quotations, under their scenario, with every judge's label."""
+    shown = run.table("examples").merge(run.table("completions"), on="id")
+    titles = run.table("scenarios").set_index("id")["title"]
+    judges = [name.removeprefix("label_") for name in shown if name.startswith("label_")]
+
+    def others(row: pd.Series) -> str:
+        given = [f"{judge}: {row[f'label_{judge}']}" for judge in judges
+                 if judge != _primary(run) and isinstance(row[f"label_{judge}"], str)]
+        return ", ".join([row["id"], *given])
+
+    return pd.DataFrame({
+        "group": shown["scenario"].map(titles),
+        "label": shown[f"label_{_primary(run)}"],
+        "about": [others(row) for _, row in shown.iterrows()],
+        "text": shown["text"].fillna(""),
+    })
+
+
+def judges(run: SectionRun) -> pd.DataFrame:
+    """Every judge: what it is, how it reads, how many completions it labelled, or why none."""
+    table = run.table("judges")
+    labelled = [row.state if row.labelled == 0 else str(row.labelled)
+                for row in table.itertuples()]
+    return pd.DataFrame({"judge": table["judge"], "reads": table["reads"], "labelled": labelled,
+                         "what it is": table["what"]})
+
+
+def agreement(run: SectionRun) -> pd.DataFrame:
+    """Kappa and the share of equal labels of every pair of judges."""
+    table = run.table("agreement")
+    return pd.DataFrame({
+        "judges": table["a"] + " with " + table["b"], "n": table["n"],
+        "Cohen's kappa": [_interval(row.kappa, row.ci_low, row.ci_high)
+                          for row in table.itertuples()],
+        "same label": [_percent(share) for share in table["same"]]})
+
+
+def probes(run: SectionRun) -> pd.DataFrame:
+    """What the probe learned from, and how well it does against which labels."""
+    table = run.table("probe")
+    return pd.DataFrame({
+        "labels of": table["judge"], "honest": table["honest"], "deceptive": table["deceptive"],
+        "AUROC, own labels": [_interval(row.auroc_own, row.low_own, row.high_own)
+                              for row in table.itertuples()],
+        f"AUROC, labels of {_primary(run)}": [
+            _interval(row.auroc_primary, row.low_primary, row.high_primary)
+            for row in table.itertuples()],
+        "as many": [_interval(auroc, np.nan, np.nan) for auroc in table["auroc_matched"]]})
+
+
+def _panels(
+    figure: Figure, colours: Colours, run: SectionRun, parts: list[tuple[str, pd.DataFrame]]
+) -> None:
+    titles = run.table("scenarios").set_index("id")["title"]
+    panels = np.atleast_1d(figure.subplots(1, len(parts), sharey=True))
+    for axes, (title, shares) in zip(panels, parts, strict=True):
+        left = np.zeros(len(titles))
+        for label, colour in LABEL_COLOURS.items():
+            rows = shares[shares["label"] == label].set_index("scenario").reindex(titles.index)
+            width = rows["share"].fillna(0).to_numpy()
+            axes.barh(range(len(titles)), width, left=left, color=colours[colour], label=label,
+                      height=0.8, edgecolor=colours["page"], linewidth=0.5)
+            for row, (share, count) in enumerate(zip(width, rows["n"], strict=True)):
+                if share >= 100 * _LEAST_LABELLED:
+                    axes.text(left[row] + share / 2, row, f"{count:.0f}", ha="center", va="center",
+                              fontsize=8, color=colours["page"])
+            left += width
+        axes.set_title(_folded(title), fontsize=10)
+        axes.set_xlim(0, 100)
+        axes.set_xticks([0, 50, 100])
+        axes.grid(visible=False)
+    panels[0].set_yticks(range(len(titles)), titles)
+    panels[0].invert_yaxis()
+    panels[len(parts) // 2].set_xlabel("share of completions, percent")
+    _legend_below(figure, panels[0])
+
+
+def _squares(axes: Axes, counts: np.ndarray, shares: np.ndarray, colours: Colours) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    shade = LinearSegmentedColormap.from_list("share", [colours["page"], colours["genuine"]])
+    axes.imshow(shares, cmap=shade, vmin=0, vmax=1, aspect="equal")
+    axes.grid(visible=False)
+    for (row, column), count in np.ndenumerate(counts):
+        ink = colours["page"] if shares[row, column] > 0.55 else colours["ink"]
+        axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=ink)
+
+
+def _dots(axes: Axes, rows: pd.DataFrame, column: str, y: np.ndarray, colour: str, marker: str,
+          label: str | None) -> None:
+    ends = np.stack([rows[column] - rows["ci_low"], rows["ci_high"] - rows[column]])
+    # of very few completions a percentile interval may leave out its own estimate
+    axes.errorbar(rows[column], y, xerr=np.nan_to_num(ends).clip(min=0), fmt=marker, markersize=5,
+                  capsize=2, color=colour, label=label)
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+
+
+def _folded(name: str) -> str:
+    """A title on as many lines as it takes to stay over its panel."""
+    return "\n".join(textwrap.wrap(drawn(name), 16))
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    if np.isnan(value):
+        return "–"
+    ends = "" if np.isnan(low) else f" [{low:.2f},\N{NO-BREAK SPACE}{high:.2f}]"
+    return f"{value:.2f}{ends}".replace("-", "−")
+
+
+def _percent(share: float) -> str:
+    return "–" if np.isnan(share) else f"{share:.0f} %"
+
+
+def _primary(run: SectionRun) -> str:
+    return str(run.table("judges")["judge"].iloc[0])
+
+
+def _main_round(run: SectionRun) -> str:
+    return str(run.table("balanced")["round"].iloc[-1])
