@@ -104,7 +104,7 @@ def probe(figure: Figure, colours: Colours, run: SectionRun) -> None:
         of = table.rename(columns={f"auroc_{against}": "auroc", f"low_{against}": "ci_low",
                                    f"high_{against}": "ci_high"})
         _dots(axes, of, "auroc", rows + shift, colours[colour], marker, label)
-    for row, judge in zip(rows, table.itertuples(), strict=True):
+    for row, judge in enumerate(table.itertuples()):
         if np.isnan(judge.auroc_own) and np.isnan(judge.auroc_primary):
             axes.text(0.5, row, " no two classes to learn from", va="center",
                       color=colours["muted"])
