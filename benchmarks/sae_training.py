@@ -12,7 +12,10 @@ of the SAE and of its optimiser is left out:
   its loss reconstructs twice.
 
 The peers are handed their batches ready and scaled, and keep their own defaults where these do not
-decide the loss. Within the timed steps no feature counts as dead for anybody. The contestants run
+decide the loss. Within the timed steps no feature counts as dead for anybody. JumpReLU is timed
+twice: with thresholds under which about as many features are active as TopK's k, where the runs of
+this project stand from beginning to end, and with lower ones, under which five times as many are.
+The contestants run
 one after the other in this process, on the same threads and rows: once untimed, then in ROUNDS
 rounds; the best round of each counts. Then, on the same rows in the same order, from the same
 weights, towards the same loss: how far ours and SAELens get. Ends with `ratio` lines, of rows per
@@ -45,6 +48,7 @@ ROWS, HELD_OUT = 5000, 1000
 DIRECTIONS, ACTIVE, NOISE = 300, 20, 0.1
 BATCH, K = 128, 64
 SMALL, LARGE = (576, 2304), (2048, 8192)
+THRESHOLD, LOW_THRESHOLD = 1.9, 1.0  # of pre-activations with a standard deviation of about 1
 BANK = 6
 ROUNDS = 3
 SEED = 0
@@ -66,6 +70,7 @@ def main() -> None:
         x_ND = planted(size[0])
         for name in ARCHITECTURES:
             ratios += speed(job_of(name, size, steps), x_ND)
+        ratios += speed(job_of("jumprelu", size, steps, threshold=LOW_THRESHOLD), x_ND)
     x_ND = planted(SMALL[0])
     ratios += speed_of_a_bank(x_ND, options.steps)
     if find_spec("sae_lens"):
@@ -86,11 +91,14 @@ def planted(d_in: int) -> torch.Tensor:
     return x_ND / x_ND.square().mean().sqrt()
 
 
-def job_of(architecture: str, size: tuple[int, int], steps: int, name: str = "") -> Job:
+def job_of(
+    architecture: str, size: tuple[int, int], steps: int, name: str = "",
+    threshold: float = THRESHOLD,
+) -> Job:
     """Training in one epoch of `steps` batches, over the rows again and again."""
     config = SaeConfig(architecture, *size, k=K if architecture == "topk" else None)
     recipe = Recipe(epochs=1, batch_size=BATCH, learning_rate=1e-3, l1=1e-2, l0=1e-3,
-                    initial_threshold=1.0, dead_window=1.0)
+                    initial_threshold=threshold, dead_window=1.0)
     rows = np.arange(steps * BATCH) % (ROWS - HELD_OUT)
     return Job(name or architecture, config, recipe, rows)
 
@@ -104,19 +112,20 @@ def batches_of(job: Job, x_ND: torch.Tensor) -> Batches:
 def speed(job: Job, x_ND: torch.Tensor) -> list[str]:
     """Print a row of the table; the ratios."""
     config, batches = job.config, batches_of(job, x_ND)
+    start = untrained(job, x_ND, SEED)
     contestants: dict[str, Callable[[], float]] = {
         "ours": lambda: train(job, x_ND, SEED).seconds,
         "products": lambda: products_seconds(job, batches),
     }
     if find_spec("sae_lens"):
-        start = untrained(job, x_ND, SEED)
         contestants["SAELens"] = lambda: sae_lens_seconds(sae_lens_trainer(job, start), batches)
     if find_spec("dictionary_learning"):
         contestants["dictionary_learning"] = lambda: dictionary_learning_seconds(
             dictionary_learning_trainer(job), batches)
     best = rows_per_second(contestants, len(job.rows))
-    size = f"{config.architecture} {config.d_in}/{config.d_sae}"
-    print(f"{size:20}" + "".join(f"  {who} {rate:.0f}" for who, rate in best.items()), flush=True)
+    active = float((start.encode(x_ND[-HELD_OUT:]) > 0).sum(1).float().mean())
+    size = f"{config.architecture} {config.d_in}/{config.d_sae}, L0 {active:.0f} at first"
+    print(f"{size:38}" + "".join(f"  {who} {rate:.0f}" for who, rate in best.items()), flush=True)
     return [f"ratio ours / {who} {size}: " + (f"{best['ours'] / best[who]:.2f}" if who in best
                                               else "not run, it is not installed")
             for who in ("SAELens", "dictionary_learning", "products")]

@@ -71,7 +71,9 @@ def rule_of(name, recipe):
     ("jumprelu", {"l0": 0.05, "target_l0": 3.0}), ("jumprelu", {"learn_threshold": False}),
 ])
 @pytest.mark.parametrize("dead", [[], [1, 4, 5, 9, 20, 21, 22]])
-def test_gradients_are_those_of_autograd(name, options, dead):
+@pytest.mark.parametrize("densest", [0, 2])
+def test_gradients_are_those_of_autograd(name, options, dead, densest, monkeypatch):
+    monkeypatch.setattr("deception_saes.saes.products.DENSEST", densest)
     recipe = Recipe(epochs=1, batch_size=ROWS, **options)
     rule, x = rule_of(name, recipe)
     dead = torch.tensor(dead, dtype=torch.long)

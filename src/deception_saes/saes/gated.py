@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from deception_saes.saes.products import Products
 from deception_saes.saes.recipe import Recipe
 from deception_saes.saes.rule import TrainingRule, Weights
 from deception_saes.saes.sae import Sae, SaeConfig, autoencoder_shapes
@@ -55,15 +56,17 @@ class GatedRule(TrainingRule):
         torch.exp(weights["r_mag"], out=self.gain_S)
         features_BS, gate_BS = self.features_2BS[:rows], self.features_2BS[rows:]
         torch.add(projected_BS, weights["b_gate"], out=gate_BS).relu_()
-        torch.gt(gate_BS, 0, out=self.open_BS)
+        products = Products(gate_BS > 0)
+        self.open_BS.copy_(products.on_BS)
         torch.mul(projected_BS, self.gain_S, out=features_BS).add_(weights["b_mag"]).relu_()
         features_BS.mul_(self.open_BS)
-        torch.mm(self.features_2BS, weights["W_dec"], out=self.errors_2BD)
-        self.errors_2BD.add_(weights["b_dec"])
+        for f_BS, error_BD in zip((features_BS, gate_BS), self.errors_2BD.split(rows), strict=True):
+            torch.add(products.by_row(f_BS, weights["W_dec"], error_BD), weights["b_dec"],
+                      out=error_BD)
         self.error_BD.sub_(x_BD)
         self.errors_2BD[rows:].sub_(x_BD).mul_(self.scale)
         loss = self.squared_error()
-        torch.mm(features_BS.T, self.error_BD, out=gradients["W_dec"])
+        self.decoder_gradient(products, features_BS)
         torch.mm(self.errors_2BD, weights["W_dec"].T, out=self.back_2BS)
         through_BS, gate_back_BS = self.back_2BS[:rows], self.back_2BS[rows:]
         through_BS.mul_(features_BS > 0)
@@ -72,6 +75,6 @@ class GatedRule(TrainingRule):
         self.summed(projected_BS.mul_(through_BS), gradients["r_mag"])
         gate_back_BS.add_(self.recipe.l1 / rows).mul_(self.open_BS)
         torch.gt(self.summed(features_BS), 0, out=self.fired)
-        self.encoder_gradients(through_BS.add_(gate_back_BS), ())
+        self.encoder_gradients(through_BS.add_(gate_back_BS), products, ())
         self.summed(gate_back_BS, gradients["b_gate"])
         return loss

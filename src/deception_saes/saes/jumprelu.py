@@ -10,6 +10,7 @@ import math
 
 import torch
 
+from deception_saes.saes.products import Products
 from deception_saes.saes.recipe import Recipe
 from deception_saes.saes.rule import TrainingRule, Weights
 from deception_saes.saes.sae import Sae, SaeConfig, autoencoder_shapes
@@ -58,20 +59,21 @@ class JumpReLURule(TrainingRule):
         return {**tied, "b_enc": zeros, "threshold": torch.full_like(zeros, start)}
 
     def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
-        weights, gradients, recipe = self.weights, self.gradients, self.recipe
+        weights, recipe = self.weights, self.recipe
         pre_BS = self.encode_into(x_BD).add_(weights["b_enc"])
         torch.sub(pre_BS, weights["threshold"], out=self.kernel_BS)
-        torch.gt(self.kernel_BS, 0, out=self.above_BS)
-        pre_BS.mul_(self.above_BS)
-        torch.mm(pre_BS, weights["W_dec"], out=self.error_BD).add_(weights["b_dec"]).sub_(x_BD)
+        products = Products(self.kernel_BS > 0)
+        pre_BS.mul_(self.above_BS.copy_(products.on_BS))
+        torch.add(products.by_row(pre_BS, weights["W_dec"], self.error_BD), weights["b_dec"],
+                  out=self.error_BD).sub_(x_BD)
         loss = self.squared_error()
-        torch.mm(pre_BS.T, self.error_BD, out=gradients["W_dec"])
+        self.decoder_gradient(products, pre_BS)
         torch.mm(self.error_BD, weights["W_dec"].T, out=self.back_BS)
         active_S = self.summed(self.above_BS)
         torch.gt(active_S, 0, out=self.fired)
         if recipe.learn_threshold:
             self._threshold_gradient(float(active_S.sum()) / recipe.batch_size)
-        self.encoder_gradients(self.back_BS.mul_(self.above_BS), ("b_enc",))
+        self.encoder_gradients(self.back_BS.mul_(self.above_BS), products, ("b_enc",))
         return loss
 
     def _threshold_gradient(self, l0: float) -> None:

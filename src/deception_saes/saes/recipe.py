@@ -26,7 +26,8 @@ class Recipe:
         towards T (the form of Gemma Scope 2), and thresholds start where L0 is T.
     learn_threshold: False leaves every JumpReLU threshold at 0: the study's SAEs before its fix.
     bandwidth: width of the Gaussian kernel of the straight-through estimator, in units of the
-        scaled input. initial_threshold: of a JumpReLU without target_l0, in the same units.
+        scaled input. initial_threshold: of a JumpReLU without target_l0, in the same units,
+        for encoder columns of unit length.
     dead_window: share of the run's rows in which a feature must stay silent to count as dead.
     aux_weight: weight of TopK's auxiliary loss, by which dead features learn the residual.
     """

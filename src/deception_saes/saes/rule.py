@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import torch
 
+from deception_saes.saes.products import Products
 from deception_saes.saes.recipe import Recipe
 from deception_saes.saes.sae import SaeConfig
 
@@ -77,9 +78,20 @@ class TrainingRule(ABC):
         """The sum over the batch; as a product it takes half the time."""
         return torch.mv(of_BS.T, self.ones_B, out=out)
 
-    def encoder_gradients(self, back_BS: torch.Tensor, biases: tuple[str, ...]) -> None:
-        """Gradients of W_enc, of the biases added to x W_enc, and of b_dec by both its ways."""
-        torch.mm(self.x_BD.T, back_BS, out=self.gradients["W_enc"])
+    def decoder_gradient(self, products: Products, f_BS: torch.Tensor) -> None:
+        """Gradient of W_dec by `error_BD`."""
+        self.gradients["W_dec"] = products.by_feature(
+            f_BS, self.error_BD, self.gradients["W_dec"])
+
+    def encoder_gradients(
+        self, back_BS: torch.Tensor, products: Products, biases: tuple[str, ...]
+    ) -> None:
+        """Gradients of W_enc, of the biases added to x W_enc, and of b_dec by both its ways.
+
+        products: with matrices that may differ from 0 wherever `back_BS` does.
+        """
+        self.gradients["W_enc"] = products.by_feature(
+            back_BS, self.x_BD, self.gradients["W_enc"].T).T
         by_feature = self.summed(back_BS)
         for name in biases:
             self.gradients[name].copy_(by_feature)

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import embedding_bag
 
 from deception_saes.saes.errors import SaeError
+from deception_saes.saes.products import Products
 from deception_saes.saes.recipe import Recipe
 from deception_saes.saes.rule import TrainingRule, Weights
 from deception_saes.saes.sae import Sae, SaeConfig, autoencoder_shapes
@@ -51,7 +52,7 @@ class TopKRule(TrainingRule):
         return {**tied, "b_enc": torch.zeros(config.d_sae, device=sample.device)}
 
     def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
-        weights, gradients = self.weights, self.gradients
+        weights = self.weights
         pre_BS = self.encode_into(x_BD).add_(weights["b_enc"])
         values_BK, indices_BK = pre_BS.topk(self.config.k or 0, dim=1, sorted=False)
         values_BK.relu_()
@@ -67,11 +68,13 @@ class TopKRule(TrainingRule):
         values_BK = values_BK.detach()
         self.features_BS.zero_().scatter_(1, indices_BK, values_BK)
         self.back_BS.zero_().scatter_(1, indices_BK, back_BK.mul_(values_BK > 0))
-        torch.mm(self.features_BS.T, self.error_BD, out=gradients["W_dec"])
+        products = Products(self.features_BS > 0)
+        self.decoder_gradient(products, self.features_BS)
         torch.gt(self.summed(self.features_BS), 0, out=self.fired)
         if len(dead):
             self._revive(dead)
-        self.encoder_gradients(self.back_BS, ("b_enc",))
+            products = Products(self.back_BS != 0)
+        self.encoder_gradients(self.back_BS, products, ("b_enc",))
         return loss
 
     def _revive(self, dead_E: torch.Tensor) -> None:

@@ -28,7 +28,8 @@ from deception_saes.saes.rule import TrainingRule, Weights
 from deception_saes.saes.sae import Sae, SaeConfig
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60
-_SAMPLE = 4096  # rows that initial thresholds are set by
+_EPSILON = 1e-8  # of Adam, for a squared error that is summed over coordinates
+_SAMPLE = 4096  # rows that initial weights are scaled by
 
 
 @dataclass(frozen=True)
@@ -90,36 +91,37 @@ def train(
     recipe = job.recipe
     mean_D, scale = _scaling(x_ND, job.rows)
     rule = _rule(job, (x_ND, mean_D, scale), seed)
-    optimised = [rule.weights[name] for name in rule.trained]
+    optimised = {name: _in_memory_order(rule, name, rule.weights) for name in rule.trained}
     largest = recipe.clip / job.config.d_in
     optimiser = torch.optim.Adam(
-        [{"params": [rule.weights[name]], "rate": recipe.learning_rate * (
-            recipe.threshold_rate if name == "threshold" else 1)} for name in rule.trained],
-        fused=True)
-    for name in rule.trained:
-        rule.weights[name].grad = rule.gradients[name]
+        [{"params": [weight], "rate": recipe.learning_rate * (
+            recipe.threshold_rate if name == "threshold" else 1)}
+         for name, weight in optimised.items()],
+        eps=_EPSILON / job.config.d_in, fused=True)
     silent_S = torch.zeros(job.config.d_sae, dtype=torch.int32, device=x_ND.device)
-    state, identity = _state(rule, optimiser, silent_S), _identity(job, x_ND, seed)
+    state, identity = _state(optimised, optimiser, silent_S), _identity(job, x_ND, seed)
     first, seconds, mse = read_checkpoint(checkpoint, identity, state)
     batches = len(job.rows) // recipe.batch_size
     window = max(1, math.ceil(recipe.dead_window * recipe.epochs * batches * recipe.batch_size))
-    saved = time.perf_counter()
+    x_BD, saved = x_ND.new_empty(recipe.batch_size, job.config.d_in), time.perf_counter()
     for epoch in range(first, recipe.epochs):
         began = time.perf_counter()
         total = torch.zeros((), device=x_ND.device)
         order = generator(seed, "rows", job.name, str(epoch)).permutation(job.rows)
         for batch, rows in enumerate(torch.from_numpy(order).to(x_ND.device).split(
                 recipe.batch_size)[:batches]):
-            x_BD = (x_ND[rows] - mean_D) / scale
             with torch.no_grad():
+                torch.index_select(x_ND, 0, rows, out=x_BD).sub_(mean_D).div_(scale)
                 dead = (silent_S >= window).nonzero()[:, 0] if rule.revives else silent_S[:0]
                 total += rule.step(x_BD, dead)
                 left = rate_left(recipe, epoch * batches + batch, recipe.epochs * batches)
                 for group in optimiser.param_groups:
                     group["lr"] = group["rate"] * left
+                for name, weight in optimised.items():
+                    weight.grad = _in_memory_order(rule, name, rule.gradients)
                 norm = get_total_norm(rule.gradients.values())
                 if float(norm) > largest:
-                    clip_grads_with_norm_(optimised, largest, norm)
+                    clip_grads_with_norm_(optimised.values(), largest, norm)
                 optimiser.step()
                 rule.project()
                 silent_S.add_(recipe.batch_size).masked_fill_(rule.fired, 0)
@@ -157,10 +159,17 @@ def rate_left(recipe: Recipe, step: int, steps: int) -> float:
 def fold(rule: TrainingRule, mean_D: torch.Tensor, scale: float) -> Weights:
     """Weights that take unscaled residuals: with x = scale x' + mean, features are scale times
     those of x', so every bias and threshold is scaled and the encoder stays as it is."""
-    folded = {name: weight * scale if name in rule.in_units_of_input else weight.clone()
-              for name, weight in rule.weights.items()}
+    folded = {name: weight * scale if name in rule.in_units_of_input else weight.clone(
+        memory_format=torch.contiguous_format) for name, weight in rule.weights.items()}
     folded["b_dec"] += mean_D
     return folded
+
+
+def _in_memory_order(rule: TrainingRule, name: str, among: Weights) -> torch.Tensor:
+    """A weight, or its gradient, turned as the weight lies in memory: the optimiser's fused step
+    takes both for contiguous."""
+    turned = among[name] if rule.weights[name].is_contiguous() else among[name].T
+    return turned.contiguous()
 
 
 def _scaling(x_ND: torch.Tensor, rows: np.ndarray) -> tuple[torch.Tensor, float]:
@@ -174,12 +183,26 @@ def _rule(job: Job, data: tuple[torch.Tensor, torch.Tensor, float], seed: int) -
     random = torch.Generator().manual_seed(subseed(seed, "weights", job.name))
     decoder_SD = torch.randn(job.config.d_sae, job.config.d_in, generator=random).to(x_ND.device)
     decoder_SD /= torch.linalg.vector_norm(decoder_SD, dim=1, keepdim=True)
-    tied = {"W_enc": decoder_SD.T.contiguous(), "W_dec": decoder_SD,
+    # its rows are features in memory too, as its gradient's are
+    tied = {"W_enc": decoder_SD.clone().T, "W_dec": decoder_SD,
             "b_dec": torch.zeros(job.config.d_in, device=x_ND.device)}
-    sample = (x_ND[torch.from_numpy(job.rows[:: max(1, len(job.rows) // _SAMPLE)])] - mean_D)
-    rule = architecture(job.config.architecture).rule
-    return rule(job.config, job.recipe,
-                rule.initial(job.config, job.recipe, tied, sample / scale))
+    few = x_ND[torch.from_numpy(job.rows[:: max(1, len(job.rows) // _SAMPLE)])]
+    sample = (few - mean_D) / scale
+    of = architecture(job.config.architecture)
+    weights = of.rule.initial(job.config, job.recipe, tied, sample)
+    _shrink(of.sae(job.config, weights), of.rule, sample)
+    return of.rule(job.config, job.recipe, weights)
+
+
+def _shrink(start: Sae, rule: type[TrainingRule], sample: torch.Tensor) -> None:
+    """Multiply the features by the one number with which they reconstruct best. Random directions
+    overlap, so that tied weights reconstruct too much, and the first steps would go to that."""
+    decoded = start.decode(start.encode(sample))
+    power = float(decoded.square().sum())
+    if power > 0:
+        best = float((decoded * sample).sum()) / power
+        for name in ("W_enc", *rule.in_units_of_input):
+            start.weights[name].mul_(best)
 
 
 def _identity(job: Job, x_ND: torch.Tensor, seed: int) -> str:
@@ -191,12 +214,11 @@ def _identity(job: Job, x_ND: torch.Tensor, seed: int) -> str:
 
 
 def _state(
-    rule: TrainingRule, optimiser: torch.optim.Adam, silent_S: torch.Tensor
+    optimised: Weights, optimiser: torch.optim.Adam, silent_S: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     """Everything that changes between epochs, by name, as the very tensors in use."""
     state = {"silent": silent_S}
-    for name in rule.trained:
-        weight = rule.weights[name]
+    for name, weight in optimised.items():
         moments = optimiser.state[weight]
         moments["step"] = torch.zeros((), device=weight.device)
         moments["exp_avg"] = torch.zeros_like(weight)
