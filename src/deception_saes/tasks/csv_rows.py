@@ -1,0 +1,67 @@
+"""Rows of a CSV file with fixed columns, each with its number for error messages."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+
+def read_rows(
+    path: Path, columns: Sequence[str], error: type[ValueError]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The number of each row (the header is row 1) and its cells by column, as they stand.
+
+    Raises `error` for another set of columns, a row of another width, broken quoting, or bytes
+    that are not UTF-8; FileNotFoundError if there is no file.
+    """
+    fail = failure(path, error)
+    reader = csv.reader(io.StringIO(_decode(path, fail), newline=""), strict=True)
+    numbered = _numbered(reader, fail)
+    _, header = next(numbered, (1, []))
+    if sorted(header) != sorted(columns):
+        raise fail(1, f"the columns are {header}", f"expected {list(columns)}")
+    for number, cells in numbered:
+        if len(cells) != len(columns):
+            raise fail(number, f"{len(cells)} cells", f"expected {len(columns)}; quote a cell that "
+                                                      "holds a comma or a line break")
+        yield number, dict(zip(header, cells, strict=True))
+
+
+def failure(path: Path, error: type[ValueError]) -> Callable[[int, str, str], ValueError]:
+    """Makes the error that names a row, what is wrong with it and the remedy."""
+    return lambda row, wrong, remedy: error(f"{path.name}, row {row}: {wrong}; {remedy}")
+
+
+def quoted(rows: Iterator[Sequence[str]]) -> str:
+    """CSV text of rows of cells, every cell quoted."""
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _decode(path: Path, fail: Callable[[int, str, str], ValueError]) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data[: error.start].count(b"\n") + 1
+        raise fail(row, f"byte {data[error.start]:#04x} is not UTF-8",
+                   "save the file as UTF-8") from None
+
+
+def _numbered(
+    reader: Iterator[list[str]], fail: Callable[[int, str, str], ValueError]
+) -> Iterator[tuple[int, list[str]]]:
+    number = 0
+    while True:
+        number += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise fail(number, str(error), "mend the quoting") from None
+        if cells:
+            yield number, cells
