@@ -9,7 +9,12 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from deception_saes.analysis.folds import permuted_labels, splits, training_weights
+from deception_saes.analysis.folds import (
+    permuted_labels,
+    splits,
+    subset,
+    training_weights,
+)
 from deception_saes.analysis.probe_scores import bootstrap, measure
 from deception_saes.analysis.probes import (
     C,
@@ -98,8 +103,7 @@ def test_a_scenario_tells_nothing_however_unevenly_its_labels_stand_in_it():
     whole = made_up(20)
     keep = np.flatnonzero(np.where(whole.deceptive_N == (whole.scenario_N % 2), True,
                                    np.arange(240) % 4 == 0))
-    of = type(whole)(*(getattr(whole, name)[keep] for name in (
-        "deceptive_N", "scenario_N", "group_N", "fold_N")), whole.scenarios)
+    of = subset(whole, keep)
     shares = [of.deceptive_N[of.scenario_N == s].mean() for s in range(6)]
     assert max(shares) > 0.75
     assert min(shares) < 0.25
@@ -177,8 +181,7 @@ def test_the_nested_choice_is_an_explicit_loop():
     x_LND = np.stack([planted(of, 1.0, seed=seed) for seed in range(4)])
     for fold, chosen in enumerate(nested_layers(x_LND, of)):
         rest = np.flatnonzero(of.fold_N != fold)
-        inner = type(of)(of.deceptive_N[rest], of.scenario_N[rest], of.group_N[rest],
-                         of.fold_N[rest], of.scenarios)
+        inner = subset(of, rest)
         assert chosen == measure(layer_scores(x_LND[:, rest], inner), inner).peak
 
 

@@ -10,7 +10,7 @@ Shape suffixes: N completions, P permutations.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -89,6 +89,12 @@ def _imbalance(dealt: np.ndarray) -> np.ndarray:
     gap = dealt[..., 1] - dealt[..., 0]
     cost: np.ndarray = (dealt**2).sum(axis=(1, 2)) + (gap**2).sum(axis=1)
     return cost
+
+
+def subset(of: Design, rows: np.ndarray) -> Design:
+    """The design of these completions alone, each still in its fold."""
+    return replace(of, **{name: getattr(of, name)[rows] for name in (
+        "deceptive_N", "scenario_N", "group_N", "fold_N")})
 
 
 def splits(of: Design, part_N: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

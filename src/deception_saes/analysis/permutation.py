@@ -26,6 +26,19 @@ def standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.nd
     return (train - mean_D) / scale_D, (test - mean_D) / scale_D
 
 
+def principal(components: int) -> Prepare:
+    """So many principal components of the standardised coordinates."""
+
+    def prepare(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.decomposition import PCA
+
+        train_ND, test_ND = standardised(train, test)
+        pca = PCA(components, svd_solver="full")
+        return pca.fit_transform(train_ND), pca.transform(test_ND)
+
+    return prepare
+
+
 def word_weights(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Tf-idf of words and pairs of words of texts, less the training mean."""
     words = vectoriser()

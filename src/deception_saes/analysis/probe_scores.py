@@ -38,6 +38,16 @@ class Measured:
         return np.asarray(np.argmax(self.accuracy + 1e-6 * np.nan_to_num(self.auroc), axis=-1))
 
 
+def interval(
+    point: float, resampled_R: np.ndarray, widen: float = 1.0, within: tuple[float, float] = (0, 1)
+) -> tuple[float, float]:
+    """95% percentile interval, its ends `widen` times as far from the point, see
+    `analysis.permutation.widening`; within: what the quantity is bounded by."""
+    low, high = np.nanquantile(resampled_R, [0.025, 0.975])
+    ends = (point - widen * (point - low), point + widen * (high - point))
+    return (float(np.clip(ends[0], *within)), float(np.clip(ends[1], *within)))
+
+
 def measure(scores_LN: np.ndarray, of: Design, cell_N: np.ndarray | None = None) -> Measured:
     """Balanced accuracy and AUROC of held-out scores.
 

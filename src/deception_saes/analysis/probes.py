@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from deception_saes.analysis.folds import Design, splits, training_weights
+from deception_saes.analysis.folds import Design, splits, subset, training_weights
 from deception_saes.analysis.probe_scores import measure
 
 C = 1.0
@@ -109,9 +109,7 @@ def nested_layers(x_LND: np.ndarray, of: Design) -> np.ndarray:
     chosen = []
     for fold in folds:
         rows = of.fold_N != fold
-        rest = Design(of.deceptive_N[rows], of.scenario_N[rows], of.group_N[rows], of.fold_N[rows],
-                      of.scenarios)
-        chosen.append(int(measure(inner[fold][:, rows], rest).peak))
+        chosen.append(int(measure(inner[fold][:, rows], subset(of, rows)).peak))
     return np.array(chosen)
 
 

@@ -13,7 +13,10 @@ from deception_saes.store.spec import PACKAGE_DIR, Spec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
+
     from deception_saes.activations.completions import CompletionActivations
+    from deception_saes.analysis.folds import Design
     from deception_saes.models.spec import ModelSpec
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.run import NotRun, Work
@@ -41,6 +44,18 @@ class BehaviourParams:
     device: str
     threads: int
     seed: int
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The balanced set of a round, ready for probes. texts: strings [N], in the order of `ids`;
+    n_tokens: [N]; activations: also of the completions that are left out."""
+
+    ids: list[str]
+    texts: np.ndarray
+    n_tokens: np.ndarray
+    design: Design
+    activations: CompletionActivations
 
 
 def behaviour_params(
@@ -105,6 +120,28 @@ def balanced_set(
     given = labels(params) if by is None else by
     of_these = {c.id: given[c.id] for c in chosen if c.id in given}
     return balanced([c for c in chosen if c.id in of_these], of_these, params.seed)
+
+
+def labelled(params: BehaviourParams, round: str, work: Work) -> Labelled | None:
+    """A round's balanced set with its folds and activations; None if nothing of it is labelled.
+
+    Raises ValueError if a label is too rare for the folds.
+    """
+    import numpy as np
+
+    from deception_saes.analysis.folds import design
+    from deception_saes.tasks.labels import duplicate_groups
+
+    ids = balanced_set(params, round)
+    if not ids:
+        return None
+    given, of_round = labels(params), {c.id: c for c in completions(params, round)}
+    texts = [of_round[id].text for id in ids]
+    found = activations(params, round, work)
+    return Labelled(ids, np.array(texts, dtype=object), found.n_tokens[found.rows(ids)],
+                    design([given[id] == "deceptive" for id in ids],
+                           [of_round[id].scenario for id in ids], duplicate_groups(texts),
+                           params.seed), found)
 
 
 def activations(params: BehaviourParams, round: str, work: Work) -> CompletionActivations:

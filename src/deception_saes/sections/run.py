@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound="DataclassInstance")
 
+LIBRARIES = ("torch", "transformers", "numpy")
+"""Distributions whose version decides every section's results."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -41,7 +44,8 @@ class Output:
 
 
 class SectionModule(Protocol):
-    """What a module `sections/sNN.py` holds."""
+    """What a module `sections/sNN.py` holds. Optional: LIBRARIES, distributions beside LIBRARIES
+    here whose version decides its results."""
 
     DATA: tuple[str, ...]
     """Data files below the package that decide the results."""
@@ -152,7 +156,7 @@ def section_spec(section: Section, profile: Profile, seed: int) -> Spec:
         data=tuple(PACKAGE_DIR / name for name in module.DATA),
         inputs=tuple(section_spec(SECTIONS[needed], profile, seed).hash
                      for needed in module.NEEDS),
-        libraries=("torch", "transformers", "numpy"),
+        libraries=_libraries(section),
     )
 
 
@@ -193,7 +197,7 @@ def _compute(section: Section, params: Mapping[str, Any], work: Work, out: Path)
         profile=params["profile"],
         seed=params["seed"],
         commit=_commit(),
-        versions=_versions(),
+        versions=_versions(section),
         seconds=round(time.perf_counter() - started, 1),
         values=output.values,
     )
@@ -222,10 +226,13 @@ def _module(section: Section) -> Any:
     return importlib.import_module(section.module)
 
 
-def _versions() -> dict[str, str]:
-    names = ("torch", "transformers", "numpy")
+def _libraries(section: Section) -> tuple[str, ...]:
+    return (*LIBRARIES, *getattr(_module(section), "LIBRARIES", ()))
+
+
+def _versions(section: Section) -> dict[str, str]:
     return {"python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in names}}
+            **{name: importlib.metadata.version(name) for name in _libraries(section)}}
 
 
 def _commit() -> str:
