@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from deception_saes.tasks.judges.embedded import (
@@ -74,7 +76,7 @@ def test_batch_writes_each_label_before_the_next_is_read(
 
 
 def test_what_says_nothing_is_a_tie_and_so_ambiguous(tiny, scenario, completions):
-    nothing = [type(completions[0])(f"n{i}", scenario.id, NOTHING) for i in range(3)]
+    nothing = [replace(completions[0], id=f"n{i}", text=NOTHING) for i in range(3)]
     for judgement in (*judge_single(tiny, [scenario], nothing, 2),
                       *judge_batch(tiny, [scenario], nothing, 2)):
         assert judgement.label == "ambiguous"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from deception_saes.tasks.completions import Completion
     from deception_saes.tasks.scenarios import Scenario
 
-NOTHING = "N/A"
+NOTHING = " N/A"
 """The completion that says nothing."""
 TIE = 1e-4
 """Labels nearer to one another than this, in nats, are a tie: float32 cannot tell them apart."""
