@@ -19,6 +19,7 @@ from deception_saes.analysis.probe_scores import bootstrap, measure
 from deception_saes.analysis.probes import (
     C,
     activation_probe,
+    at_layers,
     by_fold,
     held_out_scores,
     layer_scores,
@@ -192,6 +193,9 @@ def test_each_fold_is_scored_by_its_own_layer():
     picked = by_fold(scores, of, layers)
     assert (picked // 100 == layers[of.fold_N]).all()
     assert (picked % 100 == np.arange(72)).all()
+    many = at_layers(lambda x_ND: np.stack([x_ND[:, 0], -x_ND[:, 0]]), scores[:, :, None], of,
+                     layers)
+    assert (many == [picked, -picked]).all()
 
 
 def test_words_and_lengths_are_found_where_they_tell():

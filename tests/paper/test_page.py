@@ -71,7 +71,7 @@ def test_a_section_that_was_not_run_shows_nothing_else(not_run):
 @pytest.mark.parametrize(("value", "unit", "text"), [
     (0.12345, "probability", "0.123"), (-0.04, "pp", "−0.0 pp"), (41.26, "percent", "41.3 %"),
     (7.0, "count", "7"), (-1.234, "logits", "−1.23 logits"), (1.234, "ratio", "1.23"),
-    (7.0, "of 9", "7 of 9"),
+    (7.0, "of 9", "7 of 9"), (7.0, "layer", "L7"), (0.61234, "auroc", "0.612"),
     (None, "probability", "–"),
 ])
 def test_numbers_have_the_decimals_of_their_unit(value, unit, text):

@@ -96,12 +96,12 @@ def residuals(
     layers: Sequence[int],
     positions: Positions,
     batch_size: int,
-    label: str = "activations",
+    label: str | None = "activations",
 ) -> Residuals:
     """resid_post of the prompts (token ids) at `layers`, which the model is not run beyond.
 
     What hooks that stand on the blocks already make of a block's output is what is read.
-    label: of the progress bar.
+    label: of the progress bar; None: without one.
     Raises ValueError if there is no prompt or an empty one, no layer, one that does not exist or
     stands twice, or for unknown positions; FloatingPointError if an activation is not finite.
     """
@@ -121,7 +121,7 @@ def residuals(
             model.base_model(input_ids=ids_BT, past_key_values=past, use_cache=True)
         return seen
 
-    with tqdm(total=len(prompts), desc=label, unit="prompt") as bar:
+    with tqdm(total=len(prompts), desc=label, unit="prompt", disable=label is None) as bar:
         for rows, seen in behind_prefix(model, prompts, batch_size, run):
             for layer, x_BTD in seen.items():
                 kept_BTD = x_BTD[:, -counts[rows[0]] :].to("cpu", torch.float32)

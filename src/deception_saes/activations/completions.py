@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from deception_saes.activations.capture import residuals
 from deception_saes.models.anatomy import anatomy
@@ -25,6 +26,9 @@ Pooling = Literal["mean", "last", "prompt_end"]
 """What of a completion is kept: the mean over its tokens, its last token, or the last token of the
 prompt before it, which is the same for all completions of a scenario."""
 
+_LENGTHS = 8
+"""Completions are filled up to a multiple of so many tokens, so that more of them are of one length
+and run together. What stands behind a token changes nothing at it."""
 _TOKENS_AT_ONCE = 4096
 """Tokens of completions whose residuals, at every layer, stand in memory together."""
 
@@ -98,21 +102,24 @@ def capture_completions(
     mean, last = (torch.empty(n_layers, len(completions), width) for _ in range(2))
     scenarios = tuple(dict.fromkeys(completion.scenario for completion in completions))
     prompt_end_LSD = torch.empty(n_layers, len(scenarios), width)
-    for place, scenario in enumerate(scenarios):
-        prompt = list(prompts[scenario])
-        of_scenario = [row for row, c in enumerate(completions) if c.scenario == scenario]
-        for number, rows in enumerate(_parts(of_scenario, completions)):
-            # the bare prompt is one of the sequences: what they share ends before its last token
-            sequences = [prompt, *([*prompt, *completions[row].tokens] for row in rows)]
-            found = residuals(model, sequences, range(n_layers), "suffix", batch_size,
-                              f"{scenario}, part {number + 1}")
-            starts = np.searchsorted(found.prompt, np.arange(len(sequences) + 1))
-            for layer, x_ND in found.x_by_layer.items():
-                if number == 0:
-                    prompt_end_LSD[layer, place] = x_ND[0]
-                for i, row in enumerate(rows, start=1):
-                    own_TD = x_ND[starts[i] + 1 : starts[i + 1]]
-                    mean[layer, row], last[layer, row] = own_TD.mean(dim=0), own_TD[-1]
+    with tqdm(total=len(completions), desc="completions", unit="completion") as bar:
+        for place, scenario in enumerate(scenarios):
+            prompt = list(prompts[scenario])
+            of_scenario = [row for row, c in enumerate(completions) if c.scenario == scenario]
+            for number, rows in enumerate(_parts(of_scenario, completions)):
+                # the bare prompt is one of the sequences: what they share ends before its last
+                # token
+                sequences = [prompt, *([*prompt, *_filled(completions[row].tokens)]
+                                       for row in rows)]
+                found = residuals(model, sequences, range(n_layers), "suffix", batch_size, None)
+                starts = np.searchsorted(found.prompt, np.arange(len(sequences)))
+                for layer, x_ND in found.x_by_layer.items():
+                    if number == 0:
+                        prompt_end_LSD[layer, place] = x_ND[0]
+                    for i, row in enumerate(rows, start=1):
+                        own_TD = x_ND[starts[i] + 1 :][: len(completions[row].tokens)]
+                        mean[layer, row], last[layer, row] = own_TD.mean(dim=0), own_TD[-1]
+                bar.update(len(rows))
     return CompletionActivations(
         tuple(c.id for c in completions), tuple(c.scenario for c in completions),
         np.array([len(c.tokens) for c in completions]), scenarios, mean, last, prompt_end_LSD)
@@ -139,6 +146,10 @@ def read_completions(path: Path) -> CompletionActivations:
         return CompletionActivations(
             **texts, n_tokens=file.get_tensor("n_tokens").numpy(), mean=file.get_tensor("mean"),
             last=file.get_tensor("last"), prompt_end_LSD=file.get_tensor("prompt_end"))
+
+
+def _filled(tokens: Sequence[int]) -> list[int]:
+    return [*tokens, *[tokens[-1]] * (-len(tokens) % _LENGTHS)]
 
 
 def _parts(rows: Sequence[int], completions: Sequence[TokenCompletion]) -> list[list[int]]:

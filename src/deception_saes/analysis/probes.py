@@ -115,10 +115,21 @@ def nested_layers(x_LND: np.ndarray, of: Design) -> np.ndarray:
 
 def by_fold(scores_LN: np.ndarray, of: Design, layer_F: np.ndarray) -> np.ndarray:
     """The scores that each fold's own layer gives its completions, [N]."""
-    folds = np.unique(of.fold_N)
-    layer_N = np.asarray(layer_F)[np.searchsorted(folds, of.fold_N)]
-    picked: np.ndarray = scores_LN[layer_N, np.arange(len(layer_N))]
+    picked: np.ndarray = scores_LN[_layer_of_each(of, layer_F), np.arange(len(of.fold_N))]
     return picked
+
+
+def at_layers(
+    score: Callable[[np.ndarray], np.ndarray], x_LND: np.ndarray, of: Design, layer_F: np.ndarray
+) -> np.ndarray:
+    """The same of what `score` makes of a layer's activations [N, D], [..., N]."""
+    layer_N = _layer_of_each(of, layer_F)
+    found = {layer: score(x_LND[layer]) for layer in np.unique(layer_N)}
+    return np.stack([found[layer][..., n] for n, layer in enumerate(layer_N)], axis=-1)
+
+
+def _layer_of_each(of: Design, layer_F: np.ndarray) -> np.ndarray:
+    return np.asarray(layer_F)[np.searchsorted(np.unique(of.fold_N), of.fold_N)]
 
 
 def _fitted(make: Callable[[], Any], x: np.ndarray, of: Design, train: np.ndarray) -> Any:

@@ -139,7 +139,7 @@ def open_section(section: int, profile: str, seed: int) -> Page:
 
 
 _DECIMALS = {"probability": 3, "pp": 1, "percent": 1, "logits": 2, "count": 0, "p": 3, "share": 3,
-             "features": 0, "s": 1}
+             "features": 0, "s": 1, "layer": 0, "auroc": 3}
 _BARE = ("probability", "count", "p", "correlation", "share", "features", "Cohen's d", "ratio",
          "auroc", "kappa", "layer")
 _SYMBOL = {"pp": " pp", "percent": " %", **dict.fromkeys(_BARE, "")}
@@ -162,4 +162,5 @@ def with_interval(value: Value) -> str:
 
 def _signed(x: float, unit: str) -> str:
     decimals = 0 if unit.startswith("of ") else _DECIMALS.get(unit, 2)
-    return f"{x:.{decimals}f}".replace("-", "−")
+    sign = "L" if unit == "layer" else ""
+    return sign + f"{x:.{decimals}f}".replace("-", "−")

@@ -138,8 +138,9 @@ def _peak(s: Sweep, base: str, about: dict[str, Any], answers: bool, of_study: b
     yield Value(f"{id}.peak.share", "resamples in which this layer is the best",
                 100 * float(shares[peak]) / shares.sum(), "percent", n=int(shares.sum()),
                 layer=peak, **about)
-    yield Value(f"{id}.widening", "factor by which intervals are wider than those of fixed probes",
-                s.null.widen, "ratio", n=len(s.null.permuted.accuracy), **about)
+    yield Value(f"{id}.widening", "factor by which the nested probe's intervals are wider than "
+                "those of a fixed probe", float(s.nested.widen_L[0]), "ratio",
+                n=len(s.null.permuted.accuracy), **about)
 
 
 def _peak_of_all(sweeps: Sequence[Sweep], base: str, about: dict[str, Any], of_study: bool
@@ -198,7 +199,7 @@ def _by_layer(s: Sweep) -> Iterator[dict[str, Any]]:
                **columns(s.layers, layer), "ridge_accuracy": 100 * s.null.ridge.accuracy[layer],
                "ridge_auroc": s.null.ridge.auroc[layer], "null_low": null_LQ[layer, 0],
                "null_high": null_LQ[layer, 1], "p": p[layer], "p_max": p_max[layer],
-               "peak_share": peaks[layer] / peaks.sum()}
+               "peak": layer == s.peak, "peak_share": peaks[layer] / peaks.sum()}
 
 
 def _transfer(beside: Controls, params: Params) -> Iterator[dict[str, Any]]:
@@ -230,7 +231,7 @@ def _by_scenario(primary: Sweep, beside: Controls, params: Params) -> Iterator[d
         rows = np.flatnonzero(of.scenario_N == s)
         drawn = bootstrap(primary.nested_N[None, rows], subset(of, rows), params.bootstrap_draws,
                           resampling_seed(params.seed, primary.round)).auroc[:, 0]
-        low, high = interval(float(within_S[s]), drawn, primary.null.widen)
+        low, high = interval(float(within_S[s]), drawn, primary.nested.widen_L[0])
         yield {"scenario": scenario, "n": len(rows), "auroc": within_S[s], "auroc_low": low,
                "auroc_high": high, "transfer": beside.transfer_SL[s, layer],
                "transfer_accuracy": 100 * beside.transfer_accuracy_SL[s, layer]}

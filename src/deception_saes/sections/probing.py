@@ -36,16 +36,16 @@ NAME = {"accuracy": "balanced accuracy", "auroc": "AUROC"}
 @dataclass(frozen=True)
 class Assessed:
     """Probes on the same completions. found: [L]; resampled: [R, L], of the same resamples for
-    all probes of one design and seed; widen: see `analysis.permutation.widening`."""
+    all probes of one design and seed; widen_L: see `analysis.permutation.widening`."""
 
     found: Measured
     resampled: Measured
-    widen: float
+    widen_L: np.ndarray
 
     def ends(self, what: str, probe: int) -> tuple[float, float]:
         """95% interval of a measure of one probe, in its unit."""
         low, high = interval(getattr(self.found, what)[probe],
-                             getattr(self.resampled, what)[:, probe], self.widen)
+                             getattr(self.resampled, what)[:, probe], self.widen_L[probe])
         return SCALE[what] * low, SCALE[what] * high
 
 
@@ -55,7 +55,7 @@ class Null:
 
     ridge: Measured
     permuted: Measured
-    widen: float
+    widen_L: np.ndarray
 
     def p(self, what: str) -> tuple[np.ndarray, np.ndarray]:
         """p of each probe, and p of each against the largest of all, both [L]."""
@@ -77,12 +77,15 @@ def null_of(ridge_LPN: Iterable[np.ndarray], labels_PN: np.ndarray, of: Design, 
         widen.append(widening(scores_PN[1:], labels_PN[1:], of, seed))
     both = np.stack(accuracy, axis=1), np.stack(auroc, axis=1)
     return Null(Measured(both[0][0], both[1][0]), Measured(both[0][1:], both[1][1:]),
-                float(np.mean(widen)))
+                np.array(widen))
 
 
-def assess(scores_LN: np.ndarray, of: Design, widen: float, draws: int, seed: int) -> Assessed:
-    """Held-out scores with their resamples."""
-    return Assessed(measure(scores_LN, of), bootstrap(scores_LN, of, draws, seed), widen)
+def assess(
+    scores_LN: np.ndarray, of: Design, widen_L: np.ndarray, draws: int, seed: int
+) -> Assessed:
+    """Held-out scores with their resamples. widen_L: of each probe, or one for all, [1]."""
+    return Assessed(measure(scores_LN, of), bootstrap(scores_LN, of, draws, seed),
+                    np.broadcast_to(widen_L, len(scores_LN)))
 
 
 def columns(of: Assessed, probe: int) -> dict[str, float]:
@@ -101,8 +104,10 @@ def difference(first: Assessed, i: int, second: Assessed, j: int, what: str
     in the measure's unit, percentage points for balanced accuracy."""
     found = getattr(first.found, what)[i] - getattr(second.found, what)[j]
     resampled = getattr(first.resampled, what)[:, i] - getattr(second.resampled, what)[:, j]
-    low, high = interval(found, resampled, max(first.widen, second.widen), (-1, 1))
-    return SCALE[what] * float(found), SCALE[what] * low, SCALE[what] * high
+    widen = max(first.widen_L[i], second.widen_L[j])
+    ends = interval(found, resampled, widen, (-1, 1))
+    found, low, high = (SCALE[what] * round(float(x), 12) + 0.0 for x in (found, *ends))
+    return found, low, high
 
 
 def values_of(

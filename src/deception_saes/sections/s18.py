@@ -112,7 +112,7 @@ def compute(params: Params, work: Work) -> Output:
 def sweep(round: str, data: Labelled, pooling: Pooling, params: Params) -> Sweep:
     """A probe at every layer of a round's balanced set."""
     from deception_saes.analysis.permutation import ridge_scores
-    from deception_saes.analysis.probes import by_fold, layer_scores, nested_layers
+    from deception_saes.analysis.probes import at_layers, by_fold, layer_scores, nested_layers
     from deception_saes.sections.probing import assess, labellings, null_of
 
     of, x_LND = data.design, data.activations.of(data.ids, pooling)
@@ -121,16 +121,19 @@ def sweep(round: str, data: Labelled, pooling: Pooling, params: Params) -> Sweep
     null = null_of((ridge_scores(x_ND, of, labels_PN) for x_ND in x_LND), labels_PN, of, seed)
     scores_LN = layer_scores(x_LND, of)
     layer_F = nested_layers(x_LND, of)
+    chosen_PN = at_layers(lambda x_ND: ridge_scores(x_ND, of, labels_PN), x_LND, of, layer_F)
     nested_N = by_fold(scores_LN, of, layer_F)
     draws = params.bootstrap_draws
-    return Sweep(round, pooling, data, scores_LN, assess(scores_LN, of, null.widen, draws, seed),
-                 null, assess(nested_N[None], of, null.widen, draws, seed), layer_F, nested_N)
+    nested = assess(nested_N[None], of, null_of([chosen_PN], labels_PN, of, seed).widen_L, draws,
+                    seed)
+    return Sweep(round, pooling, data, scores_LN, assess(scores_LN, of, null.widen_L, draws, seed),
+                 null, nested, layer_F, nested_N)
 
 
 def controls(primary: Sweep, params: Params) -> Controls:
     """Words, lengths, other scenarios, the prompt's end, and other strengths of the penalty."""
     from deception_saes.analysis.probe_scores import measure, scenario_auroc
-    from deception_saes.analysis.probes import by_fold, layer_scores
+    from deception_saes.analysis.probes import at_layers, layer_scores
     from deception_saes.sections.probing import assess
 
     data, of = primary.data, primary.data.design
@@ -139,16 +142,18 @@ def controls(primary: Sweep, params: Params) -> Controls:
     auroc_SL = np.stack([scenario_auroc(scores_N, of, of.scenario_N)
                          for scores_N in left_out_LN], axis=1)
     ends_LND = data.activations.of(data.ids, "prompt_end")
-    chosen = np.unique(primary.layer_F)
-    at = np.searchsorted(chosen, primary.layer_F)
-    by_penalty = [by_fold(layer_scores(x_LND[chosen], of, c=c), of, at) for c in PENALTIES]
+
+    def nested(c: float) -> np.ndarray:
+        return at_layers(lambda x_ND: layer_scores(x_ND[None], of, c=c)[0], x_LND, of,
+                         primary.layer_F)
+
     return Controls(
         text=dict(_text(primary, params)),
         transfer_SL=auroc_SL,
         transfer_accuracy_SL=_accuracy_by_scenario(left_out_LN, primary),
         prompt_end_L=measure(layer_scores(ends_LND, of), of).auroc,
-        penalties=assess(np.stack(by_penalty), of, primary.null.widen, params.bootstrap_draws,
-                         resampling_seed(params.seed, primary.round)),
+        penalties=assess(np.stack([nested(c) for c in PENALTIES]), of, primary.nested.widen_L,
+                         params.bootstrap_draws, resampling_seed(params.seed, primary.round)),
     )
 
 
@@ -178,7 +183,7 @@ def _text(primary: Sweep, params: Params) -> Iterator[tuple[str, Assessed]]:
         ("length", activation_probe, lengths(list(data.texts), data.n_tokens), standardised),
     ):
         null = null_of([ridge_scores(x, of, labels_PN, prepare)], labels_PN, of, seed)
-        yield name, assess(held_out_scores(make, x, of)[None], of, null.widen,
+        yield name, assess(held_out_scores(make, x, of)[None], of, null.widen_L,
                            params.bootstrap_draws, seed)
 
 

@@ -101,7 +101,7 @@ def ladder(
     folds. Numbers that a training set or the width does not reach are left out."""
     from deception_saes.analysis.folds import splits
     from deception_saes.analysis.permutation import principal, ridge_scores, standardised
-    from deception_saes.analysis.probes import activation_probe, by_fold, held_out_scores
+    from deception_saes.analysis.probes import activation_probe, at_layers, held_out_scores
     from deception_saes.sections.behaviour import MAIN_ROUND
     from deception_saes.sections.probing import assess, labellings, null_of
     from deception_saes.sections.s18 import resampling_seed
@@ -109,25 +109,25 @@ def ladder(
     width = x_LND.shape[-1]
     most = min(width, *(len(train) for train, _ in splits(of, of.fold_N)))
     steps: list[int | None] = [k for k in COMPONENTS if k < most]
-    chosen = np.unique(layer_F)
-    at = np.searchsorted(chosen, layer_F)
     seed = resampling_seed(params.seed, MAIN_ROUND)
     labels_PN = labellings(of, params.permutations, seed)
 
     def scores(k: int | None) -> np.ndarray:
-        return by_fold(np.stack([held_out_scores(lambda: activation_probe(components=k),
-                                                 x_LND[layer], of) for layer in chosen]), of, at)
+        def held_out(x_ND: np.ndarray) -> np.ndarray:
+            return held_out_scores(lambda: activation_probe(components=k), x_ND, of)
+
+        return at_layers(held_out, x_LND, of, layer_F)
 
     def ridge(k: int | None) -> np.ndarray:
         prepare = standardised if k is None else principal(k)
-        found_UPN = [ridge_scores(x_LND[layer], of, labels_PN, prepare) for layer in chosen]
-        return np.asarray(np.choose(at[of.fold_N], found_UPN))
+        return at_layers(lambda x_ND: ridge_scores(x_ND, of, labels_PN, prepare), x_LND, of,
+                         layer_F)
 
     null = null_of((ridge(k) for k in (*steps, None)), labels_PN, of, seed)
     scores_KN = np.stack([scores(k) for k in (*steps, None)])
     counts = (*COMPONENTS[: len(steps)], width)
     return Ladder(name, layer_F, counts, tuple(_explained(x_LND, of, layer_F, counts)),
-                  assess(scores_KN, of, null.widen, params.bootstrap_draws, seed), null)
+                  assess(scores_KN, of, null.widen_L, params.bootstrap_draws, seed), null)
 
 
 def _nested(work: Work) -> np.ndarray:
