@@ -99,12 +99,13 @@ def test_a_table_leaves_the_one_it_was_given(hostile):
 
 def test_quotations_show_as_text_in_their_groups(hostile):
     quotes = pd.DataFrame({"group": [f"g{i % 2} <b>" for i in range(len(hostile))],
-                           "label": "honest", "about": hostile, "text": hostile})
+                           "label": "honest", "about": hostile, "before": hostile,
+                           "text": hostile})
     page = parsed(quotes_html(quotes.sort_values("group"), caption="c"))
     assert [group.summary.get_text() for group in page.find_all("details")] == ["g0 <b>", "g1 <b>"]
     assert [group.has_attr("open") for group in page.find_all("details")] == [True, False]
     texts = [quote.get_text() for quote in page.find_all("blockquote")]
-    assert sorted(texts) == sorted(map(visible, hostile))
+    assert sorted(texts) == sorted(2 * visible(text) for text in hostile)
     assert {tag.name for tag in page.find_all()} <= {
         "figure", "details", "summary", "div", "span", "blockquote", "bdi", "figcaption"}
 

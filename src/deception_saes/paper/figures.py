@@ -74,14 +74,15 @@ def quotes_html(quotes: pd.DataFrame, *, caption: str) -> str:
     """Texts as quotations, folded by group with the first group open. caption: HTML.
 
     quotes: columns group (its heading), label (a word, coloured if it is honest, deceptive or
-    ambiguous), about (what stands beside it) and text. None of them can be mark-up.
+    ambiguous), about (what stands beside it), before (what the text goes on from, set apart) and
+    text. None of them can be mark-up.
     """
     parts = ['<figure class="bookfig quotes">']
     for i, (group, rows) in enumerate(quotes.groupby("group", sort=False)):
         parts.append(f"<details{' open' if i == 0 else ''}><summary>{shown(str(group))}</summary>")
         parts += [f'<div class="quote"><div class="quote-head"><span class="badge-v '
                   f'l-{attribute(row.label)}">{shown(row.label)}</span> {shown(row.about)}</div>'
-                  f"<blockquote>{quoted(row.text)}</blockquote></div>"
+                  f"<blockquote>{quoted(row.text, row.before)}</blockquote></div>"
                   for row in rows.itertuples()]
         parts.append("</details>")
     return "".join([*parts, f"<figcaption>{caption}</figcaption></figure>"])

@@ -47,9 +47,13 @@ def shown(text: str, *, lines: bool = True) -> str:
     return found
 
 
-def quoted(text: str) -> str:
-    """`text` as HTML for a block of its own, line breaks and spaces as they were written."""
-    return f'<bdi class="model-text {_IGNORED}">{shown(text)}</bdi>'
+def quoted(text: str, before: str = "") -> str:
+    """`text` as HTML for a block of its own, line breaks and spaces as they were written.
+
+    before: what it goes on from and its writer did not write, set apart.
+    """
+    opening = f'<span class="before">{shown(before)}</span>' if before else ""
+    return f'<bdi class="model-text {_IGNORED}">{opening}{shown(text)}</bdi>'
 
 
 def attribute(text: str) -> str:

@@ -123,12 +123,15 @@ def facts(run: SectionRun) -> pd.DataFrame:
 
 
 def scenarios(run: SectionRun) -> pd.DataFrame:
-    """Each scenario's prompt and rubric, as quotations."""
-    parts = ("user", *LABEL_COLOURS)
-    return pd.DataFrame([
-        {"group": row["title"], "label": "prompt" if part == "user" else part, "about": "",
+    """Each scenario's prompt and rubric, as quotations, behind the examples that all share."""
+    shots = [{"group": "Before every scenario: two examples of a reply", "label": "prompt",
+              "about": "", "before": f"{shot.user}\n", "text": shot.reply}
+             for shot in run.table("shots").itertuples()]
+    parts = {"user": "prompt", "opening": "opening", **dict.fromkeys(LABEL_COLOURS)}
+    return pd.DataFrame(shots + [
+        {"group": row["title"], "label": label or part, "about": "", "before": "",
          "text": row[part]}
-        for row in run.table("scenarios").to_dict("records") for part in parts])
+        for row in run.table("scenarios").to_dict("records") for part, label in parts.items()])
 
 
 def rounds(run: SectionRun) -> pd.DataFrame:
@@ -151,7 +154,7 @@ def rounds(run: SectionRun) -> pd.DataFrame:
 def examples(run: SectionRun) -> pd.DataFrame:
     """The drawn examples as quotations, under their scenario, with every judge's label."""
     shown = run.table("examples").merge(run.table("completions"), on="id")
-    titles = run.table("scenarios").set_index("id")["title"]
+    scenarios = run.table("scenarios").set_index("id")
     judges = [name.removeprefix("label_") for name in shown if name.startswith("label_")]
 
     def others(row: pd.Series) -> str:
@@ -160,9 +163,10 @@ def examples(run: SectionRun) -> pd.DataFrame:
         return ", ".join([row["id"], *given])
 
     return pd.DataFrame({
-        "group": shown["scenario"].map(titles),
+        "group": shown["scenario"].map(scenarios["title"]),
         "label": shown[f"label_{_primary(run)}"],
         "about": [others(row) for _, row in shown.iterrows()],
+        "before": shown["scenario"].map(scenarios["opening"]),
         "text": shown["text"].fillna(""),
     })
 
