@@ -6,8 +6,9 @@ Shape suffixes: L layers, N completions, S scenarios, D d_model.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -102,27 +103,75 @@ def capture_completions(
     mean, last = (torch.empty(n_layers, len(completions), width) for _ in range(2))
     scenarios = tuple(dict.fromkeys(completion.scenario for completion in completions))
     prompt_end_LSD = torch.empty(n_layers, len(scenarios), width)
+    for row, layer, x_TD, end_D in _read(model, prompts, completions, range(n_layers), batch_size):
+        mean[layer, row], last[layer, row] = x_TD.mean(dim=0), x_TD[-1]
+        prompt_end_LSD[layer, scenarios.index(completions[row].scenario)] = end_D
+    return CompletionActivations(
+        tuple(c.id for c in completions), tuple(c.scenario for c in completions),
+        np.array([len(c.tokens) for c in completions]), scenarios, mean, last, prompt_end_LSD)
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """resid_post at every token of completions.
+
+    x_by_layer: [N, D], float32 on the CPU. completion: id of each row's completion, strings [N].
+    position: of its token in the completion, 0-based, [N].
+    """
+
+    x_by_layer: dict[int, torch.Tensor]
+    completion: np.ndarray
+    position: np.ndarray
+
+    def of(self, ids: Collection[str]) -> np.ndarray:
+        """Indices of the rows of these completions."""
+        return np.flatnonzero(np.isin(self.completion, list(ids)))
+
+
+def capture_tokens(
+    model: PreTrainedModel,
+    prompts: Mapping[str, Sequence[int]],
+    completions: Sequence[TokenCompletion],
+    layers: Sequence[int],
+    batch_size: int,
+) -> TokenRows:
+    """resid_post at every token of the completions, at these layers; rows by completion, in their
+    order, then by position. Raises as `capture_completions` does."""
+    _check(prompts, completions)
+    n_tokens = [len(completion.tokens) for completion in completions]
+    starts = [0, *accumulate(n_tokens)]
+    x_by_layer = {layer: torch.empty(starts[-1], model.config.hidden_size) for layer in layers}
+    for row, layer, x_TD, _ in _read(model, prompts, completions, layers, batch_size):
+        x_by_layer[layer][starts[row] : starts[row + 1]] = x_TD
+    return TokenRows(x_by_layer, np.repeat([c.id for c in completions], n_tokens),
+                     np.concatenate([np.arange(n) for n in n_tokens]))
+
+
+def _read(
+    model: PreTrainedModel,
+    prompts: Mapping[str, Sequence[int]],
+    completions: Sequence[TokenCompletion],
+    layers: Sequence[int],
+    batch_size: int,
+) -> Iterator[tuple[int, int, torch.Tensor, torch.Tensor]]:
+    """Of each completion at each layer: its place in the list, the layer, resid_post at its tokens
+    [T, D], and that at its prompt's last token [D]."""
     with tqdm(total=len(completions), desc="completions", unit="completion") as bar:
-        for place, scenario in enumerate(scenarios):
+        for scenario in dict.fromkeys(completion.scenario for completion in completions):
             prompt = list(prompts[scenario])
             of_scenario = [row for row, c in enumerate(completions) if c.scenario == scenario]
-            for number, rows in enumerate(_parts(of_scenario, completions)):
+            for rows in _parts(of_scenario, completions):
                 # the bare prompt is one of the sequences: what they share ends before its last
                 # token
                 sequences = [prompt, *([*prompt, *_filled(completions[row].tokens)]
                                        for row in rows)]
-                found = residuals(model, sequences, range(n_layers), "suffix", batch_size, None)
+                found = residuals(model, sequences, layers, "suffix", batch_size, None)
                 starts = np.searchsorted(found.prompt, np.arange(len(sequences)))
                 for layer, x_ND in found.x_by_layer.items():
-                    if number == 0:
-                        prompt_end_LSD[layer, place] = x_ND[0]
                     for i, row in enumerate(rows, start=1):
                         own_TD = x_ND[starts[i] + 1 :][: len(completions[row].tokens)]
-                        mean[layer, row], last[layer, row] = own_TD.mean(dim=0), own_TD[-1]
+                        yield row, layer, own_TD, x_ND[0]
                 bar.update(len(rows))
-    return CompletionActivations(
-        tuple(c.id for c in completions), tuple(c.scenario for c in completions),
-        np.array([len(c.tokens) for c in completions]), scenarios, mean, last, prompt_end_LSD)
 
 
 def write_completions(path: Path, activations: CompletionActivations) -> None:
@@ -146,6 +195,26 @@ def read_completions(path: Path) -> CompletionActivations:
         return CompletionActivations(
             **texts, n_tokens=file.get_tensor("n_tokens").numpy(), mean=file.get_tensor("mean"),
             last=file.get_tensor("last"), prompt_end_LSD=file.get_tensor("prompt_end"))
+
+
+def write_tokens(path: Path, rows: TokenRows) -> None:
+    """Write a safetensors file that `read_tokens` reads; replaces one that is there."""
+    from safetensors.torch import save
+
+    tensors = {str(layer): x_ND for layer, x_ND in rows.x_by_layer.items()}
+    write_atomic(path, save({**tensors, "position": torch.from_numpy(rows.position)},
+                            {"completion": json.dumps(rows.completion.tolist())}))
+
+
+def read_tokens(path: Path) -> TokenRows:
+    """What `write_tokens` wrote."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        position = tensors.pop("position").numpy()
+        return TokenRows({int(layer): x_ND for layer, x_ND in tensors.items()},
+                         np.array(json.loads(file.metadata()["completion"])), position)
 
 
 def _filled(tokens: Sequence[int]) -> list[int]:

@@ -11,12 +11,13 @@ from deception_saes.store.ensure import ensure
 from deception_saes.store.spec import PACKAGE_DIR, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
-    from deception_saes.activations.completions import CompletionActivations
+    from deception_saes.activations.completions import CompletionActivations, TokenCompletion
     from deception_saes.analysis.folds import Design
+    from deception_saes.models.load import LanguageModel
     from deception_saes.models.spec import ModelSpec
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.run import NotRun, Work
@@ -56,6 +57,15 @@ class Labelled:
     n_tokens: np.ndarray
     design: Design
     activations: CompletionActivations
+
+
+@dataclass(frozen=True)
+class Readable:
+    """Completions as a model reads them. prompts: token ids by scenario."""
+
+    lm: LanguageModel
+    prompts: dict[str, list[int]]
+    completions: list[TokenCompletion]
 
 
 def behaviour_params(
@@ -146,39 +156,50 @@ def labelled(params: BehaviourParams, round: str, work: Work) -> Labelled | None
 
 def activations(params: BehaviourParams, round: str, work: Work) -> CompletionActivations:
     """resid_post of all completions of a round, at every layer."""
-    from deception_saes.activations.completions import read_completions, write_completions
+    from deception_saes.activations.completions import (
+        capture_completions,
+        read_completions,
+        write_completions,
+    )
 
     unit = f"activations-{params.model.slug}-completions-{round}"
-    run_by = ("model", "sampled_by", "completions_per_scenario", "batch_size", "device", "threads")
-    spec = Spec(unit, {"round": round, **{name: getattr(params, name) for name in run_by}},
-                sources=("deception_saes.activations.completions",
-                         "deception_saes.tasks.completions", "deception_saes.tasks.scenarios"),
-                data=tuple(PACKAGE_DIR / name for name in DATA[:2]))
+    spec = reading_spec(unit, params, {"round": round})
     name = f"activations/{unit.removeprefix('activations-')}.safetensors"
 
     def make(out: Path) -> None:
-        write_completions(out / name, _capture(params, round, work))
+        of = read(params, (round,), work)
+        write_completions(out / name, capture_completions(of.lm.model, of.prompts, of.completions,
+                                                          params.batch_size))
 
     ensure(work.tree, spec, make)
     return read_completions(work.tree / name)
 
 
-def _capture(params: BehaviourParams, round: str, work: Work) -> CompletionActivations:
+def reading_spec(unit: str, params: BehaviourParams, what: Mapping[str, object]) -> Spec:
+    """What decides activations on completions. what: which of them."""
+    run_by = ("model", "sampled_by", "completions_per_scenario", "batch_size", "device", "threads")
+    return Spec(unit, {**what, **{name: getattr(params, name) for name in run_by}},
+                sources=("deception_saes.activations.completions",
+                         "deception_saes.tasks.completions", "deception_saes.tasks.scenarios"),
+                data=tuple(PACKAGE_DIR / name for name in DATA[:2]))
+
+
+def read(params: BehaviourParams, rounds: Sequence[str], work: Work) -> Readable:
+    """What a model needs in order to read these rounds' completions. One without a token is left
+    out, as it has no activation."""
     import torch
 
-    from deception_saes.activations.completions import TokenCompletion, capture_completions
+    from deception_saes.activations.completions import TokenCompletion
     from deception_saes.models.load import load
     from deception_saes.tasks.completions import completion_ids
     from deception_saes.tasks.scenarios import load_scenarios, prompt_ids
 
     torch.set_num_threads(params.threads)
     lm = load(params.model, work.artifacts, params.device)
-    prompts = {s.id: prompt_ids(s, lm.tokenizer) for s in load_scenarios()}
     tokens = [TokenCompletion(c.id, c.scenario, completion_ids(c, lm.tokenizer))
-              for c in completions(params, round)]
-    # one without a token has no activation
-    return capture_completions(lm.model, prompts, [of for of in tokens if of.tokens],
-                               params.batch_size)
+              for round in rounds for c in completions(params, round)]
+    return Readable(lm, {s.id: prompt_ids(s, lm.tokenizer) for s in load_scenarios()},
+                    [of for of in tokens if of.tokens])
 
 
 def _why_unlabelled(params: BehaviourParams) -> str | None:

@@ -43,6 +43,7 @@ class Profile:
     draw_questions: evaluating questions of the random-head draws; None: the whole half.
     random_draws: draws of each kind of random heads. permutations: draws of every null.
     sae_recipe: how every SAE is trained.
+    behaviour_recipe: how the behavioural SAEs are trained; None: as the others.
     sae_source: None: the SAEs are trained here. A hub repository "organisation/name" or a folder:
         those of that release are used.
     swaps: by section, §24, §26 and §31, the slug of the model and the framing it is about; a
@@ -81,6 +82,7 @@ class Profile:
     swap_draw_questions: int | None
     verdicts: bool
     behaviour: Behaviour | None = None
+    behaviour_recipe: Recipe | None = None
     sae_source: str | None = None
     swap_top: tuple[int, ...] = (1, 4, 16, 64)
     training_seeds: int = 5

@@ -1,0 +1,194 @@
+"""The behavioural SAEs: trained on tokens of completions, those of other rounds than §21 and §22
+score on.
+
+They see the rounds R1 and R2 alone, less the near-duplicates of any completion of R3. So nothing
+that is measured on R3 was seen in training, neither its activations nor, by the choice of training
+sets, its labels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deception_saes.sections import behaviour
+from deception_saes.store.ensure import ensure
+from deception_saes.store.files import write_atomic
+from deception_saes.store.spec import PACKAGE_DIR, Spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from deception_saes.activations.completions import TokenRows
+    from deception_saes.models.load import LanguageModel
+    from deception_saes.models.spec import ModelSpec
+    from deception_saes.saes.recipe import Recipe
+    from deception_saes.saes.sae import Sae
+    from deception_saes.saes.tags import SaeTag
+    from deception_saes.saes.training import Job
+    from deception_saes.sections.behaviour import BehaviourParams
+    from deception_saes.sections.profiles import Profile
+    from deception_saes.sections.run import NotRun, Work
+    from deception_saes.sections.trained import Bank
+
+DEPTHS = (2, 4, 6)
+"""The layers of the study's model; on another, those at the same relative depth."""
+
+TRAIN_ROUNDS = ("R1", "R2")
+TRAIN_SETS = {"honest_only": ("honest",), "deceptive_only": ("deceptive",),
+              "mixed": ("honest", "deceptive")}
+"""The labels whose completions train an SAE; ambiguous completions train none."""
+
+
+@dataclass(frozen=True)
+class BehaviourSaeParams:
+    """What decides the behavioural SAEs; see `sections.profiles.Profile`."""
+
+    behaviour: BehaviourParams
+    recipe: Recipe
+    seed: int
+
+
+def behaviour_sae_params(
+    profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
+) -> BehaviourSaeParams | NotRun:
+    """The part of a profile that decides these SAEs, or NotRun as `behaviour_params` says."""
+    of = behaviour.behaviour_params(profile, seed, models, missing)
+    if not isinstance(of, behaviour.BehaviourParams):
+        return of
+    return BehaviourSaeParams(of, profile.behaviour_recipe or profile.sae_recipe, seed)
+
+
+def token_rows(params: BehaviourSaeParams, rounds: tuple[str, ...], work: Work) -> TokenRows:
+    """resid_post at every token of all completions of these rounds, at the three layers."""
+    from deception_saes.activations.completions import capture_tokens, read_tokens, write_tokens
+
+    of = params.behaviour
+    unit = f"activations-{of.model.slug}-tokens-{'-'.join(rounds)}"
+    spec = behaviour.reading_spec(unit, of, {"rounds": rounds, "depths": DEPTHS})
+    name = f"activations/{unit.removeprefix('activations-')}.safetensors"
+
+    def make(out: Path) -> None:
+        readable = behaviour.read(of, rounds, work)
+        layers = [_tags(readable.lm, depth)[0].layer for depth in DEPTHS]
+        write_tokens(out / name, capture_tokens(readable.lm.model, readable.prompts,
+                                                readable.completions, layers, of.batch_size))
+
+    ensure(work.tree, spec, make)
+    return read_tokens(work.tree / name)
+
+
+def trained_on(params: BehaviourSaeParams, train_set: str) -> list[str]:
+    """Ids of the completions that train an SAE of this set, near-duplicates of R3 left out."""
+    import numpy as np
+
+    from deception_saes.tasks.labels import duplicate_groups
+
+    given = behaviour.labels(params.behaviour)
+    drawn = behaviour.completions(params.behaviour)
+    kept: list[str] = []
+    for scenario in dict.fromkeys(completion.scenario for completion in drawn):
+        of = [completion for completion in drawn if completion.scenario == scenario]
+        groups = duplicate_groups([completion.text for completion in of])
+        main = np.array([completion.round == behaviour.MAIN_ROUND for completion in of])
+        held_out = set(groups[main])
+        kept += [completion.id for completion, group in zip(of, groups, strict=True)
+                 if group not in held_out and given.get(completion.id) in TRAIN_SETS[train_set]]
+    return kept
+
+
+def behaviour_bank_spec(params: BehaviourSaeParams, depth: int, fixed: bool = True) -> Spec:
+    """What decides a bank's files. depth: one of DEPTHS."""
+    folder = _folder(fixed)
+    return Spec(f"{folder}-{params.behaviour.model.slug}-completions-D{depth}",
+                {"bank": params, "depth": depth, "fixed": fixed}, sources=(__name__,),
+                data=tuple(PACKAGE_DIR / name for name in behaviour.DATA))
+
+
+def behaviour_bank(
+    params: BehaviourSaeParams, depth: int, work: Work, fixed: bool = True
+) -> Bank:
+    """The SAEs of one depth, trained unless they have been.
+
+    fixed: False for the JumpReLUs as the study had them before its fix, thresholds at 0.
+    Raises SaeError if one of them cannot be trained.
+    """
+    from deception_saes.models.load import load
+    from deception_saes.sections.trained import Bank
+
+    of = params.behaviour
+    lm = load(of.model, work.artifacts, of.device)
+    tags = [tag for tag in _tags(lm, depth) if fixed or tag.architecture == "jumprelu"]
+    spec, folder = behaviour_bank_spec(params, depth, fixed), _folder(fixed)
+    checkpoints = work.tree / "checkpoints" / f"{spec.unit}-{spec.hash}"
+    timing = f"{folder}/{spec.unit}.seconds.json"
+
+    def make(out: Path) -> None:
+        import torch
+
+        from deception_saes.saes.bank import train_bank
+        from deception_saes.saes.files import save
+
+        torch.set_num_threads(of.threads)
+        rows = token_rows(params, TRAIN_ROUNDS, work)
+        x_ND = rows.x_by_layer[tags[0].layer].to(of.device)
+        trained = train_bank(list(_jobs(params, lm, tags, rows, fixed)), x_ND, params.seed,
+                             checkpoints, f"behavioural SAEs L{tags[0].layer}")
+        for name, sae in trained.items():
+            save(sae.sae.to("cpu"), out / folder / name)
+        write_atomic(out / timing, json.dumps({name: round(sae.seconds, 3)
+                                               for name, sae in trained.items()}, indent=1) + "\n")
+
+    ensure(work.tree, spec, make)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    seconds = json.loads((work.tree / timing).read_text(encoding="utf-8"))
+    return Bank(tags, work.tree / folder, lm.model.config.hidden_size, seconds)
+
+
+def untrained_sae(params: BehaviourSaeParams, tag: SaeTag, work: Work) -> Sae:
+    """The SAE from which the training of this tag starts: a random dictionary."""
+    from deception_saes.models.load import load
+    from deception_saes.saes.training import untrained
+
+    lm = load(params.behaviour.model, work.artifacts, params.behaviour.device)
+    rows = token_rows(params, TRAIN_ROUNDS, work)
+    (job,) = _jobs(params, lm, [tag], rows, fixed=True)
+    return untrained(job, rows.x_by_layer[tag.layer], params.seed)
+
+
+def _folder(fixed: bool) -> str:
+    return "saes" if fixed else "saes-prefix"
+
+
+def _tags(lm: LanguageModel, depth: int) -> list[SaeTag]:
+    from deception_saes.models.anatomy import anatomy
+    from deception_saes.saes.tags import behavioural_tags, layer_at_same_depth
+
+    n_layers = anatomy(lm.model).n_layers
+    layer = layer_at_same_depth(depth, n_layers)
+    return [tag for tag in behavioural_tags(lm.spec.slug, n_layers) if tag.layer == layer]
+
+
+def _jobs(
+    params: BehaviourSaeParams, lm: LanguageModel, tags: list[SaeTag], rows: TokenRows, fixed: bool
+) -> Iterator[Job]:
+    from deception_saes.saes.sae import SaeConfig
+    from deception_saes.saes.training import Job
+
+    d_in = lm.model.config.hidden_size
+    recipe = dataclasses.replace(params.recipe, learn_threshold=fixed)
+    for tag in tags:
+        of = rows.of(trained_on(params, tag.train_set))
+        about = {
+            "model_name": lm.spec.name, "model_class_name": "AutoModelForCausalLM",
+            "hook_name": f"{lm.model.base_model_prefix}.layers.{tag.layer}",
+            "hook_layer": tag.layer, "prepend_bos": False, "tag": tag.name,
+            "training_condition": tag.train_set, "training_rows": len(of), "seed": params.seed,
+            "recipe": dataclasses.asdict(recipe),
+        }
+        yield Job(tag.name, SaeConfig(tag.architecture, d_in, tag.expansion * d_in, tag.k,
+                                      metadata=about), recipe, of)
