@@ -21,7 +21,7 @@ rounds; the best round of each counts. Then, on the same rows in the same order,
 weights, towards the same loss: how far ours and SAELens get. Ends with `ratio` lines, of rows per
 second.
 
-usage: python benchmarks/sae_training.py [--steps 30] [--large-steps 4] [--loss-steps 250]
+usage: python benchmarks/sae_training.py [--steps 30] [--large-steps 4] [--loss-steps 800]
        [--threads 2]
 Peers are measured where they are installed; `make bench` runs this in an environment with them.
 """
@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=30, help=f"timed steps at {SMALL}")
     parser.add_argument("--large-steps", type=int, default=4, help=f"timed steps at {LARGE}")
-    parser.add_argument("--loss-steps", type=int, default=250, help="steps to the loss reached")
+    parser.add_argument("--loss-steps", type=int, default=800, help="steps to the loss reached")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
