@@ -12,7 +12,7 @@ PORT ?= 8000
 
 PEERS := .venv-peers
 
-.PHONY: help book section test bench serve lock clean
+.PHONY: help book section resample test bench serve lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ book: $(VENV)/.ready  ## build the book; ends with the path of index.html
 section: $(VENV)/.ready  ## run one section and its notebook: make section S=23
 	$(if $(S),,$(error which section? make section S=23))
 	$(RUN) section $(S) $(OPTIONS)
+
+resample: $(VENV)/.ready  ## draw the completions of §17 anew: make resample OUT=drawn.csv
+	$(if $(OUT),,$(error which file? make resample OUT=drawn.csv))
+	$(RUN) resample $(OPTIONS) --out $(OUT)
 
 test: $(VENV)/.ready-dev $(PEERS)/.ready  ## linters, types, tests, and the smoke book with warnings as errors
 	$(VENV)/bin/ruff check .

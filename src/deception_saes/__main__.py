@@ -23,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     from deception_saes.paper.build import BuildFailed, build_book
     from deception_saes.paper.units import NotebookFailed, book_units
     from deception_saes.saes.errors import SaeError
+    from deception_saes.tasks.completions import CompletionFileError
+    from deception_saes.tasks.resampling import ResampleError
+    from deception_saes.tasks.scenarios import ScenarioFileError
 
     try:
         if options.command == "fetch":
@@ -30,6 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
                 fetch(model)
         elif options.command == "book":
             print(build_book(profile, seed))
+        elif options.command == "resample":
+            from deception_saes.sections.resampling import resample_profile
+
+            print(resample_profile(profile, seed, artifacts_root(), options.out))
         elif options.command == "publish":
             from deception_saes.paper.publish import publish
 
@@ -45,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(units[name].tree / "results" / f"{name}.json")
         else:
             book_units(profile, seed)[options.unit].make()
-    except (BuildFailed, ModelUnavailable, NotebookFailed, SaeError) as error:
+    except (BuildFailed, CompletionFileError, ModelUnavailable, NotebookFailed, ResampleError,
+            SaeError, ScenarioFileError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -56,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     book = commands.add_parser("book", help="build the whole book")
     fetch = commands.add_parser("fetch", help="fetch the profile's models from the hub")
+    resample = commands.add_parser("resample", help="draw the completions of §17 anew")
+    resample.add_argument("--out", type=Path, required=True, help="CSV file to write")
     section = commands.add_parser("section", help="run one section and its notebook")
     section.add_argument("number", type=int, help="23 for §23")
     publish = commands.add_parser("publish", help="write the SAEs as a release; upload it")
@@ -63,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--repo", help="organisation/name on the hub, to upload it to")
     make = commands.add_parser("make", help="make one unit of the workflow")
     make.add_argument("unit")
-    for command in (book, fetch, section, publish, make):
+    for command in (book, fetch, resample, section, publish, make):
         command.add_argument("--profile", choices=PROFILES, default="embedded")
         command.add_argument("--seed", type=int, help="the profile's own if left out")
     return parser

@@ -1,0 +1,28 @@
+"""Draw the completions of a profile's model anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deception_saes.models.load import load
+from deception_saes.models.registry import get
+from deception_saes.sections.profiles import Profile
+from deception_saes.tasks.resampling import ResampleError, check_out, resample_file
+
+
+def resample_profile(profile: Profile, seed: int, artifacts: Path, out: Path) -> str:
+    """Draw every completion of the model that the profile's completions are of, write them to
+    `out` and say how many are the same as the shipped ones.
+
+    Device, threads and batch size are the profile's: they decide the last bits.
+    Raises ResampleError, before the model is loaded, if the profile reads no completions or `out`
+    cannot be written; ModelUnavailable if the model cannot be had.
+    """
+    import torch
+
+    if profile.behaviour is None:
+        raise ResampleError(f"the profile {profile.name} reads no completions; choose another one")
+    check_out(out)
+    torch.set_num_threads(profile.threads)
+    lm = load(get(profile.behaviour.sampled_by), artifacts, profile.device)
+    return resample_file(lm, seed, profile.batch_size, out)

@@ -1,0 +1,166 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from deception_saes.rng import generator
+from deception_saes.tasks import sampling
+from deception_saes.tasks.sampling import Sampled, choose, decode, end_tokens, sample
+from deception_saes.tasks.scoring import encode
+
+DRAWS = 4000
+
+
+def drawn(lm, **changed):
+    """Twelve continuations unless changed."""
+    options = {"draws": 12, "temperature": 1.0, "seed": 0, "max_new_tokens": 6, "batch_size": 5}
+    return sample(lm, encode("Who broke the vase?", lm.tokenizer), **options | changed)
+
+
+@pytest.fixture
+def many_ends(monkeypatch):
+    """Every fourth token ends a continuation, so that draws end at different lengths."""
+    ends = frozenset(range(0, 4299, 4))
+    monkeypatch.setattr(sampling, "end_tokens", lambda _: ends)
+    return ends
+
+
+@torch.inference_mode()
+def plain(lm, draws, temperature, seed, max_new_tokens, ends):
+    """Tokens of the same draws, and whether they ended: one by one, the whole text read anew for
+    each token, NumPy's softmax."""
+    prompt = encode("Who broke the vase?", lm.tokenizer)
+    found = []
+    for draw in range(draws):
+        stream, tokens, finished = generator(seed, "draw", str(draw)), [], False
+        while len(tokens) < max_new_tokens and not finished:
+            logits = lm.model(torch.tensor([[*prompt, *tokens]])).logits[0, -1].numpy()
+            scaled = logits.astype(np.float64) / temperature
+            mass = np.exp(scaled - scaled.max())
+            token = int(np.argmax(np.cumsum(mass) > stream.random() * mass.sum()))
+            finished = token in ends
+            tokens += [] if finished else [token]
+        found.append((tokens, finished))
+    return found
+
+
+def expected_shares(lm, temperature):
+    """Probability of each one-token text by a plain forward pass."""
+    ids = encode("Who broke the vase?", lm.tokenizer)
+    with torch.inference_mode():
+        logits = lm.model(torch.tensor([ids])).logits[0, -1].double()
+    shares = Counter()
+    for token, p in enumerate(torch.softmax(logits / temperature, -1).tolist()):
+        ended = token in end_tokens(lm)
+        shares[Sampled("" if ended else decode(lm, [token]), ended)] += p
+    return shares
+
+
+def fit(lm, sampled, temperature):
+    """p of the chi-square test of the first tokens against the softmax, rare ones in one cell."""
+    shares = expected_shares(lm, temperature)
+    often = [key for key, p in shares.items() if p * len(sampled) >= 5]
+    counts = Counter(sampled)
+    seen = [counts[key] for key in often]
+    due = [shares[key] * len(sampled) for key in often]
+    assert len(often) > 20
+    return chisquare([*seen, len(sampled) - sum(seen)], [*due, len(sampled) - sum(due)]).pvalue
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_first_tokens_are_as_frequent_as_the_softmax_says(tiny, temperature):
+    sampled = drawn(tiny, draws=DRAWS, temperature=temperature, max_new_tokens=1, batch_size=500)
+    assert fit(tiny, sampled, temperature) > 0.01
+    other = {0.7: 1.0, 1.0: 0.7}[temperature]
+    assert fit(tiny, sampled, other) < 1e-6
+
+
+def test_a_temperature_near_zero_takes_the_likeliest_token(tiny):
+    likeliest, share = expected_shares(tiny, 1e-4).most_common(1)[0]
+    assert share > 0.999
+    assert set(drawn(tiny, temperature=1e-4, max_new_tokens=1)) == {likeliest}
+
+
+def test_the_same_seed_draws_the_same_and_another_seed_does_not(tiny):
+    assert drawn(tiny) == drawn(tiny)
+    assert drawn(tiny) != drawn(tiny, seed=1)
+
+
+def test_draws_of_one_seed_differ_from_each_other(tiny):
+    assert len(set(drawn(tiny))) > 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 12, 64])
+def test_a_draw_does_not_depend_on_the_batch(tiny, many_ends, batch_size):
+    assert drawn(tiny, batch_size=batch_size) == drawn(tiny)
+
+
+def test_a_draw_does_not_depend_on_how_many_follow(tiny, many_ends):
+    assert drawn(tiny, draws=4) == drawn(tiny, draws=12)[:4]
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_cached_sampling_is_the_plain_loop(tiny, many_ends, temperature):
+    sampled = drawn(tiny, draws=40, temperature=temperature)
+    assert sampled == [Sampled(decode(tiny, tokens), finished)
+                       for tokens, finished in plain(tiny, 40, temperature, 0, 6, many_ends)]
+    assert {each.finished for each in sampled} == {True, False}
+
+
+def test_draws_that_have_ended_leave_the_batch(tiny, many_ends, monkeypatch):
+    read = []
+
+    def counting(lm, ids, past):
+        read.append(len(ids))
+        return run(lm, ids, past)
+
+    run = sampling._run
+    monkeypatch.setattr(sampling, "_run", counting)
+    drawn(tiny, draws=40, batch_size=40, max_new_tokens=4)
+    lengths = [len(tokens) for tokens, _ in plain(tiny, 40, 1.0, 0, 4, many_ends)]
+    going_on = [sum(length >= n for length in lengths) for n in (1, 2, 3)]
+    assert read == [1, *going_on]  # the prompt once for all; nothing behind the last token
+    assert 40 > going_on[0] > going_on[1] > going_on[2]
+
+
+def test_the_prompt_is_read_once_for_all_batches(tiny, monkeypatch):
+    lengths = []
+
+    def counting(lm, ids, past):
+        lengths.append(len(ids[0]))
+        return run(lm, ids, past)
+
+    run = sampling._run
+    monkeypatch.setattr(sampling, "_run", counting)
+    drawn(tiny, draws=12, batch_size=4, max_new_tokens=3)
+    assert lengths[0] > 1
+    assert set(lengths[1:]) == {1}
+
+
+def test_a_first_token_that_ends_gives_an_empty_text(tiny, monkeypatch):
+    monkeypatch.setattr(sampling, "end_tokens", lambda _: frozenset(range(4299)))
+    assert set(drawn(tiny)) == {Sampled("", True)}
+
+
+def test_without_an_end_token_every_draw_stops_at_the_limit(tiny, monkeypatch):
+    monkeypatch.setattr(sampling, "end_tokens", lambda _: frozenset())
+    assert not any(each.finished for each in drawn(tiny))
+
+
+def test_the_edges_of_the_unit_interval_choose_tokens_that_can_occur():
+    logits = torch.tensor([[-torch.inf, 0.0, 1.0, -torch.inf]]).expand(3, -1)
+    assert choose(logits, 1.0, [0.0, 0.5, float(np.nextafter(1, 0))]) == [1, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["draws", "max_new_tokens", "batch_size", "temperature"])
+@pytest.mark.parametrize("number", [0, -1, float("inf"), float("nan")])
+def test_a_count_or_temperature_that_is_not_positive_is_named(tiny_llama, name, number):
+    with pytest.raises(ValueError, match=f"{name} is {number}; expected a positive number"):
+        drawn(tiny_llama, **{name: number})
+
+
+def test_an_empty_prompt_is_refused(tiny_llama):
+    with pytest.raises(ValueError, match="the prompt has no token"):
+        sample(tiny_llama, [], 1, 1.0, 0, 1, 1)
