@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 STUDY_LAYER, STUDY_LAYERS = 9, 16
 """The study's peak layer and its model's number of layers: fixed before any probe is fitted."""
-MATCHED_DRAWS = 5
 _PERMUTATIONS = 200
 """Of labels, by which intervals are widened for the probe's own uncertainty."""
 
@@ -30,21 +29,23 @@ def probed_layer(n_layers: int) -> int:
 def probe_rows(
     of: BehaviourParams, labels: Mapping[str, Mapping[str, str]], bootstrap_draws: int, work: Work
 ) -> Iterator[dict[str, object]]:
-    """For every judge: what its probe learned from, its AUROC against the judge's own labels and
-    against the primary judge's, and the AUROC of a probe that learned from the primary judge's
-    labels of as many completions, drawn at random, the mean over MATCHED_DRAWS draws."""
+    """For every judge, of a probe that learned all its honest and deceptive labels in the main
+    round: its AUROC against the judge's own labels and against the primary judge's; and against
+    the latter that of a probe that learned the primary judge's labels of the same completions."""
     from deception_saes.analysis.probes import one_thread
+    from deception_saes.analysis.relabelled import DECEPTIVE, HONEST, NEITHER
 
     bench = _bench(of, labels[of.judge], work)
-    primary_N = bench.balanced_codes(of, labels[of.judge])
+    primary_N = bench.codes(labels[of.judge])
     for judge, given in labels.items():
-        code_N = bench.balanced_codes(of, given)
+        code_N = bench.codes(given)
+        same_N = np.where([id in given for id in bench.ids], primary_N, NEITHER)
         with one_thread():
             own, against = bench.measured(code_N, (code_N, primary_N), bootstrap_draws, of.seed)
-            matched = _matched(bench, primary_N, int((code_N == 0).sum()), of.seed)
-        yield {"judge": judge, "layer": bench.layer, "honest": int((code_N == 0).sum()),
-               "deceptive": int((code_N == 1).sum()), **_columns("own", own),
-               **_columns("primary", against), "auroc_matched": matched}
+            (same,) = bench.measured(same_N, (primary_N,), bootstrap_draws, of.seed)
+        yield {"judge": judge, "layer": bench.layer, "honest": int((code_N == HONEST).sum()),
+               "deceptive": int((code_N == DECEPTIVE).sum()), **_columns("own", own),
+               **_columns("primary", against), **_columns("same", same)}
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,10 @@ class _Bench:
     layer: int
     make: Callable[[], object]
 
-    def balanced_codes(self, of: BehaviourParams, given: Mapping[str, str]) -> np.ndarray:
-        """Codes of the balanced set under these labels; of the other completions, NEITHER."""
+    def codes(self, given: Mapping[str, str]) -> np.ndarray:
         from deception_saes.analysis.relabelled import codes
-        from deception_saes.sections.behaviour import balanced_set
 
-        kept = set(balanced_set(of, MAIN_ROUND, given))
-        return codes([given[id] if id in kept else None for id in self.ids])
+        return codes([given.get(id) for id in self.ids])
 
     def scores(self, code_N: np.ndarray) -> np.ndarray | None:
         from deception_saes.analysis.relabelled import held_out_under
@@ -96,27 +94,6 @@ def _bench(of: BehaviourParams, primary: Mapping[str, str], work: Work) -> _Benc
     design = common_folds(codes([primary.get(id) for id in found.ids]), found.scenario,
                           duplicate_groups([text[id] for id in found.ids]), of.seed)
     return _Bench(found.ids, found.mean[layer].double().numpy(), design, layer, activation_probe)
-
-
-def _matched(bench: _Bench, primary_N: np.ndarray, each: int, seed: int) -> float:
-    """AUROC against the primary judge's labels of a probe that learned `each` honest and `each`
-    deceptive ones of them, the mean over draws; NaN if there are not so many, or none."""
-    from deception_saes.analysis.relabelled import NEITHER, scored
-    from deception_saes.rng import generator
-
-    of_label = [np.flatnonzero(primary_N == code) for code in (0, 1)]
-    if not 0 < each <= min(map(len, of_label)):
-        return float("nan")
-    found = []
-    for draw in range(MATCHED_DRAWS):
-        random = generator(seed, "matched", str(each), str(draw))
-        kept = np.concatenate([random.choice(rows, each, replace=False) for rows in of_label])
-        code_N = np.full(len(primary_N), NEITHER)
-        code_N[kept] = primary_N[kept]
-        scores_N = bench.scores(code_N)
-        of_draw = None if scores_N is None else scored(scores_N, bench.design, primary_N, 1, seed)
-        found.append(float("nan") if of_draw is None else of_draw.auroc)
-    return float(np.mean(found))
 
 
 def _columns(against: str, found: Scored | None) -> dict[str, float]:

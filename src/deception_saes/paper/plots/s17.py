@@ -97,13 +97,14 @@ def probe(figure: Figure, colours: Colours, run: SectionRun) -> None:
     axes = figure.subplots()
     axes.axvline(0.5, color=colours["muted"], linewidth=0.8)
     rows = np.arange(len(table))
-    for against, shift, colour, marker, label in (
-        ("own", -0.13, "neutral", "s", "against its own labels"),
-        ("primary", 0.13, "genuine", "o", f"against the labels of {primary}"),
+    for column, shift, colour, marker, label in (
+        ("own", -0.22, "neutral", "s", "its labels, against its own"),
+        ("primary", 0.0, "sandbag", "D", f"its labels, against those of {primary}"),
+        ("same", 0.22, "genuine", "o", f"labels of {primary} of the same completions"),
     ):
-        of = table.rename(columns={f"auroc_{against}": "auroc", f"low_{against}": "ci_low",
-                                   f"high_{against}": "ci_high"})
-        _dots(axes, of, "auroc", rows + shift, colours[colour], marker, label)
+        of = table.rename(columns={f"auroc_{column}": "auroc", f"low_{column}": "ci_low",
+                                   f"high_{column}": "ci_high"})
+        _dots(axes, of, "auroc", rows + shift, colours[colour], marker, drawn(label))
     for row, judge in enumerate(table.itertuples()):
         if np.isnan(judge.auroc_own) and np.isnan(judge.auroc_primary):
             axes.text(0.5, row, " no two classes to learn from", va="center",
@@ -112,7 +113,7 @@ def probe(figure: Figure, colours: Colours, run: SectionRun) -> None:
                            for judge in table.itertuples()])
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlabel("AUROC")
-    _legend_below(figure, axes)
+    _legend_below(figure, axes, columns=1)
 
 
 def facts(run: SectionRun) -> pd.DataFrame:
@@ -193,14 +194,13 @@ def agreement(run: SectionRun) -> pd.DataFrame:
 def probes(run: SectionRun) -> pd.DataFrame:
     """What the probe learned from, and how well it does against which labels."""
     table = run.table("probe")
+    titles = {"own": "against its own", "primary": f"against {_primary(run)}",
+              "same": f"{_primary(run)} on the same"}
     return pd.DataFrame({
         "labels of": table["judge"], "honest": table["honest"], "deceptive": table["deceptive"],
-        "AUROC, own labels": [_interval(row.auroc_own, row.low_own, row.high_own)
-                              for row in table.itertuples()],
-        f"AUROC, labels of {_primary(run)}": [
-            _interval(row.auroc_primary, row.low_primary, row.high_primary)
-            for row in table.itertuples()],
-        "as many": [_interval(auroc, np.nan, np.nan) for auroc in table["auroc_matched"]]})
+        **{title: [_interval(getattr(row, f"auroc_{column}"), getattr(row, f"low_{column}"),
+                             getattr(row, f"high_{column}")) for row in table.itertuples()]
+           for column, title in titles.items()}})
 
 
 def _panels(
@@ -249,9 +249,9 @@ def _dots(axes: Axes, rows: pd.DataFrame, column: str, y: np.ndarray, colour: st
                   capsize=2, color=colour, label=label)
 
 
-def _legend_below(figure: Figure, axes: Axes) -> None:
+def _legend_below(figure: Figure, axes: Axes, columns: int | None = None) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns or len(labels))
 
 
 def _folded(name: str) -> str:
