@@ -10,11 +10,14 @@ from pathlib import Path
 from deception_saes.models.spec import ModelUnavailable
 from deception_saes.sections.profiles import PROFILES, profile_named
 from deception_saes.store.files import ARTIFACTS_VARIABLE, artifacts_root
+from deception_saes.tasks.judges import command as judge
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0, or 1 after a message for an error that a user can mend."""
     options = _parser().parse_args(arguments)
+    if options.command == "judge":
+        return judge.run(options)
     profile = profile_named(options.profile)
     seed = profile.seed if options.seed is None else options.seed
     # Snakemake and notebooks work in other folders, where a relative path would mean another place.
@@ -71,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     publish = commands.add_parser("publish", help="write the SAEs as a release; upload it")
     publish.add_argument("--out", type=Path, required=True, help="the release's folder")
     publish.add_argument("--repo", help="organisation/name on the hub, to upload it to")
+    judge.add_arguments(commands.add_parser("judge", help="have completions judged by a server"))
     make = commands.add_parser("make", help="make one unit of the workflow")
     make.add_argument("unit")
     for command in (book, fetch, resample, section, publish, make):
