@@ -153,7 +153,7 @@ def test_judges_with_nothing_in_common_are_not_compared(params):
 
 
 def test_a_judge_stands_beside_the_others_by_being_in_the_file(params, monkeypatch):
-    hosted = next(iter(judged.STUDY_JUDGES))
+    hosted = judged.STUDY_JUDGES[0]
     shipped = {"claude-1": {}, hosted: {}, "somebody": {}}
     ids = [c.id for c in completions(params.of)]
     shipped = {judge: dict.fromkeys(ids[:10], "honest") for judge in shipped}

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 SECOND = "claude-2"
 """The second, independent pass of the reader."""
-STUDY_JUDGES = {"gpt-4o-mini-batch": "batch", "gemini-2.5-flash-single": "individually"}
-"""The hosted judges of the study, and how they read."""
+STUDY_JUDGES = ("gpt-4o-mini-batch", "gemini-2.5-flash-single")
+"""The hosted judges of the study."""
+_READS = {"single": "individually", "batch": "batch"}
 
 
 PER_PROMPT = 8
@@ -26,9 +27,9 @@ JUDGED_DRAWS = 16
 """The embedded judges read the first so many draws of each scenario in the main round, for time."""
 
 
-def embedded_judges(of: BehaviourParams) -> dict[str, str]:
-    """Names of the judges that are the model itself, and how they read."""
-    return {f"{of.model.slug}-single": "individually", f"{of.model.slug}-batch": "batch"}
+def embedded_judges(of: BehaviourParams) -> tuple[str, str]:
+    """Names of the judges that are the model itself: individual, then batch."""
+    return f"{of.model.slug}-single", f"{of.model.slug}-batch"
 
 
 def short_name(of: BehaviourParams, judge: str) -> str:
@@ -58,20 +59,21 @@ def judge_rows(
     asked, with the reason."""
     from deception_saes.models.registry import get
 
-    own = embedded_judges(of)
+    shipped = "labels in tasks/data/labels.csv"
     for judge, given in labels.items():
-        what, reads = "labels of the file tasks/data/labels.csv", STUDY_JUDGES.get(judge, "–")
-        if judge in own:
-            what, reads = f"{get(of.model.slug).name}, in this run", own[judge]
+        what, reads = shipped, _READS.get(judge.rpartition("-")[2], "–")
+        if judge in embedded_judges(of):
+            what = f"{get(of.model.slug).name}, in this run"
         elif judge in (of.judge, SECOND):
             what = "the language model Claude" + (", second pass" if judge == SECOND else "")
-            reads = "individually"
+            reads = _READS["single"]
         yield {"judge": judge, "what": what, "reads": reads, "labelled": len(given),
-               "state": "done" if given else "not run: no labels of it are shipped"}
-    for judge, reads in STUDY_JUDGES.items():
+               "state": "done" if given else f"not run: no {shipped}"}
+    for judge in STUDY_JUDGES:
         if judge not in labels:
-            yield {"judge": judge, "what": "hosted, the study's", "reads": reads, "labelled": 0,
-                   "state": "not run: it needs a key; no labels under its name are shipped"}
+            yield {"judge": judge, "what": "a hosted model, as in the study",
+                   "reads": _READS[judge.rpartition("-")[2]], "labelled": 0,
+                   "state": f"not run: it needs a key; no {shipped}"}
 
 
 def _read_here(of: BehaviourParams, work: Work) -> dict[str, dict[str, str]]:
