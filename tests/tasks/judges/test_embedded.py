@@ -14,6 +14,12 @@ from deception_saes.tasks.labels import LABELS
 from deception_saes.tasks.scoring import encode
 
 
+@pytest.fixture(scope="session")
+def completions(completions):
+    """Five of the first scenario and one of the second: the oracle takes its time."""
+    return completions[:6]
+
+
 @pytest.fixture
 def asked(tiny):
     """The text that a user message becomes, up to the reply."""
