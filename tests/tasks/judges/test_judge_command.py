@@ -297,6 +297,7 @@ def test_a_server_that_counts_more_than_estimated_is_stopped_at_the_largest_cost
     ((*PRICES, "--max-cost", "nan"), "nan is no amount of money"),
     (("--mode", "batch", "--per-prompt", "0"), "a prompt of 0 completions"),
     (("--of", "llama"), "no completions of llama, only of smollm2it"),
+    (("--round", "R4"), "no round R4, only R3"),
     (("--completions", "missing.csv"), "missing.csv"),
     (("--extra", '{"max_tokens": null}'), "the length of a reply is None"),
     (("--max-tokens", "-5"), "max_tokens is -5"),
@@ -317,6 +318,17 @@ def test_completions_of_several_models_are_not_mixed(work, capsys):
         assert "completions of llama, smollm2it; say with --of" in capsys.readouterr().err
         assert main(options(work, scripted, "--of", "smollm2it")) == 0
     assert all_right(judged(work))
+
+
+def test_one_round_only(work):
+    lines = (work / "c.csv").read_text().splitlines()
+    more = [line.replace("R3", "R1") for line in lines[1:]]
+    (work / "c.csv").write_text("\n".join([*lines, *more]) + "\n")
+    with Scripted(lambda _, message: right(message)) as scripted:
+        assert main(options(work, scripted, "--round", "R3")) == 0
+    assert len(scripted.asked) == N
+    assert all_right(judged(work))
+    assert all("-R3-" in id for id in judged(work))
 
 
 def test_a_malformed_labels_file_is_told_of_before_anything_is_asked(work, capsys):

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--per-prompt", type=int, default=10, help="completions in a batch prompt")
     add("--completions", type=Path, default=COMPLETIONS, help="CSV file; the shipped ones if none")
     add("--of", help="slug of the model whose completions are judged, if the file has several")
+    add("--round", help="R3, to judge this round only")
     add("--out", type=Path, required=True,
         help="labels CSV; if it is there, this judge's labels in it are replaced")
     add("--answers", type=Path, help="file of the answers as they arrive; else beside OUT")
@@ -102,7 +103,12 @@ def _chosen(options: argparse.Namespace) -> list[Any]:
     if options.of not in (None, *models):
         raise JudgeError(f"{options.completions.name} has no completions of {options.of}, only of "
                          f"{', '.join(models)}")
-    return [completion for completion in completions if options.of in (None, completion.model)]
+    rounds = sorted({completion.round for completion in completions})
+    if options.round not in (None, *rounds):
+        raise JudgeError(f"{options.completions.name} has no round {options.round}, only "
+                         f"{', '.join(rounds)}")
+    return [completion for completion in completions
+            if options.of in (None, completion.model) and options.round in (None, completion.round)]
 
 
 def _prices(options: argparse.Namespace) -> Prices | None:
