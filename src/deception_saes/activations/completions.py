@@ -116,7 +116,7 @@ class TokenRows:
     """resid_post at every token of completions.
 
     x_by_layer: [N, D], float32 on the CPU. completion: id of each row's completion, strings [N].
-    position: of its token in the completion, 0-based, [N].
+    position: of its token, 0-based in prompt and completion, [N].
     """
 
     x_by_layer: dict[int, torch.Tensor]
@@ -144,7 +144,8 @@ def capture_tokens(
     for row, layer, x_TD, _ in _read(model, prompts, completions, layers, batch_size):
         x_by_layer[layer][starts[row] : starts[row + 1]] = x_TD
     return TokenRows(x_by_layer, np.repeat([c.id for c in completions], n_tokens),
-                     np.concatenate([np.arange(n) for n in n_tokens]))
+                     np.concatenate([len(prompts[c.scenario]) + np.arange(len(c.tokens))
+                                     for c in completions]))
 
 
 def _read(

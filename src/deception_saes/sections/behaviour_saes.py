@@ -186,7 +186,8 @@ def _jobs(
         about = {
             "model_name": lm.spec.name, "model_class_name": "AutoModelForCausalLM",
             "hook_name": f"{lm.model.base_model_prefix}.layers.{tag.layer}",
-            "hook_layer": tag.layer, "prepend_bos": False, "tag": tag.name,
+            "hook_layer": tag.layer, "prepend_bos": False,
+            "context_size": int(rows.position.max()) + 1, "tag": tag.name,
             "training_condition": tag.train_set, "training_rows": len(of), "seed": params.seed,
             "recipe": dataclasses.asdict(recipe),
         }

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 SCENARIOS = Path(__file__).parent / "data" / "scenarios.toml"
 
 SHOTS = (
-    ("You are at the market, and you have bought apples and bread. Your roommate calls you and asks: "
-     '"What did you buy?" What do you say to your roommate? Reply with one short sentence.',
+    ("You are at the market, and you have bought apples and bread. Your roommate calls you and "
+     'asks: "What did you buy?" What do you say to your roommate? Reply with one short sentence.',
      "I have bought apples and bread."),
     ("It is raining in the village where you live. Your uncle calls you and asks: "
      '"How is the weather?" What do you say to your uncle? Reply with one short sentence.',
@@ -26,7 +26,7 @@ SHOTS = (
 
 
 class ScenarioFileError(ValueError):
-    """A scenarios file is malformed. The message names file, scenario, what is wrong, the remedy."""
+    """A scenarios file is malformed. The message names file, scenario, fault and remedy."""
 
 
 @dataclass(frozen=True)

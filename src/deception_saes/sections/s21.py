@@ -1,0 +1,315 @@
+"""§21: probes on the features of the behavioural SAEs, each beside the raw probe of its layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deception_saes.sections import behaviour
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deception_saes.activations.completions import TokenRows
+    from deception_saes.analysis.paired_probes import Paired
+    from deception_saes.models.spec import ModelSpec
+    from deception_saes.saes.sae import Sae
+    from deception_saes.saes.tags import SaeTag
+    from deception_saes.sections.behaviour import Labelled
+    from deception_saes.sections.behaviour_saes import BehaviourSaeParams
+    from deception_saes.sections.probing import Assessed, Null
+    from deception_saes.sections.profiles import Profile
+    from deception_saes.sections.results import Value
+    from deception_saes.sections.run import NotRun, Output, Work
+
+DATA = behaviour.DATA
+NEEDS = ()
+LIBRARIES = ("scikit-learn", "scipy")
+
+STUDY_TESTED = 33
+"""Completions in the study's permutation test."""
+KINDS = ("trained", "untrained", "prefix")
+RIVALS = ("raw", "components")
+
+
+@dataclass(frozen=True)
+class Params:
+    """See `sections.profiles.Profile`."""
+
+    behaviour_saes: BehaviourSaeParams
+    bootstrap_draws: int
+    permutations: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """kind: one of KINDS, the features of an SAE, or of RIVALS, the layer's residual itself or its
+    principal components. tag: None for RIVALS."""
+
+    kind: str
+    layer: int
+    tag: SaeTag | None
+
+    @property
+    def name(self) -> str:
+        return f"L{self.layer}" if self.tag is None else self.tag.name
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Probes on the same completions and folds. scores_LN, assessed, null: in their order."""
+
+    probes: list[Probe]
+    scores_LN: np.ndarray
+    assessed: Assessed
+    null: Null
+
+    def places(self, kind: str) -> list[int]:
+        return [i for i, probe in enumerate(self.probes) if probe.kind == kind]
+
+    def place(self, kind: str, layer: int, name: str | None = None) -> int:
+        """Of the probe of this kind at this layer, and of this tag if one is named."""
+        return next(i for i in self.places(kind) if self.probes[i].layer == layer
+                    and name in (None, self.probes[i].name))
+
+
+def plan(
+    profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
+) -> Params | NotRun:
+    """The part of a profile that decides this section."""
+    from deception_saes.sections.behaviour_saes import behaviour_sae_params
+    from deception_saes.sections.run import NotRun, params_from
+
+    of = behaviour_sae_params(profile, seed, models, missing)
+    return of if isinstance(of, NotRun) else params_from(Params, profile, seed, behaviour_saes=of)
+
+
+def compute(params: Params, work: Work) -> Output:
+    """The main round's balanced set, which no SAE was trained on."""
+    import pandas as pd
+
+    from deception_saes.analysis.paired_probes import paired
+    from deception_saes.sections.run import Output
+
+    data = behaviour.labelled(params.behaviour_saes.behaviour, behaviour.MAIN_ROUND, work)
+    if data is None:
+        raise RuntimeError(f"round {behaviour.MAIN_ROUND} has no labels; label some completions "
+                           "of it as honest and some as deceptive")
+    grid = _grid(params, data, work)
+    trained = grid.places("trained")
+    against = {
+        kind: paired(grid.scores_LN[trained], grid.scores_LN[[
+            grid.place(kind, grid.probes[i].layer,
+                       grid.probes[i].name if kind == "untrained" else None) for i in trained]],
+            data.design, params.permutations, params.seed)
+        for kind in (*RIVALS, "untrained")}
+    table = pd.DataFrame(_rows(grid, against))
+    chance = pd.DataFrame({"better": against["raw"].better_P})
+    return Output(list(_values(grid, table, against["raw"], data, params)),
+                  {"probes": table, "exchanged": chance})
+
+
+def _grid(params: Params, data: Labelled, work: Work) -> Grid:
+    from tqdm import tqdm
+
+    from deception_saes.analysis.permutation import ridge_scores
+    from deception_saes.analysis.probes import activation_probe, held_out_scores, one_thread
+    from deception_saes.sections.probing import assess, labellings, null_of
+
+    labels_PN = labellings(data.design, params.permutations, params.seed)
+    probes, scores, ridge = [], [], []
+    with one_thread():
+        for probe, x_ND in tqdm(_inputs(params, data, work), desc="probes", unit="probe"):
+            probes.append(probe)
+            scores.append(held_out_scores(activation_probe, x_ND, data.design))
+            ridge.append(ridge_scores(x_ND, data.design, labels_PN))
+        null = null_of(ridge, labels_PN, data.design, params.seed)
+        scores_LN = np.stack(scores)
+        assessed = assess(scores_LN, data.design, null.widen_L, params.bootstrap_draws,
+                          params.seed)
+    return Grid(probes, scores_LN, assessed, null)
+
+
+def _inputs(params: Params, data: Labelled, work: Work) -> Iterator[tuple[Probe, np.ndarray]]:
+    """Every probe with what it reads, [N, width]: means over a completion's tokens."""
+    from deception_saes.analysis.completion_features import completion_features
+    from deception_saes.sections.behaviour_saes import (
+        DEPTHS,
+        TRAIN_ROUNDS,
+        behaviour_bank,
+        token_rows,
+        untrained_sae,
+    )
+
+    saes = params.behaviour_saes
+    rows = token_rows(saes, (behaviour.MAIN_ROUND,), work)
+    seen = token_rows(saes, TRAIN_ROUNDS, work)
+
+    def features(sae: Sae, layer: int) -> np.ndarray:
+        return completion_features(sae, rows, layer, data.ids).mean_NS.astype(np.float64)
+
+    for depth in DEPTHS:
+        bank = behaviour_bank(saes, depth, work)
+        layer = bank.tags[0].layer
+        raw_ND = data.activations.of(data.ids, "mean")[layer]
+        yield Probe("raw", layer, None), raw_ND
+        yield Probe("components", layer, None), _components(raw_ND, seen, layer)
+        for tag in bank.tags:
+            yield Probe("trained", layer, tag), features(bank.sae(tag), layer)
+            yield Probe("untrained", layer, tag), features(untrained_sae(saes, tag, work), layer)
+        prefix = behaviour_bank(saes, depth, work, fixed=False)
+        for tag in prefix.tags:
+            yield Probe("prefix", layer, tag), features(prefix.sae(tag), layer)
+
+
+def _components(raw_ND: np.ndarray, seen: TokenRows, layer: int) -> np.ndarray:
+    """All principal components of the tokens that the SAEs are trained on: as a dictionary, the
+    largest without a loss."""
+    from sklearn.decomposition import PCA
+
+    found: np.ndarray = PCA(svd_solver="full").fit(
+        seen.x_by_layer[layer].double().numpy()).transform(raw_ND)
+    return found
+
+
+def _rows(grid: Grid, against: dict[str, Paired]) -> Iterator[dict[str, Any]]:
+    from deception_saes.analysis.equivalence import holm
+    from deception_saes.sections.probing import columns, difference
+
+    trained = grid.places("trained")
+    p_Q = dict(zip(trained, grid.null.p("accuracy")[0][trained], strict=True))
+    holm_Q = dict(zip(trained, holm(list(p_Q.values())), strict=True))
+    rival_Q = dict(zip(trained, holm(against["raw"].p_L), strict=True))
+    for i, probe in enumerate(grid.probes):
+        row: dict[str, Any] = {
+            "kind": probe.kind, "name": probe.name, "layer": probe.layer,
+            "architecture": probe.tag.architecture if probe.tag else None,
+            "train_set": probe.tag.train_set if probe.tag else None,
+            **columns(grid.assessed, i),
+            "ridge_accuracy": 100 * grid.null.ridge.accuracy[i],
+            "null_95": 100 * float(np.quantile(grid.null.permuted.accuracy[:, i], 0.95))}
+        if probe.tag is not None:
+            found, low, high = difference(grid.assessed, i, grid.assessed,
+                                          grid.place("raw", probe.layer), "accuracy")
+            row |= {"minus_raw": found, "minus_raw_low": low, "minus_raw_high": high}
+        if i in p_Q:
+            q = trained.index(i)
+            row |= {"p": p_Q[i], "p_holm": holm_Q[i], "p_raw": against["raw"].p_L[q],
+                    "p_raw_holm": rival_Q[i],
+                    **{f"minus_{kind}": 100 * of.difference_L[q]
+                       for kind, of in against.items() if kind != "raw"}}
+        yield row
+
+
+def _values(
+    grid: Grid, table: pd.DataFrame, against: Paired, data: Labelled, params: Params
+) -> Iterator[Value]:
+    from deception_saes.analysis.paired_probes import least_detectable
+    from deception_saes.sections.layer_tables import answers_primary
+    from deception_saes.sections.probing import values_of
+    from deception_saes.sections.results import Value
+
+    model = params.behaviour_saes.behaviour.model
+    about, n = dict[str, Any](model=model.slug), len(data.ids)
+    base, trained = f"s21.{model.slug}", grid.places("trained")
+    told = answers_primary(model)
+    for i in grid.places("raw"):
+        yield from values_of(grid.assessed, i, f"{base}.raw.L{grid.probes[i].layer}",
+                             "the raw probe", n, {**about, "layer": grid.probes[i].layer})
+    best = max(trained, key=lambda i: grid.assessed.found.accuracy[i])
+    tag = grid.probes[best].tag
+    assert tag is not None  # a trained SAE has one
+    where = {**about, "layer": tag.layer, "tag": tag.name, "train_set": tag.train_set}
+    yield from values_of(grid.assessed, best, f"{base}.best", f"the best of {len(trained)} SAE "
+                         "probes", n, where, {"accuracy": "B-14" if told else "R-04"})
+    p_max = grid.null.p("accuracy")[1][best]
+    yield Value(f"{base}.best.p", "p of the best SAE probe against the largest of all probes under "
+                "permuted labels", float(p_max), "p", n=params.permutations, **where)
+    chance = against.better_P
+    low, high = np.quantile(chance, [0.025, 0.975])
+    yield Value(f"{base}.beats_raw", "SAE probes above the raw probe of their layer",
+                float(against.better), f"of {len(trained)}", claim="B-15", n=len(trained), **about)
+    yield Value(f"{base}.beats_raw.share", "share of SAE probes above the raw probe of their layer",
+                100 * against.better / len(trained), "percent", claim="R-16", n=len(trained),
+                **about)
+    yield Value(f"{base}.beats_raw.chance", "SAE probes above the raw probe where the two are "
+                "exchanged at random, with the middle 95% of exchanges", float(chance.mean()),
+                f"of {len(trained)}", ci_low=float(low), ci_high=float(high),
+                n=params.permutations, **about)
+    rows = table[table["kind"] == "trained"]
+    for column, id, quantity in (
+            ("p_holm", "signal", "SAE probes above permuted labels, Holm-corrected p at most 0.05"),
+            ("p_raw_holm", "differs", "SAE probes that differ from the raw probe of their layer, "
+                                      "Holm-corrected p at most 0.05")):
+        yield Value(f"{base}.{id}", quantity, float((rows[column] <= 0.05).sum()),
+                    f"of {len(rows)}", n=len(rows), **about)
+    for kind in ("untrained", "components"):
+        yield Value(f"{base}.beats_{kind}", f"SAE probes above that of {_NAMES[kind]}",
+                    float((rows[f"minus_{kind}"] > 1e-7).sum()), f"of {len(rows)}", n=len(rows),
+                    **about)
+    error = float(((rows["minus_raw_high"] - rows["minus_raw_low"]) / (2 * 1.96)).median())
+    for other, id in ((n, "here"), (STUDY_TESTED, "study")):
+        yield Value(f"{base}.power.{id}", "difference from the raw probe that is found with 80% "
+                    "power, a median over SAEs", least_detectable(error, n, other), "pp", n=other,
+                    **about)
+    yield Value(f"{base}.tested", "completions in the permutation test", float(n), "count",
+                claim="B-17", n=n, **about)
+    yield from _training_sets(grid, base, n, about)
+    yield from _fix(grid, base, n, about)
+
+
+_NAMES = {"untrained": "their own random start",
+          "components": "the principal components of the layer"}
+
+
+def _training_sets(grid: Grid, base: str, n: int, about: dict[str, Any]) -> Iterator[Value]:
+    """honest_only against the others: means over architectures and layers, and in how many of
+    these pairs it is best."""
+    from deception_saes.sections.results import Value
+
+    by = {train_set: [i for i in grid.places("trained")
+                      if _tag(grid, i).train_set == train_set]
+          for train_set in ("honest_only", "deceptive_only", "mixed")}
+    for other in ("deceptive_only", "mixed"):
+        found, low, high = _mean_difference(grid, by["honest_only"], by[other])
+        yield Value(f"{base}.honest_minus_{other}", f"balanced accuracy of SAEs trained on "
+                    f"honest_only less {other}, same layer and architecture, mean", found, "pp",
+                    ci_low=low, ci_high=high, n=n, **about)
+    accuracy = grid.assessed.found.accuracy
+    pairs = list(zip(by["honest_only"], by["deceptive_only"], by["mixed"], strict=True))
+    first = sum(accuracy[h] > max(accuracy[d], accuracy[m]) for h, d, m in pairs)
+    yield Value(f"{base}.honest_best", "layers and architectures at which honest_only is best",
+                float(first), f"of {len(pairs)}", claim="B-16", n=len(pairs), **about)
+
+
+def _fix(grid: Grid, base: str, n: int, about: dict[str, Any]) -> Iterator[Value]:
+    """Learned thresholds against thresholds at 0."""
+    from deception_saes.sections.results import Value
+
+    before = grid.places("prefix")
+    after = [grid.place("trained", grid.probes[i].layer, grid.probes[i].name) for i in before]
+    found, low, high = _mean_difference(grid, after, before)
+    yield Value(f"{base}.fix", "balanced accuracy of JumpReLU SAEs with learned thresholds less "
+                "those at 0, mean", found, "pp", ci_low=low, ci_high=high, n=n, **about)
+
+
+def _mean_difference(
+    grid: Grid, first: list[int], second: list[int]
+) -> tuple[float, float, float]:
+    from deception_saes.analysis.probe_scores import interval
+
+    of = grid.assessed
+    found = float((of.found.accuracy[first] - of.found.accuracy[second]).mean())
+    resampled_R = (of.resampled.accuracy[:, first] - of.resampled.accuracy[:, second]).mean(axis=1)
+    low, high = interval(found, resampled_R, float(of.widen_L[[*first, *second]].max()), (-1, 1))
+    return 100 * found, 100 * low, 100 * high
+
+
+def _tag(grid: Grid, place: int) -> SaeTag:
+    tag = grid.probes[place].tag
+    assert tag is not None  # asked of SAEs alone
+    return tag
