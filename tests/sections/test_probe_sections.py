@@ -82,7 +82,7 @@ def test_activations_are_kept(params, work, monkeypatch):
     def never(*_):
         raise AssertionError("captured again")
 
-    monkeypatch.setattr(behaviour, "_capture", never)
+    monkeypatch.setattr(behaviour, "read", never)
     found = activations(params, MAIN_ROUND, work)
     assert set(found.ids) <= {c.id for c in completions(params, MAIN_ROUND)}
     assert found.mean.shape == found.last.shape == (8, len(found.ids), 64)

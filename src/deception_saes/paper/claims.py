@@ -26,7 +26,7 @@ _RELATIVE_TOLERANCE = {"approximate": 0.1, "count": 0.0, "threshold": 0.0, "laye
 _NO_EFFECT = {"pp": 0.0, "Cohen's d": 0.0, "auroc": 0.5, "ratio": 1.0, "effect": 0.0}
 # percentages, whose unit does not tell where no effect is: balanced accuracies are 50 by chance
 _NO_EFFECT_OF_CLAIM = {"S-12": 0.0, **dict.fromkeys(
-    ("B-03", "B-08", "B-09", "R-01", "R-06", "R-07"), 50.0)}
+    ("B-03", "B-08", "B-09", "B-14", "R-01", "R-04", "R-06", "R-07"), 50.0)}
 
 
 @dataclass(frozen=True)

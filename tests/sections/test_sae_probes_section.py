@@ -1,0 +1,128 @@
+"""§21 of the smoke profile: what stands in its table and values is what the scores say."""
+
+import numpy as np
+import pytest
+
+from deception_saes.analysis.completion_features import completion_features
+from deception_saes.analysis.probes import activation_probe, held_out_scores
+from deception_saes.sections.behaviour import MAIN_ROUND, labelled
+from deception_saes.sections.behaviour_saes import (
+    DEPTHS,
+    TRAIN_ROUNDS,
+    behaviour_bank,
+    behaviour_sae_params,
+    token_rows,
+    trained_on,
+)
+from deception_saes.sections.profiles import PROFILES
+from deception_saes.sections.run import NotRun, Work, run_section
+from deception_saes.sections.s21 import plan
+
+MODEL = "tinyllama-random"
+
+
+@pytest.fixture(scope="module")
+def run(smoke, artifacts):
+    return run_section(21, smoke, smoke.seed, artifacts)
+
+
+@pytest.fixture(scope="module")
+def params(smoke):
+    return behaviour_sae_params(smoke, smoke.seed, smoke.models, {})
+
+
+@pytest.fixture(scope="module")
+def work(run, artifacts):
+    return Work(artifacts, artifacts / "smoke", {})
+
+
+@pytest.fixture(scope="module")
+def table(run):
+    return run.table("probes").set_index(["kind", "name"])
+
+
+def value(run, id):
+    return run.results.value(f"s21.{MODEL}.{id}")
+
+
+def test_every_sae_has_its_probe_and_its_rivals(table, params, work):
+    tags = [tag.name for depth in DEPTHS for tag in behaviour_bank(params, depth, work).tags]
+    assert len(tags) == 18
+    for kind in ("trained", "untrained"):
+        assert sorted(table.loc[kind].index) == sorted(tags)
+    assert sorted(table.loc["prefix"].index) == sorted(t for t in tags if "jumprelu" in t)
+    for kind in ("raw", "components"):
+        assert len(table.loc[kind]) == 3
+
+
+@pytest.mark.parametrize("name", ["topk_L2_mixed", "jumprelu_L1_honest_only"])
+def test_a_row_is_that_of_a_probe_fitted_here(table, params, work, name):
+    data = labelled(params.behaviour, MAIN_ROUND, work)
+    (bank, tag), = [(bank, tag) for bank in (behaviour_bank(params, d, work) for d in DEPTHS)
+                    for tag in bank.tags if tag.name == f"{MODEL}_{name}"]
+    rows = token_rows(params, (MAIN_ROUND,), work)
+    x = completion_features(bank.sae(tag), rows, tag.layer, data.ids).mean_NS.astype(float)
+    scores = held_out_scores(activation_probe, x, data.design)
+    right = (scores > 0) == data.design.deceptive_N
+    accuracy = 50 * sum(right[data.design.deceptive_N == label].mean() for label in (True, False))
+    row = table.loc[("trained", tag.name)]
+    assert row["accuracy"] == pytest.approx(accuracy)
+    raw = table.loc[("raw", f"L{tag.layer}")]["accuracy"]
+    assert row["minus_raw"] == pytest.approx(row["accuracy"] - raw)
+    assert row["minus_raw_low"] <= row["minus_raw"] <= row["minus_raw_high"]
+
+
+def test_counts_are_those_of_the_table(run, table):
+    trained = table.loc["trained"]
+    assert value(run, "beats_raw").value == (trained["minus_raw"] > 1e-7).sum()
+    assert value(run, "beats_raw.share").value == pytest.approx(
+        100 * (trained["minus_raw"] > 1e-7).mean())
+    assert value(run, "beats_raw.chance").value == pytest.approx(
+        run.table("exchanged")["better"].mean())
+    assert value(run, "best.accuracy").value == trained["accuracy"].max()
+    assert value(run, "signal").value == (trained["p_holm"] <= 0.05).sum()
+    for kind in ("untrained", "components"):
+        assert value(run, f"beats_{kind}").value == (trained[f"minus_{kind}"] > 1e-7).sum()
+    by = trained.reset_index().pivot(index=["architecture", "layer"], columns="train_set",
+                                     values="accuracy")
+    assert value(run, "honest_minus_mixed").value == pytest.approx(
+        (by["honest_only"] - by["mixed"]).mean())
+    assert value(run, "honest_best").value == (
+        by["honest_only"] > by[["deceptive_only", "mixed"]].max(axis=1)).sum()
+    prefix = table.loc["prefix"]["accuracy"]
+    assert value(run, "fix").value == pytest.approx(
+        (trained["accuracy"].loc[prefix.index] - prefix).mean())
+
+
+def test_correction_makes_no_p_smaller(table):
+    trained = table.loc["trained"]
+    for name in ("p", "p_raw"):
+        assert (trained[f"{name}_holm"] >= trained[name]).all()
+        assert trained[name].between(0.01, 1).all()  # of 99 draws
+
+
+def test_claims_are_answered_once_each(run):
+    answered = [v.claim for v in run.results.values if v.claim]
+    assert sorted(answered) == ["B-14", "B-15", "B-16", "B-17", "R-16"]
+
+
+def test_power_falls_with_fewer_completions(run):
+    here, study = value(run, "power.here"), value(run, "power.study")
+    assert study.n == 33 < here.n
+    assert study.value == pytest.approx(here.value * np.sqrt(here.n / study.n))
+
+
+def test_no_sae_saw_a_completion_that_is_scored(params, work, run):
+    data = labelled(params.behaviour, MAIN_ROUND, work)
+    for train_set in ("honest_only", "deceptive_only", "mixed"):
+        seen = trained_on(params, train_set)
+        assert seen
+        assert not set(seen) & set(data.ids)
+        assert {id.split("-")[1] for id in seen} <= set(TRAIN_ROUNDS)
+
+
+def test_a_model_without_labels_is_not_run():
+    paper = PROFILES["paper"]
+    found = plan(paper, paper.seed, paper.models, {})
+    assert isinstance(found, NotRun)
+    assert "make resample" in found.reasons["llama"]
