@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from deception_saes.paper.figures import PALETTES, figure_html, table_html
+from deception_saes.paper.figures import PALETTES, figure_html, table_html, tokens_html
 from deception_saes.paper.page import Page
 from deception_saes.paper.plots import s23
 
@@ -110,3 +110,17 @@ def test_examples_are_answerable_questions_of_the_primary_model(smoke_run, smoke
 ])
 def test_white_space_and_control_characters_are_visible(token, shown):
     assert s23.visible(token) == shown
+
+
+def test_tokens_are_shown_as_text_and_shaded():
+    tokens = pd.DataFrame({
+        "completion": ["a", "a", "b"], "label": ["honest", "honest", "deceptive"],
+        "token": [" <script>alert(1)</script>", "$x$", "{{ n }}"], "share": [0.0, 1.0, 0.5]})
+    found = tokens_html(tokens, caption="c")
+    assert "<script" not in found
+    assert "&lt;script&gt;" in found
+    assert found.count('class="token"') == 3
+    assert "--share: 1.00" in found
+    assert "mathjax_ignore" in found
+    assert "{{" not in found
+    assert found.count("<blockquote>") == 2

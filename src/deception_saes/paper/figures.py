@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from cycler import cycler
 
-from deception_saes.paper.model_text import attribute, quoted, shown
+from deception_saes.paper.model_text import attribute, quoted, quoted_tokens, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,6 +85,22 @@ def quotes_html(quotes: pd.DataFrame, *, caption: str) -> str:
                   f"<blockquote>{quoted(row.text, row.before)}</blockquote></div>"
                   for row in rows.itertuples()]
         parts.append("</details>")
+    return "".join([*parts, f"<figcaption>{caption}</figcaption></figure>"])
+
+
+def tokens_html(tokens: pd.DataFrame, *, caption: str) -> str:
+    """Texts with their tokens shaded by how strongly a feature fires on each. caption: HTML.
+
+    tokens: rows in order, columns completion (its id), label, token and share (0 to 1). None of
+    them can be mark-up.
+    """
+    parts = ['<figure class="bookfig quotes">']
+    for completion, rows in tokens.groupby("completion", sort=False):
+        label = str(rows["label"].iloc[0])
+        marked = quoted_tokens([str(token) for token in rows["token"]], list(rows["share"]))
+        parts.append(f'<div class="quote"><div class="quote-head"><span class="badge-v '
+                     f'l-{attribute(label)}">{shown(label)}</span> {shown(str(completion))}</div>'
+                     f"<blockquote>{marked}</blockquote></div>")
     return "".join([*parts, f"<figcaption>{caption}</figcaption></figure>"])
 
 

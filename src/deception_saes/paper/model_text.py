@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 
 # Signs that take no ink though their category does not say so: joiners, fillers, selectors.
@@ -54,6 +55,13 @@ def quoted(text: str, before: str = "") -> str:
     """
     opening = f'<span class="before">{shown(before)}</span>' if before else ""
     return f'<bdi class="model-text {_IGNORED}">{opening}{shown(text)}</bdi>'
+
+
+def quoted_tokens(tokens: Sequence[str], shares: Sequence[float]) -> str:
+    """The same of a text in pieces, each shaded by a share from 0 to 1."""
+    pieces = [f'<span class="token" style="--share: {share:.2f}">{shown(token)}</span>'
+              for token, share in zip(tokens, shares, strict=True)]
+    return f'<bdi class="model-text {_IGNORED}">{"".join(pieces)}</bdi>'
 
 
 def attribute(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from IPython.display import HTML, Markdown
 
 from deception_saes.paper.claims import load_claims
-from deception_saes.paper.figures import figure_html, quotes_html, table_html
+from deception_saes.paper.figures import figure_html, quotes_html, table_html, tokens_html
 from deception_saes.paper.model_text import shown
 from deception_saes.sections.profiles import Profile, profile_named
 from deception_saes.sections.run import SectionRun, run_section
@@ -84,6 +84,12 @@ class Page:
         if not self._is_done:
             return None
         return HTML(quotes_html(tabulate(self.run), caption=shown(self._filled(caption))))
+
+    def tokens(self, tabulate: Tabulate, *, caption: str) -> HTML | None:
+        """Texts with their tokens shaded, see `figures.tokens_html`."""
+        if not self._is_done:
+            return None
+        return HTML(tokens_html(tabulate(self.run), caption=shown(self._filled(caption))))
 
     def claims(self) -> HTML | None:
         """The published claims that this section answers beside its values and verdicts."""

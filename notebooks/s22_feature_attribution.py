@@ -1,0 +1,135 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # §22 Feature attribution
+#
+# Is there a feature that fires when the model deceives, and does it cause what it marks? The study reports one that fires in
+# three of four deceptive completions and one of four honest ones; no steering was found to have an effect.
+
+# %% tags=["parameters"]
+profile = "embedded"
+seed = 0
+
+# %%
+from deception_saes.paper.page import open_section
+from deception_saes.paper.plots import s22
+
+page = open_section(22, profile, seed)
+page.opening()
+
+# %%
+page.claims()
+
+# %% tags=["remove-input"]
+page.say("""
+**What it shows.** In the SAE that the study's feature is from (JumpReLU, honest_only, same relative depth), the feature of the
+largest difference fires in [[rate.deceptive]] of deceptive and [[rate.honest]] of honest completions: a difference of
+[[difference]] (the study: [[B-20]]). It is the largest of thousands; with labels permuted within scenarios the
+largest reaches [[difference.null_95|value]] in 5% of draws (p = [[difference.p|value]]). Picked on four folds and
+measured on the fifth, the difference is [[remeasured]]. Steering along it, rather than against it, favours the deceptive reference reply
+by [[steering.feature]] a token; random features do by [[steering.random]], and the mean difference of the two labels, for which
+no SAE is needed, by [[steering.mean_difference]].
+""")
+
+# %%
+page.figure(
+    s22.largest,
+    caption="Each of the 18 SAEs: the largest difference of a feature's rates (orange), the 95% quantile of that maximum under "
+    "labels permuted within scenarios (grey), and the difference of the feature picked without the completions it is measured on, "
+    "with Newcombe's 95% interval (blue). n = [[difference|n]] completions of round R3, none of which trained an SAE.",
+    alt="Largest rate differences of 18 SAEs beside their permutation null and the re-measured differences.",
+    size=(8, 5.6),
+    min_width=520,
+)
+
+# %% tags=["remove-input"]
+page.say("""
+[[saes.above_null|value]] of 18 SAEs have a largest difference that permuted labels do not explain (p at most 0.05); in
+[[saes.remeasured|value]] the re-measured one is above 0. Of the features of the study's SAE, [[discoveries|value]] of [[discoveries|n]] depend on the label within scenarios at a false discovery rate of 5%.
+""")
+
+# %% [markdown]
+# ## The features
+#
+# A feature fires in a completion if it is active at one of its tokens. The set is balanced in every scenario,
+# so a feature that only knows the scenario has a difference of 0. Intervals of rates are Wilson's, of
+# differences Newcombe's; dependence within scenarios is Mantel and Haenszel's test, corrected by Benjamini and
+# Hochberg. None of these counts near-duplicates once, so they are a little too narrow; the permutations and the
+# re-measurement are not harmed by that.
+
+# %%
+page.figure(
+    s22.rates,
+    caption="The features of the largest differences in the study's SAE: percent of honest (blue) and deceptive (orange) completions in which each "
+    "fires, with Wilson 95% intervals; n = [[rate.deceptive|n]] of either label.",
+    alt="Firing rates of twelve features in honest and deceptive completions.",
+    size=(7, 4.6),
+    min_width=460,
+)
+
+# %%
+page.table(
+    s22.saes,
+    caption="All 18 SAEs. Re-measured: with Newcombe's 95% interval. The last column: features with a false discovery rate of at most "
+    "5%, of those that fire at all.",
+)
+
+# %% [markdown]
+# ## Where it fires
+
+# %%
+page.tokens(
+    s22.strongest,
+    caption="The first feature's strongest completions: shading is its activation at each token, as a share of the largest. "
+    "The text is the model's own.",
+)
+
+# %% [markdown]
+# ## Does it cause anything?
+#
+# A vector of a given length, a share of the residual's median norm, is added at the prompt's last position and at every
+# position behind it. Nothing is encoded or decoded, so what the SAE does not explain stays, and strength 0 is the clean
+# model to the bit. Directions: the feature's decoder row, five random features of the same SAE, and the mean difference between deceptive and honest
+# completions of R1 and R2. The first measure needs no judge: log-probability a token of two
+# reference replies that stand in the scenario's rubric.
+
+# %%
+page.figure(
+    s22.steering,
+    caption="Change in log-probability a token, mean over n = [[steering.feature|n]] scenarios. Left: of the deceptive reply less the honest one. "
+    "Right: of both replies, what steering costs whatever it is along.",
+    alt="Effect of steering by strength along the feature, random features and the mean difference.",
+    size=(8, 4),
+    min_width=520,
+)
+
+# %% tags=["remove-input"]
+page.say("""
+The feature less the mean of random ones: [[steering.gap]] nats a token (90% interval; the study reports no effect at
+any site). Random features differ from each other by an SD of [[steering.random.sd|value]].
+""")
+
+# %%
+page.table(
+    s22.said,
+    caption="Completions sampled at temperature 1 under steering, two of each scenario, the same random numbers under every vector. Labels: "
+    "by the embedded model as judge, which §17 shows to agree with readers hardly more than chance. Cross-entropy: of "
+    "the text under the unsteered model, a token.",
+)
+
+# %%
+page.quotations(
+    s22.examples,
+    caption="The first draw of three scenarios under every vector. The text is the model's own; labels are the embedded judge's.",
+)
+
+# %% [markdown]
+# **What would have changed the conclusion.** A re-measured difference as large as the study's would have meant a feature that marks
+# deception; a steering effect beyond that of random features of the same length, in one direction of the sign, that the
+# feature does something. An effect no larger than theirs leaves it a mark of words.

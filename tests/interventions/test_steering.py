@@ -1,0 +1,89 @@
+"""Steering against whole forward passes with a hand-made hook."""
+
+import pytest
+import torch
+
+from deception_saes.interventions.steering import prefilled, reply_log_p, steering
+from deception_saes.models.anatomy import anatomy
+from deception_saes.tasks.sampling import sample
+
+PROMPT, REPLY, LAYER = [5, 9, 14, 3, 8, 21], [7, 30, 11], 2
+
+
+def whole(lm, vector):
+    """Mean log-probability of REPLY with the vector added from the prompt's last position on."""
+
+    def hook(_, __, output):
+        x = (output[0] if isinstance(output, tuple) else output).clone()
+        x[:, len(PROMPT) - 1 :] += vector
+        return (x, *output[1:]) if isinstance(output, tuple) else x
+
+    handle = anatomy(lm.model).blocks[LAYER].register_forward_hook(hook)
+    try:
+        with torch.inference_mode():
+            logits = lm.model(torch.tensor([PROMPT + REPLY])).logits[0]
+    finally:
+        handle.remove()
+    log_p = torch.log_softmax(logits.double(), dim=-1)
+    return sum(float(log_p[len(PROMPT) - 1 + i, t]) for i, t in enumerate(REPLY)) / len(REPLY)
+
+
+@pytest.fixture
+def vectors(tiny):
+    width = tiny.model.config.hidden_size
+    drawn = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
+    return torch.stack([torch.zeros(width), *(0.5 * drawn)])
+
+
+def test_replies_are_scored_as_by_whole_passes(tiny, vectors):
+    cache = prefilled(tiny.model, PROMPT[:])
+    found = reply_log_p(tiny.model, cache, PROMPT[-1], REPLY, LAYER, vectors)
+    assert found.tolist() == pytest.approx([whole(tiny, v) for v in vectors], abs=1e-5)
+    assert abs(found[0] - found[1]) > 1e-3
+    again = reply_log_p(tiny.model, cache, PROMPT[-1], REPLY, LAYER, vectors)
+    assert torch.equal(found, again)  # the cache is as it was
+
+
+def test_strength_zero_is_the_clean_model_to_the_bit(tiny, vectors):
+    ids = torch.tensor([PROMPT])
+    with torch.inference_mode():
+        clean = tiny.model(ids).logits
+        with steering(tiny.model, LAYER, 0.0 * vectors[1]):
+            steered = tiny.model(ids).logits
+        with steering(tiny.model, LAYER, vectors[1]):
+            moved = tiny.model(ids).logits
+        after = tiny.model(ids).logits
+    assert torch.equal(clean, steered)
+    assert torch.equal(clean, after)
+    assert torch.equal(clean[:, :-1], moved[:, :-1])  # the last position alone
+    assert not torch.allclose(clean[:, -1], moved[:, -1])
+
+
+def test_sampled_text_follows_the_vector(tiny, vectors):
+    token = 17
+    towards = tiny.model.get_output_embeddings().weight[token].detach()
+    last = anatomy(tiny.model).n_layers - 1
+
+    def drawn(vector):
+        with steering(tiny.model, last, vector):
+            return [of.text for of in sample(tiny, PROMPT, 4, 1.0, 0, 6, 4)]
+
+    clean = [of.text for of in sample(tiny, PROMPT, 4, 1.0, 0, 6, 4)]
+    assert drawn(0 * towards) == clean
+    assert drawn(1e4 * towards) != clean
+
+
+@pytest.mark.parametrize(("layer", "width", "message"), [
+    (99, None, "cannot be steered"), (-1, None, "cannot be steered"), (0, 3, "width 3")])
+def test_what_cannot_be_steered_is_named(tiny, layer, width, message):
+    vector = torch.zeros(width or tiny.model.config.hidden_size)
+    with pytest.raises(ValueError, match=message), steering(tiny.model, layer, vector):
+        pass
+
+
+def test_nothing_to_score_is_an_error(tiny, vectors):
+    cache = prefilled(tiny.model, PROMPT)
+    with pytest.raises(ValueError, match="no token"):
+        reply_log_p(tiny.model, cache, PROMPT[-1], [], LAYER, vectors)
+    with pytest.raises(ValueError, match="at least two"):
+        prefilled(tiny.model, [3])
