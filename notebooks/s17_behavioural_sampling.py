@@ -33,10 +33,12 @@ page.say("""
 rounds. In the main round, R3 at T = 1.0, a reader who read them one by one calls [[share.claude-1.honest]]
 honest, [[share.claude-1.deceptive]] deceptive and [[share.claude-1.ambiguous]] neither
 (n = [[share.claude-1.honest|n]]). A second, independent pass of that reader agrees with the first at κ =
-[[kappa.claude-1.claude-2]] (n = [[kappa.claude-1.claude-2|n]]). The model as its own judge does not: κ =
-[[kappa.claude-1.single]] when it reads one completion at a time, [[kappa.claude-1.batch]] when it reads
-several at once. It calls [[share.single.ambiguous]] ambiguous the first way and [[share.batch.ambiguous]] the
-second.
+[[kappa.claude-1.claude-2]] (n = [[kappa.claude-1.claude-2|n]]). The model as its own judge agrees with that
+reader at κ = [[kappa.claude-1.single]] when it reads one completion at a time and at
+[[kappa.claude-1.batch]] when it reads several at once; it calls [[share.single.ambiguous]] ambiguous the first
+way and [[share.batch.ambiguous]] the second. A probe that learned the reader's labels tells lies from truth at an
+AUROC of [[probe.claude-1.primary]]; one that learned the model's own labels, individual or batch, at
+[[probe.single.primary]] or [[probe.batch.primary]].
 """)
 
 # %% [markdown]
@@ -160,8 +162,8 @@ classes to probe. Here the batch judge calls [[share.batch.ambiguous]] ambiguous
 # %%
 page.figure(
     s17.kappa,
-    caption="Cohen's kappa of every two judges on what both read; in brackets how many. Bars are 95% bootstrap "
-    "intervals over completions. All rounds.",
+    caption="Cohen's kappa of every two judges on what both read; in brackets how many, of all rounds. Bars are 95% "
+    "bootstrap intervals over completions, near-duplicates together.",
     alt="Dot plot of Cohen's kappa with intervals for every pair of judges.",
     size=(8, 3.6),
     min_width=520,
