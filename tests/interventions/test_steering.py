@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deception_saes.interventions.steering import prefilled, reply_log_p, steering
+from deception_saes.interventions.steering import added, prefilled, reply_log_p, steered_texts
 from deception_saes.models.anatomy import anatomy
 from deception_saes.tasks.sampling import sample
 
@@ -48,36 +48,33 @@ def test_strength_zero_is_the_clean_model_to_the_bit(tiny, vectors):
     ids = torch.tensor([PROMPT])
     with torch.inference_mode():
         clean = tiny.model(ids).logits
-        with steering(tiny.model, LAYER, 0.0 * vectors[1]):
+        with added(tiny.model, LAYER, 0.0 * vectors[1:2]):
             steered = tiny.model(ids).logits
-        with steering(tiny.model, LAYER, vectors[1]):
+        with added(tiny.model, LAYER, vectors[1:2]):
             moved = tiny.model(ids).logits
         after = tiny.model(ids).logits
     assert torch.equal(clean, steered)
     assert torch.equal(clean, after)
-    assert torch.equal(clean[:, :-1], moved[:, :-1])  # the last position alone
-    assert not torch.allclose(clean[:, -1], moved[:, -1])
+    assert not torch.allclose(clean, moved)
 
 
-def test_sampled_text_follows_the_vector(tiny, vectors):
-    token = 17
-    towards = tiny.model.get_output_embeddings().weight[token].detach()
+def test_texts_are_sampled_from_the_steered_model(tiny, vectors):
+    cache, draws = prefilled(tiny.model, PROMPT), 4
+    pull = 1e4 * tiny.model.get_output_embeddings().weight[17].detach()
     last = anatomy(tiny.model).n_layers - 1
-
-    def drawn(vector):
-        with steering(tiny.model, last, vector):
-            return [of.text for of in sample(tiny, PROMPT, 4, 1.0, 0, 6, 4)]
-
-    clean = [of.text for of in sample(tiny, PROMPT, 4, 1.0, 0, 6, 4)]
-    assert drawn(0 * towards) == clean
-    assert drawn(1e4 * towards) != clean
+    found = steered_texts(tiny, cache, PROMPT[-1], last, torch.stack([0 * pull, pull]), draws, 0, 6)
+    clean = [of.text for of in sample(tiny, PROMPT, draws, 1.0, 0, 6, draws)]
+    assert found[0] == clean
+    assert found[1] != clean
+    again = steered_texts(tiny, cache, PROMPT[-1], last, torch.stack([pull, 0 * pull]), draws, 0, 6)
+    assert again == found[::-1]  # a row knows nothing of the others; the cache is as it was
 
 
 @pytest.mark.parametrize(("layer", "width", "message"), [
     (99, None, "cannot be steered"), (-1, None, "cannot be steered"), (0, 3, "width 3")])
 def test_what_cannot_be_steered_is_named(tiny, layer, width, message):
-    vector = torch.zeros(width or tiny.model.config.hidden_size)
-    with pytest.raises(ValueError, match=message), steering(tiny.model, layer, vector):
+    vectors = torch.zeros(1, width or tiny.model.config.hidden_size)
+    with pytest.raises(ValueError, match=message), added(tiny.model, layer, vectors):
         pass
 
 

@@ -18,25 +18,32 @@ import torch
 
 from deception_saes.models.anatomy import anatomy
 from deception_saes.models.forward import finite_logits
+from deception_saes.rng import generator
+from deception_saes.tasks.sampling import choose, decode, end_tokens
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
 
+    from deception_saes.models.load import LanguageModel
+
 
 @contextmanager
-def steering(
-    model: PreTrainedModel, layer: int, vector_D: torch.Tensor
-) -> Iterator[None]:
-    """While open, every forward pass has the vector added at its last position: at the prompt's
-    last one when the prompt is read, at each new token afterwards.
+def added(model: PreTrainedModel, layer: int, vectors_BD: torch.Tensor) -> Iterator[None]:
+    """While open, each row of a batch has its vector added to resid_post of this layer, at every
+    position of every forward pass.
 
-    Raises ValueError for a layer that does not exist or a vector of another width.
+    Raises ValueError for a layer that does not exist or vectors of another width.
     """
-    _check(model, layer, vector_D)
+    layers, width = anatomy(model).n_layers, model.config.hidden_size
+    if not 0 <= layer < layers:
+        raise ValueError(f"L{layer} cannot be steered: the model has L0 to L{layers - 1}")
+    if vectors_BD.shape[-1] != width:
+        raise ValueError(f"a vector of width {vectors_BD.shape[-1]} does not fit a residual that "
+                         f"is {width} wide")
 
     def hook(_: Any, __: Any, output: Any) -> Any:
         x_BTD = output[0] if isinstance(output, tuple) else output
-        x_BTD = torch.cat([x_BTD[:, :-1], x_BTD[:, -1:] + vector_D], dim=1)
+        x_BTD = x_BTD + vectors_BD[:, None]
         return (x_BTD, *output[1:]) if isinstance(output, tuple) else x_BTD
 
     handle = anatomy(model).blocks[layer].register_forward_hook(hook)
@@ -48,7 +55,8 @@ def steering(
 
 @torch.inference_mode()
 def prefilled(model: PreTrainedModel, prompt: Sequence[int]) -> DynamicCache:
-    """Keys and values of the prompt without its last token, for `reply_log_p`.
+    """Keys and values of the prompt without its last token, for `reply_log_p` and
+    `steered_texts`.
 
     Raises ValueError for a prompt of fewer than two tokens.
     """
@@ -74,38 +82,60 @@ def reply_log_p(
     """Mean log-probability of the reply's tokens under each vector, float64 [B], in nats.
 
     cache: see `prefilled`; it stays as it is. last: the prompt's last token.
-    Raises ValueError for an empty reply and as `steering` does; FloatingPointError if a logit is
+    Raises ValueError for an empty reply and as `added` does; FloatingPointError if a logit is
     not finite.
     """
-    _check(model, layer, vectors_BD)
     if not reply:
         raise ValueError("the reply has no token; there is nothing to score")
     past = copy.deepcopy(cache)
     past.batch_repeat_interleave(len(vectors_BD))
     ids_T = torch.tensor([last, *reply], device=model.device)
-
-    def hook(_: Any, __: Any, output: Any) -> Any:
-        x_BTD = output[0] if isinstance(output, tuple) else output
-        x_BTD = x_BTD + vectors_BD[:, None]
-        return (x_BTD, *output[1:]) if isinstance(output, tuple) else x_BTD
-
-    handle = anatomy(model).blocks[layer].register_forward_hook(hook)
-    try:
+    with added(model, layer, vectors_BD):
         hidden_BTD = model.base_model(
             input_ids=ids_T[:-1].expand(len(vectors_BD), -1), past_key_values=past,
             use_cache=True).last_hidden_state
-    finally:
-        handle.remove()
     target_T = ids_T[1:]
     found = [torch.log_softmax(finite_logits(model, hidden_TD).double(), dim=-1)
              .gather(1, target_T[:, None]).mean() for hidden_TD in hidden_BTD]
     return torch.stack(found).cpu()
 
 
-def _check(model: PreTrainedModel, layer: int, vectors: torch.Tensor) -> None:
-    layers, width = anatomy(model).n_layers, model.config.hidden_size
-    if not 0 <= layer < layers:
-        raise ValueError(f"L{layer} cannot be steered: the model has L0 to L{layers - 1}")
-    if vectors.shape[-1] != width:
-        raise ValueError(f"a vector of width {vectors.shape[-1]} does not fit a residual that is "
-                         f"{width} wide")
+@torch.inference_mode()
+def steered_texts(
+    lm: LanguageModel,
+    cache: DynamicCache,
+    last: int,
+    layer: int,
+    vectors_BD: torch.Tensor,
+    draws: int,
+    seed: int,
+    max_new_tokens: int,
+) -> list[list[str]]:
+    """Continuations at temperature 1, by vector and draw, from the full softmax.
+
+    cache, last: see `reply_log_p`. Draw i takes its numbers from one stream of (seed, i), the same
+    under every vector and the same as that of `tasks.sampling.sample`.
+    Raises ValueError as `added` does; FloatingPointError if a logit is not finite.
+    """
+    rows = [(vector, draw) for vector in range(len(vectors_BD)) for draw in range(draws)]
+    streams = [generator(seed, "draw", str(draw)) for _, draw in rows]
+    past = copy.deepcopy(cache)
+    past.batch_repeat_interleave(len(rows))
+    ends, ended = end_tokens(lm), [False] * len(rows)
+    tokens: list[list[int]] = [[] for _ in rows]
+    chosen = [last] * len(rows)
+    with added(lm.model, layer, vectors_BD.repeat_interleave(draws, dim=0)):
+        for _ in range(max_new_tokens):
+            ids_B1 = torch.tensor(chosen, device=lm.model.device)[:, None]
+            hidden_BTD = lm.model.base_model(input_ids=ids_B1, past_key_values=past,
+                                             use_cache=True).last_hidden_state
+            chosen = choose(finite_logits(lm.model, hidden_BTD[:, -1]), 1.0,
+                            [stream.random() for stream in streams])
+            for row, token in enumerate(chosen):
+                ended[row] = ended[row] or token in ends
+                if not ended[row]:
+                    tokens[row].append(token)
+            if all(ended):
+                break
+    texts = [decode(lm, of) for of in tokens]
+    return [texts[start : start + draws] for start in range(0, len(texts), draws)]

@@ -105,31 +105,30 @@ def generated_rows(
     import torch
     from tqdm import tqdm
 
-    from deception_saes.interventions.steering import prefilled, reply_log_p, steering
+    from deception_saes.interventions.steering import prefilled, reply_log_p, steered_texts
     from deception_saes.rng import subseed
     from deception_saes.tasks.completions import MAX_NEW_TOKENS, Completion
     from deception_saes.tasks.judges.embedded import judge_single
-    from deception_saes.tasks.sampling import sample
 
     of = behaviour.read(params.behaviour, (), work)
-    model, nothing_1D = of.lm.model, torch.zeros(1, len(along.unit[FEATURE]))
     said = (FEATURE, MEAN, *(f"random {i}" for i in range(1, SAID_RANDOM + 1)))
     steered = [("none", 0.0), *((name, sign * SAID_AT) for name in said for sign in (-1, 1))]
+    model = of.lm.model
+    vectors_BD = torch.stack([along.vector(name, strength) if strength
+                              else torch.zeros_like(along.unit[FEATURE])
+                              for name, strength in steered]).to(model.device)
     found: list[dict[str, Any]] = []
     scenarios = _scenarios(params)
     for scenario in tqdm(scenarios, desc="steered completions", unit="scenario"):
         prompt = of.prompts[scenario.id]
         cache = prefilled(model, prompt)
-        # the same numbers are drawn under every vector
-        seed = subseed(params.seed, "steered", scenario.id)
-        for name, strength in steered:
-            vector_D = along.vector(name, strength) if strength else nothing_1D[0]
-            with steering(model, along.layer, vector_D.to(model.device)):
-                drawn = sample(of.lm, prompt, DRAWS, 1.0, seed, MAX_NEW_TOKENS, DRAWS, None)
-            for draw, text in enumerate(completion.text for completion in drawn):
+        texts = steered_texts(of.lm, cache, prompt[-1], along.layer, vectors_BD, DRAWS,
+                              subseed(params.seed, "steered", scenario.id), MAX_NEW_TOKENS)
+        for (name, strength), drawn in zip(steered, texts, strict=True):
+            for draw, text in enumerate(drawn):
                 ids = of.lm.tokenizer(text, add_special_tokens=False)["input_ids"]
                 cost = -float(reply_log_p(model, cache, prompt[-1], ids, along.layer,
-                                          nothing_1D.to(model.device))[0]) if ids else None
+                                          vectors_BD[:1])[0]) if ids else None
                 found.append({"scenario": scenario.id, "direction": name, "strength": strength,
                               "draw": draw, "text": text, "cross_entropy": cost})
     asked = [Completion(str(place), params.behaviour.model.slug, row["scenario"], "steered",

@@ -51,7 +51,7 @@ def sample(
     seed: int,
     max_new_tokens: int,
     batch_size: int,
-    label: str | None = "sampling",
+    label: str = "sampling",
 ) -> list[Sampled]:
     """`draws` continuations of one prompt, from the full softmax at `temperature`.
 
@@ -71,7 +71,7 @@ def sample(
     ends = end_tokens(lm)
     states = [_Draw(generator(seed, "draw", str(i))) for i in range(draws)]
     hidden_1D, cache = _prefill(lm, prompt_ids)
-    with tqdm(total=draws, desc=label, unit="draw", disable=label is None) as bar:
+    with tqdm(total=draws, desc=label, unit="draw") as bar:
         for start in range(0, draws, batch_size):
             batch = states[start : start + batch_size]
             _draw_batch(lm, batch, hidden_1D, cache, temperature, ends, max_new_tokens, bar)
