@@ -105,7 +105,7 @@ page.quotations(
 #
 # *Individual* judges are given one completion at a time with the rubric; *batch* judges several of them in one
 # request. The primary judge is the language model Claude, who read every completion by itself; `claude-2` is a
-# second pass over a part of them, which did not see the first. Both are one model, and share its blind spots:
+# second pass, which did not see the first. Both are one model, and share its blind spots:
 # their agreement bounds the noise of a reading, not its error. The embedded model judges by the probability
 # that it gives to each label as its next word, less what it gives where there is nothing to judge. The hosted
 # judges of the study can be asked by whoever has a key (`python -m deception_saes judge`); a judge stands beside
@@ -194,7 +194,8 @@ page.figure(
 # everything in the main round that its judge called honest or deceptive, weighted so that both count the
 # same within a scenario. Its held-out scores are measured twice: against that judge's own labels, and against
 # the primary judge's. Labels can be learned without meaning what they say, such as labels that follow length;
-# only the second measure shows that.
+# only the second measure shows that. (Whether
+# a probe knows more than the words themselves tell is §18's question.)
 #
 # A judge that read fewer completions, or called more of them ambiguous, leaves less to learn from. The third
 # measure sets reading less apart: a probe that learned the primary judge's labels of the very completions
