@@ -34,8 +34,9 @@ deceptive in each, a probe on mean activations reaches a balanced accuracy of [[
 over layers: [[B-03]] and [[B-04]]). As a maximum over layers it is [[R3.mean.peak.accuracy|value]], at
 [[R3.mean.peak.layer]]; of permuted labels the largest of all layers stays below
 [[R3.mean.null.accuracy|value]] in 95% of draws (p = [[R3.mean.p.accuracy|value]], corrected for the number of layers). A probe that
-reads the words alone reaches [[words.accuracy]], one that knows the length alone [[length.accuracy]]: activations less words is
-[[nested_minus_words.accuracy]]. In scenarios left out of training, at the depth of the study's L6, the AUROC is
+reads the words alone reaches [[words.accuracy]], one that also knows which scenario they are said in [[words_of_scenario.accuracy]], and one that
+knows the length alone [[length.accuracy]]. Activations less words is [[nested_minus_words.accuracy]], and
+[[nested_minus_words_of_scenario.accuracy]] where the words know their scenario. In scenarios left out of training, at the depth of the study's L6, the AUROC is
 [[transfer.depth_of_L6.auroc]].
 """)
 
@@ -68,8 +69,8 @@ page.figure(
     s18.layers,
     caption="Balanced accuracy of the probe by layer, main round R3, n = [[R3.mean.nested.accuracy|n]] completions, "
     "with 95% intervals. Grey: the middle 95% of ridge probes on permuted labels "
-    "(n = [[R3.mean.null.accuracy|n]] permutations), layer by layer. Dashed: a probe on the words alone, in the "
-    "same folds.",
+    "(n = [[R3.mean.null.accuracy|n]] permutations), layer by layer. Dashed: a probe on the words alone, dotted: "
+    "on words that know their scenario, in the same folds.",
     alt="Balanced accuracy by layer for two poolings, with the band of permuted labels and the level of words.",
     size=(9, 4.4),
     min_width=640,
@@ -106,7 +107,9 @@ sweep, [[B-06]] for R3 and [[B-07]] for R2.
 #
 # Whatever a completion says, its activations are computed from its words, so a probe on activations may do
 # no more than read them. The words alone (tf-idf of words and pairs of words, no model) are the bar to
-# clear. Two further layers stand beside the nested choice that no data of this book chose: those at the
+# clear. It is set twice, for activations also know which prompt they stand behind, and one word may be a
+# lie in one scenario and the truth in another: the second time every word stands once more as a word of its
+# scenario. Two further layers stand beside the nested choice that no data of this book chose: those at the
 # relative depth of the two peaks that the study's card names.
 
 # %%
@@ -123,8 +126,10 @@ page.figure(
 page.say("""
 Paired by completion, activations less words: [[nested_minus_words.accuracy]] in balanced accuracy and
 [[nested_minus_words.auroc]] in AUROC; at the depth of the study's L6
-[[depth_of_L6_minus_words.accuracy]], at that of its L9 [[depth_of_L9_minus_words.accuracy]]. Words less length:
-[[words_minus_length.accuracy]].
+[[depth_of_L6_minus_words.accuracy]], at that of its L9 [[depth_of_L9_minus_words.accuracy]]. Activations less words that
+know their scenario: [[nested_minus_words_of_scenario.accuracy]] and [[nested_minus_words_of_scenario.auroc]];
+[[depth_of_L6_minus_words_of_scenario.accuracy]] and [[depth_of_L9_minus_words_of_scenario.accuracy]] at the two depths.
+Words less length: [[words_minus_length.accuracy]].
 """)
 
 # %% [markdown]
@@ -144,7 +149,8 @@ page.figure(
 # %%
 page.figure(
     s18.scenarios,
-    caption="Each scenario, with its number of completions. Dots: AUROC of the nested probe, with 95% intervals over its completions. "
+    caption="Each scenario, with its number of completions. Dots: AUROC of the nested probe, with 95% intervals over its completions; where all are told apart, "
+    "resamples have no spread to show. "
     "Diamonds: AUROC of a probe trained on the other scenarios, at the depth of the study's L6.",
     alt="AUROC of each scenario, trained on and left out.",
     size=(7.5, 4.6),
@@ -157,8 +163,9 @@ page.figure(
 # %%
 page.table(
     s18.penalties,
-    caption="The nested probe's layers with other strengths of regularisation; C = 1 is the one reported, and "
-    "none was chosen by its result. With 95% intervals over n = [[R3.mean.nested.accuracy|n]] completions.",
+    caption="Balanced accuracy with other strengths of regularisation, the layers of the nested choice being kept; C = 1 is "
+    "the one reported, and none was chosen by its result. With 95% intervals over "
+    "n = [[R3.mean.nested.accuracy|n]] completions.",
 )
 
 # %% [markdown]

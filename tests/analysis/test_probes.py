@@ -27,6 +27,7 @@ from deception_saes.analysis.probes import (
     nested_layers,
     one_thread,
     word_probe,
+    words_of_scenario,
 )
 
 
@@ -207,6 +208,21 @@ def test_words_and_lengths_are_found_where_they_tell():
     x = lengths(["x" * (4 * n) for n in tokens], tokens)
     assert x.shape == (144, 2)
     assert measure(held_out_scores(activation_probe, x, of)[None], of).accuracy[0] == 1
+
+
+def test_words_that_mean_the_opposite_in_another_scenario_are_told_by_the_scenario():
+    of = made_up(12)
+    said = of.deceptive_N ^ (of.scenario_N % 2 == 1)
+    texts = np.array(["no, nothing" if no else "yes, all of it" for no in said], dtype=object)
+    plain = measure(held_out_scores(word_probe, texts, of)[None], of)
+    assert plain.accuracy[0] < 0.6
+    marked = words_of_scenario(texts, of)
+    assert marked[0] == f"{texts[0]} " + " ".join(
+        f"s0_{word}" for word in texts[0].replace(",", "").split())
+    assert measure(held_out_scores(word_probe, marked, of)[None], of).accuracy[0] == 1
+    # the scenario alone tells nothing
+    same = words_of_scenario(np.array(["the same"] * len(texts), dtype=object), of)
+    assert measure(held_out_scores(word_probe, same, of)[None], of).auroc[0] == 0.5
 
 
 def test_two_runs_give_the_same_scores():

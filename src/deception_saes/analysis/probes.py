@@ -8,6 +8,7 @@ Shape suffixes: N completions, D features, L layers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations
@@ -21,6 +22,9 @@ from deception_saes.analysis.probe_scores import measure
 C = 1.0
 """Inverse strength of the L2 penalty, on standardised activations and lengths and on tf-idf rows
 of norm 1 alike: scikit-learn's default, fixed before any data was seen and not tuned."""
+
+
+_WORD = r"(?u)\b\w+\b"
 
 
 @contextmanager
@@ -44,18 +48,31 @@ def activation_probe(c: float = C, components: int | None = None) -> Any:
     return make_pipeline(StandardScaler(), *reduction, _logistic(c))
 
 
-def word_probe() -> Any:
+def word_probe(c: float = C) -> Any:
     """Tf-idf of words and pairs of words, then logistic regression."""
     from sklearn.pipeline import make_pipeline
 
-    return make_pipeline(vectoriser(), _logistic(C))
+    return make_pipeline(vectoriser(), _logistic(c))
+
+
+def words_of_scenario(texts: Sequence[str] | np.ndarray, of: Design) -> np.ndarray:
+    """Texts in which every word stands once more, marked by its scenario, strings [N].
+
+    A word may be a lie in one scenario and the truth in another, and activations know which
+    prompt they stand behind. From these texts `word_probe` learns what a word means everywhere and
+    what it means in each scenario (Daumé 2007, ACL, 256-263).
+    """
+    word = re.compile(_WORD)
+    marked = [" ".join([text, *(f"s{s}_{found}" for found in word.findall(text))])
+              for text, s in zip(texts, of.scenario_N, strict=True)]
+    return np.array(marked, dtype=object)
 
 
 def vectoriser() -> Any:
     """Tf-idf of words and pairs of words, rows of norm 1; one-letter words count."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORD)
 
 
 def lengths(texts: Sequence[str], n_tokens: np.ndarray) -> np.ndarray:

@@ -39,6 +39,9 @@ _STUDIED = {"smollm2": ("R-01", "R-02", "R-03"), "smollm2it": ("R-01", "R-02", "
             "tinyllama": ("R-06", None, None), "pythia160m": ("R-07", None, None)}
 """Peak balanced accuracy, AUROC and layer, as other cards have them of the same model."""
 
+_TOLD = {"words": "the words alone", "length": "the length alone",
+         "words_of_scenario": "the words, each also as a word of its scenario"}
+
 
 def answers_primary(model: ModelSpec) -> bool:
     """Whether a value of this model may answer a claim about the study's primary model: it is
@@ -66,7 +69,8 @@ def tables(
                                    for name, (a, i) in probes.items()]),
         "transfer": pd.DataFrame(list(_transfer(beside, params))),
         "scenarios": pd.DataFrame(list(_by_scenario(primary, beside, params))),
-        "penalties": pd.DataFrame([{"c": c, **columns(beside.penalties, i)}
+        "penalties": pd.DataFrame([{"probe": name, "c": c, **columns(of_name, i)}
+                                   for name, of_name in beside.penalties.items()
                                    for i, c in enumerate(PENALTIES)]),
         "prompt_end": pd.DataFrame({"layer": range(len(beside.prompt_end_L)),
                                     "auroc": beside.prompt_end_L}),
@@ -174,20 +178,21 @@ def _other_cards(primary: Sweep, base: str, about: dict[str, Any], model: ModelS
 
 def _text(primary: Sweep, beside: Controls, base: str, about: dict[str, Any]) -> Iterator[Value]:
     n = len(primary.data.ids)
-    told = {"words": "a probe on the words alone", "length": "a probe on the length alone"}
     for name, assessed in beside.text.items():
-        yield from values_of(assessed, 0, f"{base}.{name}", told[name], n, about)
-    words = beside.text["words"]
-    yield from differences(primary.nested, 0, words, 0, f"{base}.nested_minus_words",
-                           "the nested probe less that of words", n, about)
-    for study in STUDY_LAYERS:
-        layer = _layer(primary, study)
-        yield from differences(primary.layers, layer, words, 0,
-                               f"{base}.depth_of_L{study}_minus_words",
-                               f"the probe at the depth of L{study} less that of words", n,
-                               {**about, "layer": layer})
-    yield from differences(words, 0, beside.text["length"], 0, f"{base}.words_minus_length",
-                           "the probe on words less that on length", n, about)
+        yield from values_of(assessed, 0, f"{base}.{name}", f"a probe on {_TOLD[name]}", n, about)
+    layers = {study: _layer(primary, study) for study in STUDY_LAYERS}
+    for name in ("words", "words_of_scenario"):
+        words, less = beside.text[name], f"less that of {_TOLD[name]}"
+        yield from differences(primary.nested, 0, words, 0, f"{base}.nested_minus_{name}",
+                               f"the nested probe {less}", n, about)
+        for study, layer in layers.items():
+            yield from differences(primary.layers, layer, words, 0,
+                                   f"{base}.depth_of_L{study}_minus_{name}",
+                                   f"the probe at the depth of L{study} {less}", n,
+                                   {**about, "layer": layer})
+    yield from differences(beside.text["words"], 0, beside.text["length"], 0,
+                           f"{base}.words_minus_length", "the probe on words less that on length",
+                           n, about)
 
 
 def _by_layer(s: Sweep) -> Iterator[dict[str, Any]]:

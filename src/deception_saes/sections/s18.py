@@ -27,7 +27,9 @@ POOLINGS: tuple[Pooling, ...] = ("mean", "last")
 STUDY_LAYERS = (6, 9)
 """The two peak layers that the study's card names, on its model; here at the same relative depth:
 layers that no data of this book chose."""
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+TEXTS = ("words", "words_of_scenario", "length")
+"""What is read without a model. Words of the scenario: see `analysis.probes.words_of_scenario`."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,17 @@ class Sweep:
 class Controls:
     """What the main round's primary sweep is set beside.
 
-    text: what reads the words or the length alone, one probe each, by name.
+    text: by TEXTS, one probe each.
     transfer_SL: AUROC of each scenario left out, by layer; transfer_accuracy_SL: the same.
-    prompt_end: AUROC by layer at the prompt's last token. penalties: by PENALTIES, one probe each.
+    prompt_end: AUROC by layer at the prompt's last token.
+    penalties: probes by PENALTIES, of "nested" and of each of TEXTS that are words.
     """
 
     text: dict[str, Assessed]
     transfer_SL: np.ndarray
     transfer_accuracy_SL: np.ndarray
     prompt_end_L: np.ndarray
-    penalties: Assessed
+    penalties: dict[str, Assessed]
 
 
 def plan(
@@ -133,8 +136,7 @@ def sweep(round: str, data: Labelled, pooling: Pooling, params: Params) -> Sweep
 def controls(primary: Sweep, params: Params) -> Controls:
     """Words, lengths, other scenarios, the prompt's end, and other strengths of the penalty."""
     from deception_saes.analysis.probe_scores import measure, scenario_auroc
-    from deception_saes.analysis.probes import at_layers, layer_scores
-    from deception_saes.sections.probing import assess
+    from deception_saes.analysis.probes import layer_scores
 
     data, of = primary.data, primary.data.design
     x_LND = data.activations.of(data.ids, primary.pooling)
@@ -142,18 +144,13 @@ def controls(primary: Sweep, params: Params) -> Controls:
     auroc_SL = np.stack([scenario_auroc(scores_N, of, of.scenario_N)
                          for scores_N in left_out_LN], axis=1)
     ends_LND = data.activations.of(data.ids, "prompt_end")
-
-    def nested(c: float) -> np.ndarray:
-        return at_layers(lambda x_ND: layer_scores(x_ND[None], of, c=c)[0], x_LND, of,
-                         primary.layer_F)
-
+    text = dict(_text(primary, params))
     return Controls(
-        text=dict(_text(primary, params)),
+        text=text,
         transfer_SL=auroc_SL,
         transfer_accuracy_SL=_accuracy_by_scenario(left_out_LN, primary),
         prompt_end_L=measure(layer_scores(ends_LND, of), of).auroc,
-        penalties=assess(np.stack([nested(c) for c in PENALTIES]), of, primary.nested.widen_L,
-                         params.bootstrap_draws, resampling_seed(params.seed, primary.round)),
+        penalties=dict(_penalties(primary, x_LND, text, params)),
     )
 
 
@@ -164,27 +161,55 @@ def resampling_seed(seed: int, round: str) -> int:
     return subseed(seed, "probes", round)
 
 
+def _inputs(primary: Sweep) -> dict[str, np.ndarray]:
+    """What the probes that see no activation read, by TEXTS."""
+    from deception_saes.analysis.probes import lengths, words_of_scenario
+
+    data = primary.data
+    read = (data.texts, words_of_scenario(data.texts, data.design),
+            lengths(list(data.texts), data.n_tokens))
+    return dict(zip(TEXTS, read, strict=True))
+
+
 def _text(primary: Sweep, params: Params) -> Iterator[tuple[str, Assessed]]:
     """The probes that see no activation, in the same folds and resamples."""
     from deception_saes.analysis.permutation import ridge_scores, standardised, word_weights
-    from deception_saes.analysis.probes import (
-        activation_probe,
-        held_out_scores,
-        lengths,
-        word_probe,
-    )
+    from deception_saes.analysis.probes import activation_probe, held_out_scores, word_probe
     from deception_saes.sections.probing import assess, labellings, null_of
 
-    data, of = primary.data, primary.data.design
-    seed = resampling_seed(params.seed, primary.round)
+    of, seed = primary.data.design, resampling_seed(params.seed, primary.round)
     labels_PN = labellings(of, params.permutations, seed)
-    for name, make, x, prepare in (
-        ("words", word_probe, data.texts, word_weights),
-        ("length", activation_probe, lengths(list(data.texts), data.n_tokens), standardised),
-    ):
+    for name, x in _inputs(primary).items():
+        make, prepare = ((activation_probe, standardised) if name == "length" else
+                         (word_probe, word_weights))
         null = null_of([ridge_scores(x, of, labels_PN, prepare)], labels_PN, of, seed)
         yield name, assess(held_out_scores(make, x, of)[None], of, null.widen_L,
                            params.bootstrap_draws, seed)
+
+
+def _penalties(
+    primary: Sweep, x_LND: np.ndarray, text: dict[str, Assessed], params: Params
+) -> Iterator[tuple[str, Assessed]]:
+    """The same probes with other strengths of regularisation; intervals are widened as at C."""
+    from deception_saes.analysis.probes import at_layers, held_out_scores, layer_scores, word_probe
+    from deception_saes.sections.probing import assess
+
+    of, draws = primary.data.design, params.bootstrap_draws
+    seed = resampling_seed(params.seed, primary.round)
+
+    def nested(c: float) -> np.ndarray:
+        return at_layers(lambda x_ND: layer_scores(x_ND[None], of, c=c)[0], x_LND, of,
+                         primary.layer_F)
+
+    def words(x: np.ndarray, c: float) -> np.ndarray:
+        return held_out_scores(lambda: word_probe(c), x, of)
+
+    yield "nested", assess(np.stack([nested(c) for c in PENALTIES]), of, primary.nested.widen_L,
+                           draws, seed)
+    for name, x in _inputs(primary).items():
+        if name != "length":
+            yield name, assess(np.stack([words(x, c) for c in PENALTIES]), of, text[name].widen_L,
+                               draws, seed)
 
 
 def _accuracy_by_scenario(scores_LN: np.ndarray, primary: Sweep) -> np.ndarray:

@@ -23,6 +23,7 @@ PROBES = {
     "L6": "activations, depth of the study's L6",
     "L9": "activations, depth of the study's L9",
     "words": "words and pairs of words",
+    "words_of_scenario": "the same, also by scenario",
     "length": "length",
 }
 
@@ -30,7 +31,7 @@ PROBES = {
 def layers(figure: Figure, colours: Colours, run: SectionRun) -> None:
     """Balanced accuracy by layer in the main round: a panel for each pooling."""
     table = run.table("layers")
-    words = run.table("baselines").set_index("probe").loc["words", "accuracy"]
+    text = run.table("baselines").set_index("probe")["accuracy"]
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (pooling, (name, colour)) in zip(panels, POOLINGS.items(), strict=True):
         of = _rows(table, MAIN, pooling)
@@ -40,7 +41,10 @@ def layers(figure: Figure, colours: Colours, run: SectionRun) -> None:
                           color=colours[colour], alpha=0.25, linewidth=0)
         axes.plot(of["layer"], of["accuracy"], "o-", markersize=3, color=colours[colour],
                   label="probe")
-        axes.axhline(words, color=colours["ink"], linestyle="--", linewidth=1, label="words alone")
+        axes.axhline(text["words"], color=colours["ink"], linestyle="--", linewidth=1,
+                     label="words alone")
+        axes.axhline(text["words_of_scenario"], color=colours["ink"], linestyle=":", linewidth=1.2,
+                     label="words by scenario")
         axes.axhline(50, color=colours["muted"], linewidth=0.8)
         axes.set_title(name)
         axes.set_xlabel("layer")
@@ -79,7 +83,7 @@ def baselines(figure: Figure, colours: Colours, run: SectionRun) -> None:
     for axes, what, chance, label in zip(panels, ("accuracy", "auroc"), (50, 0.5),
                                          ("balanced accuracy, percent", "AUROC"), strict=True):
         for row, (probe, of) in enumerate(table.iterrows()):
-            colour = "sandbag" if probe in ("words", "length") else "genuine"
+            colour = "genuine" if probe in ("nested", "L6", "L9") else "sandbag"
             axes.errorbar(of[what], row, xerr=_ends(of, what), fmt="o", capsize=3,
                           color=colours[colour])
         axes.axvline(chance, color=colours["muted"], linewidth=0.8)
@@ -142,14 +146,14 @@ def peaks(run: SectionRun) -> pd.DataFrame:
 
 
 def penalties(run: SectionRun) -> pd.DataFrame:
-    """The nested probe at other strengths of regularisation."""
+    """Probes at other strengths of regularisation: balanced accuracy with its interval."""
     table = run.table("penalties")
-    return pd.DataFrame({
-        "C": table["c"].map("{:g}".format),
-        "balanced accuracy": [f"{of.accuracy:.1f} % [{of.accuracy_low:.1f}, {of.accuracy_high:.1f}]"
-                              for of in table.itertuples()],
-        "AUROC": [f"{of.auroc:.3f} [{of.auroc_low:.3f}, {of.auroc_high:.3f}]"
-                  for of in table.itertuples()]})
+    shown = {"C": [f"{c:g}" for c in dict.fromkeys(table["c"])]}
+    for probe, of in table.groupby("probe", sort=False):
+        shown[PROBES[str(probe)]] = [
+            f"{row.accuracy:.1f} % [{row.accuracy_low:.1f}, {row.accuracy_high:.1f}]"
+            for row in of.itertuples()]
+    return pd.DataFrame(shown)
 
 
 def _base(run: SectionRun) -> str:
