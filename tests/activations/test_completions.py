@@ -101,3 +101,18 @@ def test_an_unknown_completion_or_pooling_is_an_error(found):
         found.of(["nobody"], "mean")
     with pytest.raises(ValueError, match="'median'"):
         found.of(IDS[:1], "median")
+
+
+def test_tokens_are_those_of_a_plain_forward_pass(tiny, tmp_path):
+    layers = (1, 5)
+    kept = module.capture_tokens(tiny.model, PROMPTS, COMPLETIONS, layers, 2)
+    module.write_tokens(tmp_path / "tokens.safetensors", kept)
+    rows = module.read_tokens(tmp_path / "tokens.safetensors")
+    assert rows.completion.tolist() == [c.id for c in COMPLETIONS for _ in c.tokens]
+    for completion in COMPLETIONS:
+        prompt = PROMPTS[completion.scenario]
+        whole_LTD = plain(tiny.model, [*prompt, *completion.tokens])
+        of = rows.of([completion.id])
+        assert rows.position[of].tolist() == list(range(len(prompt), whole_LTD.shape[1]))
+        for layer in layers:
+            assert_close(rows.x_by_layer[layer][of], whole_LTD[layer, len(prompt) :])

@@ -14,10 +14,17 @@ from deception_saes.models.load import conversion_spec, converted, why_unavailab
 from deception_saes.models.spec import HubModel, ModelSpec
 from deception_saes.paper.claims import CLAIMS
 from deception_saes.paper.source_checks import TAGS
+from deception_saes.sections.behaviour_saes import DEPTHS as BEHAVIOUR_DEPTHS
+from deception_saes.sections.behaviour_saes import (
+    BehaviourSaeParams,
+    behaviour_bank,
+    behaviour_bank_spec,
+)
 from deception_saes.sections.catalogue import SECTIONS, Section, written_sections
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import read_results
 from deception_saes.sections.run import (
+    Work,
     needed_sections,
     profile_tree,
     results_name,
@@ -91,11 +98,14 @@ def _bank_units(
     spec: Spec, profile: Profile, seed: int, needs: tuple[str, ...]
 ) -> list[Unit]:
     """The SAEs that a section is about, one unit a depth, so that they train beside each other."""
+    artifacts = artifacts_root()
+    tree = profile_tree(profile, seed, artifacts)
+    behavioural = getattr(spec.params["section"], "behaviour_saes", None)
+    if behavioural is not None:
+        return _behaviour_bank_units(behavioural, Work(artifacts, tree, {}), needs)
     saes = getattr(spec.params["section"], "saes", None)
     if saes is None or saes.sae_source:
         return []
-    artifacts = artifacts_root()
-    tree = profile_tree(profile, seed, artifacts)
     task = section_spec(SECTIONS[23], profile, seed).hash
 
     def make(depth: int) -> None:
@@ -103,6 +113,16 @@ def _bank_units(
 
     specs = {depth: bank_spec(saes, depth, task) for depth in DEPTHS}
     return [Unit(of.unit, tree, of, needs, partial(make, depth)) for depth, of in specs.items()]
+
+
+def _behaviour_bank_units(
+    saes: BehaviourSaeParams, work: Work, needs: tuple[str, ...]
+) -> list[Unit]:
+    """The same of the behavioural ones, and of those with thresholds at 0."""
+    return [Unit(spec.unit, work.tree, spec, needs,
+                 partial(behaviour_bank, saes, depth, work, fixed))
+            for depth in BEHAVIOUR_DEPTHS for fixed in (True, False)
+            for spec in [behaviour_bank_spec(saes, depth, fixed)]]
 
 
 def _notebook_unit(

@@ -123,8 +123,8 @@ PROFILES: dict[str, Profile] = {
             swap_draw_questions=8,
             verdicts=False,
             behaviour=Behaviour("tinyllama-random", "smollm2it", completions_per_scenario=12),
-            seconds={17: 30, 18: 30, 19: 15, 21: 40, 22: 50, 23: 20, 24: 30, 25: 30, 26: 30,
-                     27: 20, 28: 20, 29: 10, 30: 20, 31: 30, 32: 20},
+            seconds={17: 30, 18: 30, 19: 15, 20: 40, 21: 40, 22: 50, 23: 20, 24: 30, 25: 30,
+                     26: 30, 27: 20, 28: 20, 29: 10, 30: 20, 31: 30, 32: 20},
         ),
         Profile(
             name="embedded",
@@ -153,8 +153,8 @@ PROFILES: dict[str, Profile] = {
             swap_draw_questions=50,
             verdicts=True,
             behaviour=Behaviour("smollm2it", "smollm2it"),
-            seconds={17: 240, 18: 110, 19: 40, 21: 120, 22: 260, 23: 120, 24: 420, 25: 540,
-                     26: 480, 27: 340, 28: 420, 29: 20, 30: 30, 31: 5, 32: 70},
+            seconds={17: 240, 18: 140, 19: 40, 20: 160, 21: 120, 22: 260, 23: 120, 24: 420,
+                     25: 540, 26: 480, 27: 340, 28: 420, 29: 20, 30: 30, 31: 5, 32: 70},
         ),
         Profile(
             name="paper",
@@ -182,8 +182,8 @@ PROFILES: dict[str, Profile] = {
             swap_draw_questions=None,
             verdicts=True,
             behaviour=Behaviour("llama", "llama"),
-            seconds={17: 900, 18: 600, 19: 120, 21: 900, 22: 900, 23: 300, 24: 1800, 25: 7200,
-                     26: 1800, 27: 1800, 28: 1800, 29: 120, 30: 3600, 31: 1800, 32: 600},
+            seconds={17: 900, 18: 600, 19: 120, 20: 3600, 21: 900, 22: 900, 23: 300, 24: 1800,
+                     25: 7200, 26: 1800, 27: 1800, 28: 1800, 29: 120, 30: 3600, 31: 1800, 32: 600},
         ),
     )
 }

@@ -1,0 +1,81 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # §20 Behavioural SAE grid
+#
+# Eighteen SAEs of the residual stream on honest and deceptive completions: three layers, two architectures, three training sets. In
+# the study's first release no JumpReLU threshold had been learned. What did that defect look like, and
+# what does the fix change?
+
+# %% tags=["parameters"]
+profile = "embedded"
+seed = 0
+
+# %%
+from deception_saes.paper.page import open_section
+from deception_saes.paper.plots import s20
+
+page = open_section(20, profile, seed)
+page.opening()
+
+# %%
+page.claims()
+
+# %% tags=["remove-input"]
+page.say("""
+**What it shows.** With thresholds left at 0, as in the study's first release, a JumpReLU is a ReLU: [[prefix.l0_share]] of its
+features are active on a token (the study: [[B-13]] %). With thresholds learned by the Gaussian-kernel estimator it is
+[[learned.l0_share]], at an explained variance of [[learned.explained_variance|value]] instead of
+[[prefix.explained_variance|value]]; TopK has [[topk.explained_variance|value]] at [[topk.l0|value]] features.
+""")
+
+# %%
+page.figure(
+    s20.grid,
+    caption="L0 against explained variance and against KL recovered, one dot an SAE. Held out: every token of round R3 "
+    "(n = [[learned.l0|n]] tokens; KL on n = [[learned.kl_recovered|n]] completions).",
+    alt="Scatter plots of L0 against explained variance and KL recovered for three kinds of SAE.",
+    size=(9, 4.2),
+    min_width=560,
+)
+
+# %% [markdown]
+# ## What they are trained on
+#
+# Residuals at the tokens of completions of rounds R1 and R2, by the labels of the primary judge: honest ones, deceptive ones, or
+# both; ambiguous ones train none. Completions that are near-duplicates of one of R3 are left out, so that R3, on which
+# everything here and in §21 and §22 is measured, is held out altogether. Reconstruction is judged at every token of R3's completions. KL
+# recovered is 1 − KL(clean ‖ with SAE) / KL(clean ‖ mean residual), the residual replaced at every token of
+# the completion, the prompt left as it is.
+
+# %%
+page.figure(
+    s20.thresholds,
+    caption="Thresholds of all JumpReLU features of a layer, in the residual's units: learned, and left at 0. The last "
+    "bin holds what is larger.",
+    alt="Histograms of learned thresholds at three layers beside thresholds at zero.",
+    size=(9, 3.6),
+    min_width=560,
+)
+
+# %%
+page.table(
+    s20.saes,
+    caption="The 18 SAEs, and the nine JumpReLUs again with thresholds at 0. Held out on n = [[learned.l0|n]] tokens of round R3.",
+)
+
+# %% tags=["remove-input"]
+page.say("""
+What the fix does to the probes of [§21](s21_sae_probes.ipynb) stands there: both kinds are probed on the same
+completions.
+""")
+
+# %% [markdown]
+# **What would have changed the conclusion.** Learned thresholds that stay near 0, or an L0 that hardly falls, would have meant that
+# the estimator does not learn and that the defect was not the cause.

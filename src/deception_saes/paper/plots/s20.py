@@ -1,0 +1,65 @@
+"""§20: the grid of behavioural SAEs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from deception_saes.sections.run import SectionRun
+
+Colours = dict[str, str]
+_KINDS = (("topk", True, "TopK", "genuine", "o"),
+          ("jumprelu", True, "JumpReLU, learned thresholds", "sandbag", "D"),
+          ("jumprelu", False, "JumpReLU, thresholds at 0", "muted", "s"))
+
+
+def grid(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """L0 against explained variance and against KL recovered."""
+    table = run.table("saes")
+    axes = figure.subplots(1, 2, sharex=True)
+    for axis, (column, name) in zip(axes, (("explained_variance", "explained variance"),
+                                           ("kl_recovered", "KL recovered")), strict=True):
+        for architecture, fixed, label, colour, marker in _KINDS:
+            of = table[(table["architecture"] == architecture) & (table["fixed"] == fixed)]
+            axis.plot(of["l0"], of[column], marker, color=colours[colour], label=label,
+                      markersize=5, alpha=0.85)
+        axis.set_xscale("log")
+        axis.set_xlabel("L0, active features of a token")
+        axis.set_ylabel(name)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+
+
+def thresholds(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """Learned thresholds of each layer beside those at 0."""
+    table = run.table("thresholds")
+    layers = sorted(table["layer"].unique())
+    axes = figure.subplots(1, len(layers), sharey=True)
+    for axis, layer in zip(axes, layers, strict=True):
+        for fixed, colour, label in ((True, "sandbag", "learned"), (False, "muted", "at 0")):
+            of = table[(table["layer"] == layer) & (table["fixed"] == fixed)]
+            axis.bar(of["low"], 100 * of["share"], of["high"] - of["low"], align="edge",
+                     color=colours[colour], alpha=0.7, label=label)
+        axis.set_title(f"L{layer}")
+        axis.set_xlabel("threshold")
+    axes[0].set_ylabel("percent of features")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+
+
+def saes(run: SectionRun) -> pd.DataFrame:
+    """All of them in numbers."""
+    table = run.table("saes")
+    return pd.DataFrame({
+        "SAE": table["sae"],
+        "thresholds": [{True: "learned", False: "at 0"}[row.fixed]
+                       if row.architecture == "jumprelu" else "–" for row in table.itertuples()],
+        "training rows": table["rows"], "L0": table["l0"].map("{:.1f}".format),
+        "of d_sae": (100 * table["l0"] / table["d_sae"]).map("{:.1f} %".format),
+        "explained variance": table["explained_variance"].map("{:.3f}".format),
+        "MSE": table["mse"].map("{:.2f}".format),
+        "dead": (100 * table["dead_share"]).map("{:.1f} %".format),
+        "KL recovered": table["kl_recovered"].map("{:.3f}".format),
+        "seconds": table["seconds"].map("{:.1f}".format)})
