@@ -49,8 +49,9 @@ knows the length alone [[length.accuracy]]. Activations less words is [[nested_m
 # folds and scored on the fifth. Labels vary within a prompt, so every scenario is spread over all folds and both its
 # labels weigh the same in training: what only tells scenarios apart scores nothing. Near-duplicate
 # completions stay in one fold. Balanced accuracy is pooled over scenarios; AUROC ranks completions of one
-# scenario and fold, and is averaged over scenarios. Permutations exchange labels within scenario and fold,
-# and are scored by ridge regression, the logistic probe's counterpart with a closed form.
+# scenario and fold, and is averaged over scenarios. Permutations exchange labels within a scenario,
+# those of near-duplicates together, and are scored by ridge regression, the logistic probe's counterpart
+# with a closed form.
 
 # %% tags=["remove-input"]
 page.say("""

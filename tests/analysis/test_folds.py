@@ -89,19 +89,40 @@ def test_both_labels_of_a_scenario_weigh_the_same_and_one_alone_weighs_nothing()
         assert sum(sums) == pytest.approx(0 if scenario == 2 else of_scenario.sum())
 
 
-def test_permuted_labels_keep_every_cells_balance_and_move_near_duplicates_whole():
+def test_permuted_labels_move_near_duplicates_whole_and_tell_nothing_of_the_labels():
     of = made_up(20, doubled=8)
-    drawn = permuted_labels(of, 50, 0)
-    for cell in np.unique(of.cell_N):
-        rows = of.cell_N == cell
+    drawn = permuted_labels(of, 200, 0)
+    first = np.unique(of.group_N, return_index=True)[1]  # one completion of each group
+    for scenario in range(6):
+        rows = first[of.scenario_N[first] == scenario]
         assert (drawn[:, rows].sum(axis=1) == of.deceptive_N[rows].sum()).all()
     for group in np.unique(of.group_N):
         rows = of.group_N == group
         assert (drawn[:, rows] == drawn[:, rows][:, :1]).all()
-    agreement = (drawn == of.deceptive_N).mean()
-    assert 0.4 < agreement < 0.6
-    assert len(np.unique(drawn, axis=0)) == 50
-    assert (permuted_labels(of, 50, 0) == drawn).all()
+    assert len(np.unique(drawn, axis=0)) == 200
+    assert (permuted_labels(of, 200, 0) == drawn).all()
+    # a group that could not move would keep the labels' signal in the null
+    agreement = (drawn == of.deceptive_N).mean(axis=0)
+    assert agreement.mean() == pytest.approx(0.5, abs=0.01)
+    assert agreement.min() > 0.35
+    assert agreement.max() < 0.65
+
+
+def test_one_large_group_moves_too():
+    # nine near-duplicates among singles: no other group is of their size
+    group = np.where(np.arange(40) < 18, np.where(np.arange(40) % 2, 0, 1000 + np.arange(40)),
+                     np.arange(40))
+    of = design(np.arange(40) % 2 == 1, ["a"] * 40, group, 0)
+    agreement = (permuted_labels(of, 400, 0) == of.deceptive_N).mean(axis=0)
+    assert 0.25 < agreement[1] < 0.65
+    assert (agreement[1:18:2] == agreement[1]).all()
+
+
+def test_a_group_of_both_labels_exchanges_them_among_its_own():
+    of = design(np.arange(40) % 2 == 1, ["a"] * 40, [0, 0, 0, *range(3, 40)], 0)
+    drawn = permuted_labels(of, 100, 0)
+    assert (drawn[:, :3].sum(axis=1) == 1).all()
+    assert 0.2 < drawn[:, 0].mean() < 0.5
 
 
 def test_a_group_across_scenarios_keeps_its_labels():

@@ -6,9 +6,10 @@ from completion_sets import made_up, noise, planted
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from deception_saes.analysis.folds import permuted_labels, resampled_weights, splits
+from deception_saes.analysis.folds import design, permuted_labels, resampled_weights, splits
 from deception_saes.analysis.permutation import (
     p_values,
+    principal,
     ridge_scores,
     standardised,
     widening,
@@ -58,6 +59,19 @@ def test_permutations_are_chance_and_the_planted_signal_is_beyond_them():
     found = measure_permuted(ridge_scores(x, of, of.deceptive_N[None]), of.deceptive_N[None], of)
     assert found[0][0] > accuracy.max()
     assert found[1][0] > auroc.max()
+
+
+@pytest.mark.parametrize("prepare", [standardised, principal(3)], ids=["all", "components"])
+def test_permutations_are_chance_where_near_duplicates_come_in_groups_of_many_sizes(prepare):
+    # labels that could not move would leave the planted signal in the null
+    single = made_up(20)
+    group = np.arange(240)
+    for start, size in ((0, 2), (40, 3), (80, 4), (120, 5), (160, 6), (200, 7)):
+        group[start : start + size] = start
+    of = design(single.deceptive_N, [str(s) for s in single.scenario_N], group, 0)
+    labels = permuted_labels(of, 300, 0)
+    for null in measure_permuted(ridge_scores(planted(of, 6.0), of, labels, prepare), labels, of):
+        assert null.mean() == pytest.approx(0.5, abs=0.012)
 
 
 def test_features_come_from_what_is_trained_on():

@@ -125,22 +125,26 @@ def training_weights(of: Design, rows: np.ndarray) -> np.ndarray:
 def permuted_labels(of: Design, draws: int, seed: int) -> np.ndarray:
     """Labels as they could be if they told nothing, bool [P, N].
 
-    Groups of near-duplicates exchange their labels whole, with groups of the same size in the same
-    scenario and fold: so are labels balanced in every training set of the data, and of each draw.
-    A group that spans scenarios keeps its labels.
+    The unit is the group of near-duplicates: groups of one label exchange it within their
+    scenario, whatever their size; one of both labels exchanges them among its own; one that spans
+    scenarios keeps them.
     """
     random = generator(seed, "permuted labels", str(len(of.deceptive_N)))
     drawn_PN = np.repeat(of.deceptive_N[None], draws, axis=0)
-    blocks: dict[tuple[int, int], list[np.ndarray]] = {}
+    exchanged: dict[int, list[np.ndarray]] = {}
     for g in range(of.group_N.max() + 1):
         members = np.flatnonzero(of.group_N == g)
-        cells = np.unique(of.cell_N[members])
-        if len(cells) == 1:
-            blocks.setdefault((int(cells[0]), len(members)), []).append(members)
-    for exchanged in blocks.values():
-        rows_GM = np.stack(exchanged)
-        order_PG = random.permuted(np.tile(np.arange(len(rows_GM)), (draws, 1)), axis=1)
-        drawn_PN[:, rows_GM] = of.deceptive_N[rows_GM][order_PG]
+        if len(np.unique(of.scenario_N[members])) > 1:
+            continue
+        if len(np.unique(of.deceptive_N[members])) == 1:
+            exchanged.setdefault(int(of.scenario_N[members[0]]), []).append(members)
+        else:
+            drawn_PN[:, members] = random.permuted(drawn_PN[:, members], axis=1)
+    for groups in exchanged.values():
+        label_PG = np.repeat(of.deceptive_N[[members[0] for members in groups]][None], draws, 0)
+        label_PG = random.permuted(label_PG, axis=1)
+        for members, label_P in zip(groups, label_PG.T, strict=True):
+            drawn_PN[:, members] = label_P[:, None]
     return drawn_PN
 
 

@@ -40,7 +40,7 @@ def ladder(figure: Figure, colours: Colours, run: SectionRun) -> None:
     below.set_xticks(range(len(of)), [f"all {k}" if every else str(k) for k, every in
                                       zip(of["components"], of["all"], strict=True)])
     below.set_xlabel("principal components")
-    below.set_ylabel("saturates,\npercent of resamples")
+    below.set_ylabel("saturated,\npercent")
     handles, labels = above.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
 
