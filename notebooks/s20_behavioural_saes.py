@@ -70,6 +70,11 @@ page.table(
     caption="The 18 SAEs, and the nine JumpReLUs again with thresholds at 0. Held out on n = [[learned.l0|n]] tokens of round R3.",
 )
 
+# %% [markdown]
+# Two things are not matched here. The mixed sets have about twice the rows of the others, so that a better
+# reconstruction by them may be one of rows. And JumpReLU ends at another L0 on these held-out tokens than
+# TopK's k, so that their explained variances are no ranking of the two.
+
 # %% tags=["remove-input"]
 page.say("""
 What the fix does to the probes of [§21](s21_sae_probes.ipynb) stands there: both kinds are probed on the same

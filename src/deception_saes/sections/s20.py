@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DATA = behaviour.DATA
 NEEDS = ()
 
-KL_COMPLETIONS = 2
+KL_COMPLETIONS = 1
 """Completions of each scenario on which KL is measured: the main round's first labelled ones."""
 BINS = 24
 
