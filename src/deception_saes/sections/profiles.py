@@ -153,7 +153,7 @@ PROFILES: dict[str, Profile] = {
             swap_draw_questions=50,
             verdicts=True,
             behaviour=Behaviour("smollm2it", "smollm2it"),
-            seconds={17: 240, 18: 140, 19: 40, 20: 300, 21: 120, 22: 260, 23: 120, 24: 420,
+            seconds={17: 240, 18: 160, 19: 40, 20: 300, 21: 120, 22: 260, 23: 120, 24: 420,
                      25: 540, 26: 480, 27: 340, 28: 420, 29: 20, 30: 30, 31: 5, 32: 70},
         ),
         Profile(
