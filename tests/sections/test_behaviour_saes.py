@@ -13,12 +13,11 @@ from deception_saes.sections.behaviour_saes import (
     TRAIN_SETS,
     behaviour_bank,
     behaviour_bank_spec,
-    behaviour_sae_params,
     token_rows,
     trained_on,
     untrained_sae,
 )
-from deception_saes.sections.run import Work, run_section
+from deception_saes.sections.run import run_section
 from deception_saes.tasks.labels import duplicate_groups
 
 MODEL = "tinyllama-random"
@@ -30,13 +29,13 @@ def run(smoke, artifacts):
 
 
 @pytest.fixture(scope="module")
-def params(smoke):
-    return behaviour_sae_params(smoke, smoke.seed, smoke.models, {})
+def params(behavioural_saes):
+    return behavioural_saes
 
 
 @pytest.fixture(scope="module")
-def work(run, artifacts):
-    return Work(artifacts, artifacts / "smoke", {})
+def work(run, smoke_work):
+    return smoke_work
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from scipy.stats import false_discovery_control
 
 from deception_saes.analysis.completion_features import completion_features
 from deception_saes.sections.behaviour import MAIN_ROUND, labelled
-from deception_saes.sections.behaviour_saes import behaviour_bank, behaviour_sae_params, token_rows
-from deception_saes.sections.run import Work, run_section
+from deception_saes.sections.behaviour_saes import behaviour_bank, token_rows
+from deception_saes.sections.run import run_section
 from deception_saes.sections.steered import (
     DRAWS,
     FEATURE,
@@ -31,13 +31,13 @@ def run(smoke, artifacts):
 
 
 @pytest.fixture(scope="module")
-def params(smoke):
-    return behaviour_sae_params(smoke, smoke.seed, smoke.models, {})
+def params(behavioural_saes):
+    return behavioural_saes
 
 
 @pytest.fixture(scope="module")
-def work(run, artifacts):
-    return Work(artifacts, artifacts / "smoke", {})
+def work(run, smoke_work):
+    return smoke_work
 
 
 @pytest.fixture(scope="module")

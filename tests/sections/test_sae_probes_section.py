@@ -10,12 +10,11 @@ from deception_saes.sections.behaviour_saes import (
     DEPTHS,
     TRAIN_ROUNDS,
     behaviour_bank,
-    behaviour_sae_params,
     token_rows,
     trained_on,
 )
 from deception_saes.sections.profiles import PROFILES
-from deception_saes.sections.run import NotRun, Work, run_section
+from deception_saes.sections.run import NotRun, run_section
 from deception_saes.sections.s21 import plan
 
 MODEL = "tinyllama-random"
@@ -27,13 +26,13 @@ def run(smoke, artifacts):
 
 
 @pytest.fixture(scope="module")
-def params(smoke):
-    return behaviour_sae_params(smoke, smoke.seed, smoke.models, {})
+def params(behavioural_saes):
+    return behavioural_saes
 
 
 @pytest.fixture(scope="module")
-def work(run, artifacts):
-    return Work(artifacts, artifacts / "smoke", {})
+def work(run, smoke_work):
+    return smoke_work
 
 
 @pytest.fixture(scope="module")

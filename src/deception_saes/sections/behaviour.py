@@ -154,6 +154,15 @@ def labelled(params: BehaviourParams, round: str, work: Work) -> Labelled | None
                            params.seed), found)
 
 
+def labelled_or_raise(params: BehaviourParams, round: str, work: Work) -> Labelled:
+    """The same, for a section that has nothing to say without it. Raises RuntimeError."""
+    found = labelled(params, round, work)
+    if found is None:
+        raise RuntimeError(f"round {round} has no balanced set; label some completions of it as "
+                           "honest and some as deceptive in tasks/data/labels.csv")
+    return found
+
+
 def activations(params: BehaviourParams, round: str, work: Work) -> CompletionActivations:
     """resid_post of all completions of a round, at every layer."""
     from deception_saes.activations.completions import (

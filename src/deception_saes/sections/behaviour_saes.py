@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from deception_saes.sections import behaviour
 from deception_saes.store.ensure import ensure
@@ -22,6 +22,8 @@ from deception_saes.store.spec import PACKAGE_DIR, Spec
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from _typeshed import DataclassInstance
 
     from deception_saes.activations.completions import TokenRows
     from deception_saes.models.load import LanguageModel
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.run import NotRun, Work
     from deception_saes.sections.trained import Bank
+
+P = TypeVar("P", bound="DataclassInstance")
 
 DEPTHS = (2, 4, 6)
 """The layers of the study's model; on another, those at the same relative depth."""
@@ -61,6 +65,19 @@ def behaviour_sae_params(
     if not isinstance(of, behaviour.BehaviourParams):
         return of
     return BehaviourSaeParams(of, profile.behaviour_recipe or profile.sae_recipe, seed)
+
+
+def section_params(
+    params: type[P], profile: Profile, seed: int, models: tuple[ModelSpec, ...],
+    missing: dict[str, str],
+) -> P | NotRun:
+    """Parameters of a section about these SAEs, which are its field `behaviour_saes`."""
+    from deception_saes.sections.run import params_from
+
+    of = behaviour_sae_params(profile, seed, models, missing)
+    if not isinstance(of, BehaviourSaeParams):
+        return of
+    return params_from(params, profile, seed, behaviour_saes=of)
 
 
 def token_rows(params: BehaviourSaeParams, rounds: tuple[str, ...], work: Work) -> TokenRows:

@@ -57,11 +57,9 @@ def plan(
     profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
 ) -> Params | NotRun:
     """The part of a profile that decides this section."""
-    from deception_saes.sections.behaviour_saes import behaviour_sae_params
-    from deception_saes.sections.run import NotRun, params_from
+    from deception_saes.sections.behaviour_saes import section_params
 
-    of = behaviour_sae_params(profile, seed, models, missing)
-    return of if isinstance(of, NotRun) else params_from(Params, profile, seed, behaviour_saes=of)
+    return section_params(Params, profile, seed, models, missing)
 
 
 def compute(params: Params, work: Work) -> Output:

@@ -63,11 +63,9 @@ def plan(
     profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
 ) -> Params | NotRun:
     """The part of a profile that decides this section."""
-    from deception_saes.sections.behaviour_saes import behaviour_sae_params
-    from deception_saes.sections.run import NotRun, params_from
+    from deception_saes.sections.behaviour_saes import section_params
 
-    of = behaviour_sae_params(profile, seed, models, missing)
-    return of if isinstance(of, NotRun) else params_from(Params, profile, seed, behaviour_saes=of)
+    return section_params(Params, profile, seed, models, missing)
 
 
 def compute(params: Params, work: Work) -> Output:
@@ -84,10 +82,7 @@ def compute(params: Params, work: Work) -> Output:
     )
 
     saes = params.behaviour_saes
-    data = behaviour.labelled(saes.behaviour, behaviour.MAIN_ROUND, work)
-    if data is None:
-        raise RuntimeError(f"round {behaviour.MAIN_ROUND} has no labels; label some completions "
-                           "of it as honest and some as deceptive")
+    data = behaviour.labelled_or_raise(saes.behaviour, behaviour.MAIN_ROUND, work)
     rows = token_rows(saes, (behaviour.MAIN_ROUND,), work)
     fired = list(_fired(saes, data, rows, work))
     study = next(of for of in fired if _is_the_studys(of.tag, fired))
