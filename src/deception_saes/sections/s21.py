@@ -32,6 +32,8 @@ LIBRARIES = ("scikit-learn", "scipy")
 STUDY_TESTED = 33
 """Completions in the study's permutation test."""
 KINDS = ("trained", "untrained", "prefix")
+RELATED = ("smollm2", "smollm2it")
+"""Models that the study's card of SmolLM2-135M is about, or an instruction-tuned relative of it."""
 RIVALS = ("raw", "components")
 
 
@@ -205,7 +207,7 @@ def _values(
 ) -> Iterator[Value]:
     from deception_saes.analysis.paired_probes import least_detectable
     from deception_saes.sections.layer_tables import answers_primary
-    from deception_saes.sections.probing import values_of
+    from deception_saes.sections.probing import columns, values_of
     from deception_saes.sections.results import Value
 
     model = params.behaviour_saes.behaviour.model
@@ -220,7 +222,7 @@ def _values(
     assert tag is not None  # a trained SAE has one
     where = {**about, "layer": tag.layer, "tag": tag.name, "train_set": tag.train_set}
     yield from values_of(grid.assessed, best, f"{base}.best", f"the best of {len(trained)} SAE "
-                         "probes", n, where, {"accuracy": "B-14" if told else "R-04"})
+                         "probes", n, where, {"accuracy": "B-14"} if told else None)
     p_max = grid.null.p("accuracy")[1][best]
     yield Value(f"{base}.best.p", "p of the best SAE probe against the largest of all probes under "
                 "permuted labels", float(p_max), "p", n=params.permutations, **where)
@@ -235,6 +237,14 @@ def _values(
                 "exchanged at random, with the middle 95% of exchanges", float(chance.mean()),
                 f"of {len(trained)}", ci_low=float(low), ci_high=float(high),
                 n=params.permutations, **about)
+    if model.slug in RELATED:
+        row = columns(grid.assessed, best)
+        yield Value(f"{base}.related.best", "balanced accuracy of the best SAE probe, beside that "
+                    "of the study's base model", row["accuracy"], "percent", claim="R-04",
+                    ci_low=row["accuracy_low"], ci_high=row["accuracy_high"], n=n, **where)
+        yield Value(f"{base}.related.beats_raw", "SAE probes above the raw probe, beside the count "
+                    "of the study's base model", float(against.better), f"of {len(trained)}",
+                    claim="R-05", n=len(trained), **about)
     rows = table[table["kind"] == "trained"]
     for column, id, quantity in (
             ("p_holm", "signal", "SAE probes above permuted labels, Holm-corrected p at most 0.05"),
