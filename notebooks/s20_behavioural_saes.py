@@ -30,7 +30,7 @@ page.claims()
 # %% tags=["remove-input"]
 page.say("""
 **What it shows.** With thresholds left at 0, as in the study's first release, a JumpReLU is a ReLU: [[prefix.l0_share]] of its
-features are active on a token (the study: [[B-13]] %). With thresholds learned by the Gaussian-kernel estimator it is
+features are active on a token (the study: [[B-13]]). With thresholds learned by the Gaussian-kernel estimator it is
 [[learned.l0_share]], at an explained variance of [[learned.explained_variance|value]] instead of
 [[prefix.explained_variance|value]]; TopK has [[topk.explained_variance|value]] at [[topk.l0|value]] features.
 """)

@@ -28,7 +28,7 @@ page.claims()
 
 # %% tags=["remove-input"]
 page.say("""
-**What it shows.** On [[tested|value]] completions that no SAE was trained on, [[beats_raw|value]] of 18 SAE probes
+**What it shows.** On [[tested|value]] completions that no SAE was trained on, [[beats_raw|value]] SAE probes
 are above the raw probe of their layer (the study: [[B-15]]); if probe and rival were exchanged at random it would be
 [[beats_raw.chance]]. [[differs|value]] of them differ from the raw probe at a Holm-corrected p of 0.05. The best
 reaches a balanced accuracy of [[best.accuracy]] (the study: [[B-14]]), a maximum of 18. Above the features of their
@@ -91,7 +91,7 @@ page.figure(
 page.say("""
 SAEs trained on honest completions alone differ from those trained on deceptive ones by
 [[honest_minus_deceptive_only]] and from mixed ones by [[honest_minus_mixed]], all of one dimension; honest_only is the best of
-the three at [[honest_best|value]] of 6 layers and architectures (the study: [[B-16]], on other models). The fix,
+the three at [[honest_best|value]] layers and architectures (the study: [[B-16]], on other models). The fix,
 learned thresholds instead of 0, changes a JumpReLU probe by [[fix]].
 """)
 

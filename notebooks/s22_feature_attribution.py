@@ -50,8 +50,8 @@ page.figure(
 
 # %% tags=["remove-input"]
 page.say("""
-[[saes.above_null|value]] of 18 SAEs have a largest difference that permuted labels do not explain (p at most 0.05); in
-[[saes.remeasured|value]] the re-measured one is above 0. Of the features of the study's SAE, [[discoveries|value]] of [[discoveries|n]] depend on the label within scenarios at a false discovery rate of 5%.
+[[saes.above_null|value]] SAEs have a largest difference that permuted labels do not explain (p at most 0.05); in
+[[saes.remeasured|value]] the re-measured one is above 0. Of the features of the study's SAE, [[discoveries|value]] depend on the label within scenarios at a false discovery rate of 5%.
 """)
 
 # %% [markdown]
