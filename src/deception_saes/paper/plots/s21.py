@@ -42,7 +42,7 @@ def chance(figure: Figure, colours: Colours, run: SectionRun) -> None:
     axes.bar(range(len(counts)), 100 * counts / counts.sum(), color=colours["muted"],
              label="probes exchanged at random")
     axes.axvline(measured, color=colours["sandbag"], linewidth=2, label="measured")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("SAE probes above the raw probe")
     axes.set_ylabel("percent of exchanges")
     axes.legend()
