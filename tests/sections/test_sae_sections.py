@@ -67,9 +67,9 @@ def half(runs, params, source):
 
 
 def digests(tree):
-    """SHA-256 of every file of every SAE."""
+    """SHA-256 of every file of every SAE of the sandbagging release."""
     return {path.relative_to(tree).as_posix(): sha256_file(path)
-            for path in (tree / "saes").glob("*/*")}
+            for path in (tree / "saes").glob("v4_*/*")}
 
 
 def value(runs, id):
