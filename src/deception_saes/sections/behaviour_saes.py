@@ -198,8 +198,10 @@ def _jobs(
 
     d_in = lm.model.config.hidden_size
     recipe = dataclasses.replace(params.recipe, learn_threshold=fixed)
+    rows_of = {train_set: rows.of(trained_on(params, train_set))
+               for train_set in dict.fromkeys(tag.train_set for tag in tags)}
     for tag in tags:
-        of = rows.of(trained_on(params, tag.train_set))
+        of = rows_of[tag.train_set]
         about = {
             "model_name": lm.spec.name, "model_class_name": "AutoModelForCausalLM",
             "hook_name": f"{lm.model.base_model_prefix}.layers.{tag.layer}",

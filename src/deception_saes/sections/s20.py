@@ -95,18 +95,20 @@ def _trained(params: BehaviourSaeParams, work: Work) -> Iterator[Trained]:
     from deception_saes.sections.behaviour_saes import (
         DEPTHS,
         TRAIN_ROUNDS,
+        TRAIN_SETS,
         behaviour_bank,
         token_rows,
         trained_on,
     )
 
     seen = token_rows(params, TRAIN_ROUNDS, work)
+    n_rows = {train_set: len(seen.of(trained_on(params, train_set))) for train_set in TRAIN_SETS}
     for fixed in (True, False):
         for depth in DEPTHS:
             bank = behaviour_bank(params, depth, work, fixed)
             for tag in bank.tags:
                 yield Trained(tag, bank.sae(tag), fixed, bank.seconds[tag.name],
-                              len(seen.of(trained_on(params, tag.train_set))))
+                              n_rows[tag.train_set])
 
 
 def _kl_rows(
