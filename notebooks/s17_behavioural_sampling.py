@@ -25,7 +25,14 @@ page = open_section(17, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(
+    s17.ambiguous,
+    caption="Share of each label in the main round, over all scenarios; in brackets the completions that a "
+    "judge read, at most n = [[share.claude-1.ambiguous|n]]. Bars are 95% bootstrap intervals over completions.",
+    alt="Dot plot of the shares labelled honest, deceptive and ambiguous, with intervals, by judge.",
+    size=(8, 3.6),
+    min_width=520,
+)
 
 # %% tags=["remove-input"]
 page.say("""
@@ -84,7 +91,8 @@ page.table(
 # %%
 page.figure(
     s17.by_round,
-    caption="Labels of the primary judge by scenario and round; the numbers in the bars are completions.",
+    caption="Labels of the primary judge by scenario and round; the numbers in the bars are completions, "
+    "n = [[finished|n]] in all. Counts of everything that was drawn, so no interval.",
     alt="Stacked bars: shares labelled honest, deceptive and ambiguous in each scenario, one panel for each of "
     "three rounds.",
     size=(8.5, 5),
@@ -127,22 +135,12 @@ page.table(
 # %%
 page.figure(
     s17.by_judge,
-    caption="Labels in the main round by judge and scenario; the numbers in the bars are completions. An empty "
-    "row: the judge read none of that scenario.",
+    caption="Labels in the main round by judge and scenario; the numbers in the bars are completions. At most "
+    "n = [[share.claude-1.ambiguous|n]] a judge; an empty row: it read none of that scenario. Counts, so no interval.",
     alt="Stacked bars: shares labelled honest, deceptive and ambiguous in each scenario, one panel for each "
     "judge.",
     size=(9, 5),
     min_width=680,
-)
-
-# %%
-page.figure(
-    s17.ambiguous,
-    caption="Share of each label in the main round, over all scenarios; in brackets the completions that a "
-    "judge read. Bars are 95% bootstrap intervals over completions.",
-    alt="Dot plot of the shares labelled honest, deceptive and ambiguous, with intervals, by judge.",
-    size=(8, 3.6),
-    min_width=520,
 )
 
 # %% tags=["remove-input"]
@@ -162,8 +160,8 @@ classes to probe. Here the batch judge calls [[share.batch.ambiguous]] ambiguous
 # %%
 page.figure(
     s17.kappa,
-    caption="Cohen's kappa of every two judges on what both read; in brackets how many, of all rounds. Bars are 95% "
-    "bootstrap intervals over completions, near-duplicates together.",
+    caption="Cohen's kappa of every two judges on what both read; in brackets how many, of "
+    "n = [[finished|n]] in all rounds. Bars are 95% bootstrap intervals over completions, near-duplicates together.",
     alt="Dot plot of Cohen's kappa with intervals for every pair of judges.",
     size=(8, 3.6),
     min_width=520,
@@ -179,7 +177,7 @@ page.table(
 page.figure(
     s17.confusion,
     caption="Labels of the primary judge (rows) against those of every other judge (columns): numbers of "
-    "completions that both read, shaded by their share of the row.",
+    "completions that both read, of n = [[finished|n]], shaded by their share of the row. Counts, so no interval.",
     alt="Confusion matrices of three labels: the primary judge against each other judge.",
     size=(9, 3.6),
     min_width=640,
@@ -204,8 +202,7 @@ page.figure(
 # %%
 page.figure(
     s17.probe,
-    caption="AUROC within scenario of probes that learned from each judge's labels (in brackets how many), held "
-    "out. Squares: against the judge's own labels. Diamonds: against the primary judge's. Circles: the same, "
+    caption="AUROC within scenario of probes that learned from each judge's labels (in brackets how many, at most n = [[share.claude-1.ambiguous|n]]), held out. Squares: against the judge's own labels. Diamonds: against the primary judge's. Circles: the same, "
     "learned from the primary judge's labels of what the judge read. Bars are 95% bootstrap intervals over "
     "completions, near-duplicates together, widened for the probe's own uncertainty. Line: chance.",
     alt="Dot plot of AUROC with intervals by judge: its labels against its own, its labels against those of the "

@@ -24,7 +24,16 @@ page = open_section(18, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(
+    s18.layers,
+    caption="Balanced accuracy of the probe by layer, main round R3, n = [[R3.mean.nested.accuracy|n]] completions, "
+    "with 95% intervals. Grey: the middle 95% of ridge probes on permuted labels "
+    "(n = [[R3.mean.null.accuracy|n]] permutations), layer by layer. Dashed: a probe on the words alone, dotted: "
+    "on words that know their scenario, in the same folds.",
+    alt="Balanced accuracy by layer for two poolings, with the band of permuted labels and the level of words.",
+    size=(9, 4.4),
+    min_width=640,
+)
 
 # %% tags=["remove-input"]
 page.say("""
@@ -67,23 +76,12 @@ all completions of a scenario, and AUROC there is [[prompt_end.least|value]] at 
 
 # %%
 page.figure(
-    s18.layers,
-    caption="Balanced accuracy of the probe by layer, main round R3, n = [[R3.mean.nested.accuracy|n]] completions, "
-    "with 95% intervals. Grey: the middle 95% of ridge probes on permuted labels "
-    "(n = [[R3.mean.null.accuracy|n]] permutations), layer by layer. Dashed: a probe on the words alone, dotted: "
-    "on words that know their scenario, in the same folds.",
-    alt="Balanced accuracy by layer for two poolings, with the band of permuted labels and the level of words.",
-    size=(9, 4.4),
-    min_width=640,
-)
-
-# %%
-page.figure(
     s18.rounds,
-    caption="Mean-pooled probes in three rounds of sampling: R1 at temperature 0.7, R2 and R3 at 1.0. Above: "
+    caption="Mean-pooled probes in three rounds of sampling: R1 at temperature 0.7 (n = [[R1.mean.nested.accuracy|n]] "
+    "completions), R2 (n = [[R2.mean.nested.accuracy|n]]) and R3 (n = [[R3.mean.nested.accuracy|n]]) at 1.0. Above: "
     "balanced accuracy, the peak of each round marked. Below: share of bootstrap resamples in which a "
     "layer is the peak. A peak is the largest of many noisy numbers, so its place is known no better than "
-    "the bars are narrow.",
+    "the bars are narrow; they stand in place of an interval.",
     alt="Balanced accuracy by layer in three rounds, and the distribution of the peak layer of each.",
     size=(8, 5.6),
     min_width=560,
@@ -139,7 +137,7 @@ Words less length: [[words_minus_length.accuracy]].
 # %%
 page.figure(
     s18.transfer,
-    caption="AUROC by layer, main round, mean pooling. Blue: within scenarios, held-out folds, with 95% intervals "
+    caption="AUROC by layer, main round, n = [[R3.mean.nested.accuracy|n]] completions, mean pooling. Blue: within scenarios, held-out folds, with 95% intervals "
     "over completions. Orange: each scenario left out of training altogether, mean over the [[scenarios]] "
     "scenarios with a 95% bootstrap interval over scenarios.",
     alt="AUROC by layer within scenarios and in scenarios left out of training.",
@@ -150,7 +148,7 @@ page.figure(
 # %%
 page.figure(
     s18.scenarios,
-    caption="Each scenario, with its number of completions. Dots: AUROC of the nested probe, with 95% intervals over its completions; where all are told apart, "
+    caption="Each scenario, with its number of completions, n = [[R3.mean.nested.accuracy|n]] in all. Dots: AUROC of the nested probe, with 95% intervals over its completions; where all are told apart, "
     "resamples have no spread to show. "
     "Diamonds: AUROC of a probe trained on the other scenarios, at the depth of the study's L6.",
     alt="AUROC of each scenario, trained on and left out.",

@@ -24,7 +24,16 @@ page = open_section(19, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(
+    s19.ladder,
+    caption="Above: balanced accuracy on the first principal components, n = [[nested.all.accuracy|n]] completions, with 95% "
+    "intervals. Grey: the middle 95% of ridge probes on permuted labels. Below: share of bootstrap resamples in "
+    "which a number of components is the saturation point.",
+    alt="Balanced accuracy against the number of principal components at three choices of layer, and the "
+    "distribution of the saturation point.",
+    size=(8, 5.6),
+    min_width=560,
+)
 
 # %% tags=["remove-input"]
 page.say("""
@@ -46,18 +55,6 @@ number is given where the interval of all dimensions includes chance).
 #
 # The *saturation point* is the smallest number of components with 95% of what all dimensions gain over
 # chance in balanced accuracy. Its interval is that of the same number in bootstrap resamples.
-
-# %%
-page.figure(
-    s19.ladder,
-    caption="Above: balanced accuracy on the first principal components, n = [[nested.all.accuracy|n]] completions, with 95% "
-    "intervals. Grey: the middle 95% of ridge probes on permuted labels. Below: share of bootstrap resamples in "
-    "which a number of components is the saturation point.",
-    alt="Balanced accuracy against the number of principal components at three choices of layer, and the "
-    "distribution of the saturation point.",
-    size=(8, 5.6),
-    min_width=560,
-)
 
 # %%
 page.table(

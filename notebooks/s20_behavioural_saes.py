@@ -25,7 +25,15 @@ page = open_section(20, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(
+    s20.grid,
+    caption="L0 against explained variance and against KL recovered, one dot an SAE. Held out: every token of round R3 "
+    "(n = [[learned.l0|n]] tokens; KL on n = [[learned.kl_recovered|n]] completions). Bootstrap "
+    "intervals of the active shares, over completions, stand in the section's values.",
+    alt="Scatter plots of L0 against explained variance and KL recovered for three kinds of SAE.",
+    size=(9, 4.2),
+    min_width=560,
+)
 
 # %% tags=["remove-input"]
 page.say("""
@@ -34,16 +42,6 @@ features are active on a token (the study: [[B-13]]). With thresholds learned by
 [[learned.l0_share]], at an explained variance of [[learned.explained_variance|value]] instead of
 [[prefix.explained_variance|value]]; TopK has [[topk.explained_variance|value]] at [[topk.l0|value]] features.
 """)
-
-# %%
-page.figure(
-    s20.grid,
-    caption="L0 against explained variance and against KL recovered, one dot an SAE. Held out: every token of round R3 "
-    "(n = [[learned.l0|n]] tokens; KL on n = [[learned.kl_recovered|n]] completions).",
-    alt="Scatter plots of L0 against explained variance and KL recovered for three kinds of SAE.",
-    size=(9, 4.2),
-    min_width=560,
-)
 
 # %% [markdown]
 # ## What they are trained on
@@ -57,8 +55,8 @@ page.figure(
 # %%
 page.figure(
     s20.thresholds,
-    caption="Thresholds of all JumpReLU features of a layer, in the residual's units: learned, and left at 0. The last "
-    "bin holds what is larger.",
+    caption="Thresholds of all features of a layer's JumpReLU SAEs (n = [[prefix.threshold|n]] SAEs), in the residual's units: learned, "
+    "and left at 0. The last bin holds what is larger. A census of features, so no interval.",
     alt="Histograms of learned thresholds at three layers beside thresholds at zero.",
     size=(9, 3.6),
     min_width=560,

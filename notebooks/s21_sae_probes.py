@@ -24,18 +24,6 @@ page = open_section(21, profile, seed)
 page.opening()
 
 # %%
-page.claims()
-
-# %% tags=["remove-input"]
-page.say("""
-**What it shows.** On [[tested|value]] completions that no SAE was trained on, [[beats_raw|value]] SAE probes
-are above the raw probe of their layer (the study: [[B-15]]); if probe and rival were exchanged at random it would be
-[[beats_raw.chance]]. [[differs|value]] of them differ from the raw probe at a Holm-corrected p of 0.05. The best
-reaches a balanced accuracy of [[best.accuracy]] (the study: [[B-14]]), a maximum of 18. Above the features of their
-own random start are [[beats_untrained|value]], above the layer's principal components [[beats_components|value]].
-""")
-
-# %%
 page.figure(
     s21.differences,
     caption="Balanced accuracy of each SAE probe less that of the raw probe of its layer, same completions and folds "
@@ -45,6 +33,15 @@ page.figure(
     size=(8, 5.2),
     min_width=520,
 )
+
+# %% tags=["remove-input"]
+page.say("""
+**What it shows.** On [[tested|value]] completions that no SAE was trained on, [[beats_raw|value]] SAE probes
+are above the raw probe of their layer (the study: [[B-15]]); if probe and rival were exchanged at random it would be
+[[beats_raw.chance]]. [[differs|value]] of them differ from the raw probe at a Holm-corrected p of 0.05. The best
+reaches a balanced accuracy of [[best.accuracy]] (the study: [[B-14]]), a maximum of 18. Above the features of their
+own random start are [[beats_untrained|value]], above the layer's principal components [[beats_components|value]].
+""")
 
 # %% [markdown]
 # ## How it is measured
@@ -60,7 +57,8 @@ page.figure(
 page.figure(
     s21.chance,
     caption="SAE probes above the raw probe of their layer, of 18: measured, and over "
-    "n = [[beats_raw.chance|n]] exchanges. SAEs of one layer are alike, so the count spreads wider than 18 independent ones would.",
+    "n = [[beats_raw.chance|n]] exchanges. The spread of the bars is the "
+    "interval that chance allows. SAEs of one layer are alike, so the count spreads wider than 18 independent ones would.",
     alt="Histogram of the number of SAE probes above the raw probe under exchange, with the measured number.",
     size=(6.5, 3.6),
     min_width=420,
@@ -80,8 +78,8 @@ SAEs); with the [[power.study|n]] completions of the study's test it would have 
 page.figure(
     s21.baselines,
     caption="Balanced accuracy of every probe by layer, n = [[tested|value]] completions. Random start: the same SAE before "
-    "training. Threshold at 0: JumpReLU as the study had it before its fix. Principal components: all of them, of the tokens "
-    "that the SAEs were trained on.",
+    "training. Threshold at 0: JumpReLU as the study had it before its fix. Principal components: all of them, of the tokens that the SAEs were trained on. Intervals "
+    "of the differences stand in the table.",
     alt="Balanced accuracy of probes on trained, untrained and pre-fix SAEs, raw residuals and components, by layer.",
     size=(7.5, 4.4),
     min_width=480,

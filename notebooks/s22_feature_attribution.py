@@ -24,7 +24,15 @@ page = open_section(22, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(
+    s22.largest,
+    caption="Each of the 18 SAEs: the largest difference of a feature's rates (orange), the 95% quantile of that maximum under "
+    "labels permuted within scenarios (grey), and the difference of the feature picked without the completions it is measured on, "
+    "with Newcombe's 95% interval (blue). n = [[difference|n]] completions of round R3, none of which trained an SAE.",
+    alt="Largest rate differences of 18 SAEs beside their permutation null and the re-measured differences.",
+    size=(8, 5.6),
+    min_width=520,
+)
 
 # %% tags=["remove-input"]
 page.say("""
@@ -36,17 +44,6 @@ measured on the fifth, the difference is [[remeasured]]. Steering along it, rath
 by [[steering.feature]] a token; random features do by [[steering.random]], and the mean difference of the two labels, for which
 no SAE is needed, by [[steering.mean_difference]].
 """)
-
-# %%
-page.figure(
-    s22.largest,
-    caption="Each of the 18 SAEs: the largest difference of a feature's rates (orange), the 95% quantile of that maximum under "
-    "labels permuted within scenarios (grey), and the difference of the feature picked without the completions it is measured on, "
-    "with Newcombe's 95% interval (blue). n = [[difference|n]] completions of round R3, none of which trained an SAE.",
-    alt="Largest rate differences of 18 SAEs beside their permutation null and the re-measured differences.",
-    size=(8, 5.6),
-    min_width=520,
-)
 
 # %% tags=["remove-input"]
 page.say("""
@@ -103,7 +100,8 @@ page.tokens(
 page.figure(
     s22.steering,
     caption="Change in log-probability a token, mean over n = [[steering.feature|n]] scenarios. Left: of the deceptive reply less the honest one. "
-    "Right: of both replies, what steering costs whatever it is along.",
+    "Right: of both replies, what steering costs whatever it is along. 95% bootstrap intervals over "
+    "scenarios stand in the section's values.",
     alt="Effect of steering by strength along the feature, random features and the mean difference.",
     size=(8, 4),
     min_width=520,

@@ -23,6 +23,21 @@ from deception_saes.paper.plots import s23
 page = open_section(23, profile, seed)
 page.opening()
 
+# %%
+page.figure(
+    s23.by_framing,
+    caption="P(correct) of the primary model under each framing and condition. Bars are 95% "
+    "bootstrap intervals over questions. Answerable: P(correct | genuine) above the profile's "
+    "threshold and above P(foil). Answerable questions, labelled: n = "
+    "[[two_shot_labelled.n_answerable|value]] of [[two_shot_labelled.n_answerable|n]]; "
+    "same prefix: n = [[two_shot_same_prefix.n_answerable|value]] of "
+    "[[two_shot_same_prefix.n_answerable|n]].",
+    alt="Dot plot of P(correct) with intervals: genuine, neutral and sandbag for four framings, on "
+    "answerable and on all questions.",
+    size=(8.5, 4.2),
+    min_width=620,
+)
+
 # %% tags=["remove-input"]
 page.say("""
 **What it shows.** On the questions the model can answer, the instruction to answer wrongly lowers
@@ -50,21 +65,6 @@ genuine instruction, the null for both contrasts, moves it by
 # ## P(correct) per framing
 
 # %%
-page.figure(
-    s23.by_framing,
-    caption="P(correct) of the primary model under each framing and condition. Bars are 95% "
-    "bootstrap intervals over questions. Answerable: P(correct | genuine) above the profile's "
-    "threshold and above P(foil). Answerable questions, labelled: n = "
-    "[[two_shot_labelled.n_answerable|value]] of [[two_shot_labelled.n_answerable|n]]; "
-    "same prefix: n = [[two_shot_same_prefix.n_answerable|value]] of "
-    "[[two_shot_same_prefix.n_answerable|n]].",
-    alt="Dot plot of P(correct) with intervals: genuine, neutral and sandbag for four framings, on "
-    "answerable and on all questions.",
-    size=(8.5, 4.2),
-    min_width=620,
-)
-
-# %%
 page.table(
     s23.contrasts,
     caption="Mean P(correct) on answerable questions, with 95% bootstrap intervals over questions, "
@@ -82,7 +82,8 @@ page.table(
 # %%
 page.figure(
     s23.paired,
-    caption="Each line is one answerable question, from genuine to sandbag; blue where P(correct) "
+    caption="Each line is one answerable question (labelled n = [[two_shot_labelled.n_answerable|value]], same prefix "
+    "n = [[two_shot_same_prefix.n_answerable|value]]), from genuine to sandbag; blue where P(correct) "
     "falls, orange where it rises. Thick: the mean. Share that fall: labelled "
     "[[two_shot_labelled.answerable.share_lower.sandbag]], same prefix "
     "[[two_shot_same_prefix.answerable.share_lower.sandbag]] (95% bootstrap intervals over "
@@ -100,7 +101,9 @@ page.figure(
 page.figure(
     s23.null_contrast,
     caption="Cumulative distribution over answerable questions of the difference in P(correct) "
-    "against genuine. Dashed: the null, a paraphrase of the genuine instruction. n as above.",
+    "against genuine. Dashed: the null, a paraphrase of the genuine instruction. "
+    "Labelled n = [[two_shot_labelled.n_answerable|value]], same prefix n = [[two_shot_same_prefix.n_answerable|value]]. All questions "
+    "are shown, so no interval; those of the means stand in the text below.",
     alt="Cumulative distributions of genuine minus sandbag and of genuine minus neutral under the "
     "two co-primary framings.",
     size=(8, 4.2),
@@ -122,7 +125,7 @@ size below which a contrast between framings says little, whatever its interval.
 # %%
 page.figure(
     s23.by_topic,
-    caption="Mean P(correct) by topic over all questions (their number in brackets), with 95% "
+    caption="Mean P(correct) by topic over all n = [[two_shot_labelled.n_answerable|n]] questions (their number by topic in brackets), with 95% "
     "bootstrap intervals over questions.",
     alt="Dot plot of P(correct) by topic, genuine and sandbag, under the two co-primary framings.",
     size=(8.5, 4.6),

@@ -34,7 +34,7 @@ page = open_section(24, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(s24.swap.gap_forest, **s24.FIGURES["gap_forest"])
 
 # %% tags=["remove-input"]
 page.say(s24.SUMMARY)

@@ -25,7 +25,17 @@ page = open_section(25, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(
+    s25.front,
+    caption="Every SAE of the release (n = [[n_saes|value]]) on the evaluating half. Left: mean active features of a question token "
+    "against the share of the tokens' variance that the reconstruction explains (predicting the mean scores "
+    "0). Right: active features at the last prompt position against KL recovered there, 1 − KL(clean ‖ with "
+    "SAE) / KL(clean ‖ mean-replaced). Bootstrap intervals over questions stand in the section's values.",
+    alt="Two scatter plots of 42 SAEs: L0 against explained variance, and against KL recovered, coloured by "
+    "architecture, with one marker for each layer.",
+    size=(9.5, 4.6),
+    min_width=640,
+)
 
 # %% tags=["remove-input"]
 page.say("""
@@ -36,26 +46,14 @@ TopK [[topk.explained_variance|value]], JumpReLU [[jumprelu.explained_variance|v
 [[topk.kl_recovered|value]], JumpReLU [[jumprelu.kl_recovered|value]], Gated [[gated.kl_recovered|value]].
 """)
 
-# %%
-page.figure(
-    s25.front,
-    caption="Every SAE of the release on the evaluating half. Left: mean active features of a question token "
-    "against the share of the tokens' variance that the reconstruction explains (predicting the mean scores "
-    "0). Right: active features at the last prompt position against KL recovered there, 1 − KL(clean ‖ with "
-    "SAE) / KL(clean ‖ mean-replaced). Intervals over questions stand in the section's results.",
-    alt="Two scatter plots of 42 SAEs: L0 against explained variance, and against KL recovered, coloured by "
-    "architecture, with one marker for each layer.",
-    size=(9.5, 4.6),
-    min_width=640,
-)
-
 # %% [markdown]
 # ## The k sweep
 
 # %%
 page.figure(
     s25.k_sweep,
-    caption="TopK SAEs of the middle layer by k and training condition, on the evaluating half.",
+    caption="TopK SAEs of the middle layer by k and training condition, among n = [[n_saes|value]] SAEs, on the evaluating half. "
+    "Bootstrap intervals over questions stand in the section's values.",
     alt="Explained variance and KL recovered against k, one line for each training condition.",
     size=(8.5, 4),
     min_width=560,
@@ -71,8 +69,8 @@ page.figure(
 # %%
 page.figure(
     s25.swaps,
-    caption="Active features at the last prompt position against effects and gaps on sandbag prompts of the "
-    "evaluating half, for every SAE. E2: reconstruction alone. Intervals over questions stand in the results.",
+    caption="Active features at the last prompt position against effects and gaps on sandbag prompts of the evaluating half, for every SAE (n = [[n_saes|value]]). E2: reconstruction alone. Bootstrap intervals over questions "
+    "stand in the section's values.",
     alt="Four scatter plots of 42 SAEs: L0 against the effects of E2 and E6, and against two gaps.",
     size=(9.5, 6.4),
     min_width=640,
@@ -94,7 +92,7 @@ TopK; the study's figures make [[S-03]]. Seconds differ from run to run; nothing
 # %%
 page.figure(
     s25.cost,
-    caption="Seconds of training. Filled: mixed, trained on both conditions' rows; hollow: on one "
+    caption="Seconds of training of n = [[n_saes|value]] SAEs, each trained once, so without an interval. Filled: mixed, trained on both conditions' rows; hollow: on one "
     "condition's, half as many. Points far to the right of their kind have twice the features (8x).",
     alt="Training seconds of each SAE by architecture.",
     size=(7.5, 2.8),

@@ -32,7 +32,7 @@ page = open_section(26, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(s26.swap.gap_forest, **s26.FIGURES["gap_forest"])
 
 # %% tags=["remove-input"]
 page.say(s26.SUMMARY)

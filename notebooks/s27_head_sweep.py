@@ -26,7 +26,16 @@ page = open_section(27, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(
+    s27.heat_map,
+    caption="Effect on P(correct) of ablating each head alone, in pp: means over the choosing half (sandbag: n = [[top1.sandbag|n]] questions, genuine: "
+    "n = [[top1.genuine|n]]). Dots: p < 0.05 corrected for all heads (largest studentised effect under "
+    "random flips of the questions' signs). Intervals of the strongest stand in the next figure.",
+    alt="Two heat maps, layer by head, of the effect of ablating each head under sandbag and genuine "
+    "prompts.",
+    size=(8.5, 6.5),
+    min_width=560,
+)
 
 # %% tags=["remove-input"]
 page.say("""
@@ -47,21 +56,8 @@ effects under the two conditions by [[between_conditions|value]].
 
 # %%
 page.figure(
-    s27.heat_map,
-    caption="Effect on P(correct) of ablating each head alone, in pp: means over n questions of the "
-    "choosing half. Dots: p < 0.05 corrected for all heads (largest studentised effect under "
-    "random flips of the questions' signs).",
-    alt="Two heat maps, layer by head, of the effect of ablating each head under sandbag and genuine "
-    "prompts.",
-    size=(8.5, 6.5),
-    min_width=560,
-)
-
-# %%
-page.figure(
     s27.extremes,
-    caption="The eight strongest suppressors and promoters by their effect on sandbag prompts, with 95% "
-    "bootstrap intervals over questions (not corrected for the choice), and the same heads on genuine "
+    caption="The eight strongest suppressors and promoters by their effect on sandbag prompts, with 95% bootstrap intervals over n = [[top1.sandbag|n]] questions (not corrected for the choice), and the same heads on genuine "
     "prompts.",
     alt="Forest plot of the strongest suppressor and promoter heads under sandbag and genuine prompts.",
     size=(7.5, 6),
@@ -85,8 +81,7 @@ page.table(
 # %%
 page.figure(
     s27.attention,
-    caption="Attention of the last prompt position, averaged over questions of the choosing half, token "
-    "by token over the beginning that all prompts share and the end. The question's own tokens are summed "
+    caption="Attention of the last prompt position, averaged over n = [[top1.sandbag|n]] questions of the choosing half, token by token over the beginning that all prompts share and the end. The question's own tokens are summed "
     "in ‹question›, those of each worked example's question in ‹shot›. ␣ is a space, \\x0a a "
     "line break.",
     alt="Bar charts of attention over prompt tokens for the three strongest suppressor heads, under "

@@ -25,7 +25,16 @@ page = open_section(28, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(
+    s28.random_heads,
+    caption="Left: mean effect of each random set of heads on sandbag prompts of n = [[random.uniform|n]] questions, one dot a draw; the vertical "
+    "line is the suppressor heads on the same questions. The dots' spread is what chance gives; intervals of the gaps stand in the table of 28.4. Right: the same against the damage to a neutral text, KL(clean ‖ "
+    "ablated).",
+    alt="Effects of random head sets of three kinds against the effect of the suppressor heads, and "
+    "against their damage to a neutral text.",
+    size=(9, 4.6),
+    min_width=640,
+)
 
 # %% tags=["remove-input"]
 page.say("""
@@ -63,8 +72,7 @@ Zero minus mean ablation: [[effect.sandbag.zero_minus_mean]] on sandbag prompts,
 # %%
 page.figure(
     s28.subset_forest,
-    caption="Restoration by every subset of the five, with 95% bootstrap intervals over questions of the "
-    "evaluating half. The best subset of each size was chosen on the choosing half.",
+    caption="Restoration by every subset of the five, with 95% bootstrap intervals over n = [[effect.sandbag.zero|n]] questions of the evaluating half. The best subset of each size was chosen on the choosing half.",
     alt="Forest plot of restoration by each of the 31 subsets of the suppressor heads.",
     size=(7.5, 8.5),
     min_width=520,
@@ -85,18 +93,6 @@ given where the sum's interval is not above zero).
 # changes the predictions on a neutral text most alike.
 
 # %%
-page.figure(
-    s28.random_heads,
-    caption="Left: mean effect of each random set on sandbag prompts; the vertical line is the suppressor "
-    "heads on the same questions. Right: the same against the damage to a neutral text, KL(clean ‖ "
-    "ablated).",
-    alt="Effects of random head sets of three kinds against the effect of the suppressor heads, and "
-    "against their damage to a neutral text.",
-    size=(9, 4.6),
-    min_width=640,
-)
-
-# %%
 page.table(
     s28.gaps,
     caption="Random heads in numbers. Gap: suppressor heads − mean of the draws, question by question, with "
@@ -110,8 +106,8 @@ page.table(
 # %%
 page.figure(
     s28.stability,
-    caption="How often each head is among the five strongest on a random half of the choosing half (100 "
-    "splits). On average a head of the five is chosen again in [[stability|value]] of the splits.",
+    caption="How often each head is among the five strongest on a random half of the choosing half (n = [[stability|n]] splits, a share of "
+    "which has no interval). On average a head of the five is chosen again in [[stability|value]] of the splits.",
     alt="Bar chart of the share of splits in which each head is chosen.",
     size=(7.5, 3.6),
     min_width=480,

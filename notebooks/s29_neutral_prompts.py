@@ -24,7 +24,15 @@ page = open_section(29, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(
+    s29.by_question,
+    caption="Every evaluating question (n = [[effect.genuine|n]]): effect of ablating the suppressor heads on its genuine prompt and "
+    "on its sandbag prompt. Above the dashed line the ablation does more under sandbag. Star: the means, "
+    "whose 95% intervals stand in the claims above.",
+    alt="Scatter plot of the effect on sandbag prompts against the effect on genuine prompts.",
+    size=(6.5, 5),
+    min_width=420,
+)
 
 # %% tags=["remove-input"]
 page.say("""
@@ -41,19 +49,9 @@ portion, restoration minus this, is [[portion]].
 
 # %%
 page.figure(
-    s29.by_question,
-    caption="Every evaluating question: effect of ablating the suppressor heads on its genuine prompt and "
-    "on its sandbag prompt. Above the dashed line the ablation does more under sandbag.",
-    alt="Scatter plot of the effect on sandbag prompts against the effect on genuine prompts.",
-    size=(6.5, 5),
-    min_width=420,
-)
-
-# %%
-page.figure(
     s29.headroom,
     caption="Effect on the genuine prompt against the P(correct) it starts from: a genuine prompt near its "
-    "ceiling has little room to rise.",
+    "ceiling has little room to rise. n = [[effect.genuine|n]] questions, each shown, so no interval.",
     alt="Scatter plot of the effect on genuine prompts against clean P(correct).",
     size=(6.5, 4),
     min_width=420,

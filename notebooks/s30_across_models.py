@@ -25,7 +25,15 @@ page = open_section(30, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(
+    s30.portions,
+    caption="Restoration, effect on genuine prompts, and their difference, the sandbagging-specific "
+    "portion, with 95% bootstrap intervals over the evaluating half's questions (labelled: "
+    "n = [[two_shot_labelled.portion|n]]).",
+    alt="Forest plot of restoration, effect on genuine prompts and portion by model and framing.",
+    size=(8, 3.6),
+    min_width=560,
+)
 
 # %% tags=["remove-input"]
 page.say("""
@@ -33,16 +41,6 @@ page.say("""
 [[two_shot_same_prefix.portion]] under the same-prefix one, where the same heads restore
 [[two_shot_same_prefix.restoration]] and change genuine prompts by [[two_shot_same_prefix.genuine]].
 """)
-
-# %%
-page.figure(
-    s30.portions,
-    caption="Restoration, effect on genuine prompts, and their difference, the sandbagging-specific "
-    "portion, with 95% bootstrap intervals over the evaluating half's questions.",
-    alt="Forest plot of restoration, effect on genuine prompts and portion by model and framing.",
-    size=(8, 3.6),
-    min_width=560,
-)
 
 # %%
 page.table(

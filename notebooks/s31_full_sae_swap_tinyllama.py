@@ -31,7 +31,7 @@ page = open_section(31, profile, seed)
 page.opening()
 
 # %%
-page.claims()
+page.figure(s31.swap.gap_forest, **s31.FIGURES["gap_forest"])
 
 # %% tags=["remove-input"]
 page.say(s31.SUMMARY)

@@ -27,20 +27,9 @@ page = open_section(32, profile, seed)
 page.opening()
 
 # %%
-page.claims()
-
-# %% tags=["remove-input"]
-page.say("""
-**What it shows.** JumpReLU has the larger d_max in [[wins.jumprelu|value]] pairs, TopK in
-[[wins.topk|value]]. The pairs share questions and layers, so these counts have no binomial interval. In
-[[beats_untrained|value]] SAEs training raised d_max above that of the random dictionary it began from.
-Mean d over all features, JumpReLU over TopK: [[d_mean_ratio]] (published: [[S-22]]).
-""")
-
-# %%
 page.figure(
     s32.pairs,
-    caption="Matched layer and training condition, last prompt position, evaluating half. Diamonds: the "
+    caption="Matched layer and training condition, last prompt position, evaluating half (n = [[d_mean_ratio|n]] questions). Diamonds: the "
     "feature of largest d on the choosing half, measured on the evaluating half, with 95% bootstrap interval "
     "over questions. Crosses: the SAE before training. Grey bars: 95% quantile of d_max when conditions "
     "are swapped at random question by question.",
@@ -49,6 +38,14 @@ page.figure(
     size=(8, 5.6),
     min_width=560,
 )
+
+# %% tags=["remove-input"]
+page.say("""
+**What it shows.** JumpReLU has the larger d_max in [[wins.jumprelu|value]] pairs, TopK in
+[[wins.topk|value]]. The pairs share questions and layers, so these counts have no binomial interval. In
+[[beats_untrained|value]] SAEs training raised d_max above that of the random dictionary it began from.
+Mean d over all features, JumpReLU over TopK: [[d_mean_ratio]] (published: [[S-22]]).
+""")
 
 # %% [markdown]
 # ## The study's outlier
@@ -70,7 +67,8 @@ has [[outlier.topk.picked]], the untrained dictionary [[outlier.topk.untrained|v
 page.figure(
     s32.dictionaries,
     caption="d_max of every SAE of the release beside that of the residual's own coordinates and of its "
-    "principal components (found on the choosing half), by layer.",
+    "principal components (found on the choosing half), by layer; n = [[d_mean_ratio|n]] questions. A maximum has no "
+    "bootstrap interval of use; its null stands in the first figure.",
     alt="d_max of all SAEs by layer and architecture, beside raw coordinates and principal components.",
     size=(8, 4.4),
     min_width=520,

@@ -1,5 +1,7 @@
+import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -7,6 +9,7 @@ import sys
 import jupytext
 import pytest
 
+from deception_saes.paper.plots.swap_captions import FIGURES
 from deception_saes.sections.catalogue import written_sections
 from deception_saes.sections.results import read_results
 
@@ -54,6 +57,40 @@ def test_no_measured_number_is_typed_into_prose(source):
         if cell.cell_type == "markdown":
             assert "%" not in cell.source.replace("95%", "")
             assert " pp" not in cell.source
+
+
+def captions(source, section):
+    """Of every figure: the caption and the alternative text, as written."""
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "figure":
+            named = {key.arg: key.value for key in node.keywords}
+            if "caption" in named:
+                yield ast.literal_eval(named["caption"]), ast.literal_eval(named["alt"])
+            else:  # §24, §26 and §31 share theirs
+                key = ast.literal_eval(named[None].slice)
+                yield FIGURES[key]["caption"], FIGURES[key]["alt"]
+
+
+@SECTIONS
+def test_a_caption_says_its_n_and_what_the_interval_is(source, section):
+    found = list(captions(source, section))
+    assert found
+    for caption, alt in found:
+        assert "n = " in caption
+        assert "interval" in caption
+        assert len(alt.split()) >= 5
+
+
+@SECTIONS
+def test_a_section_opens_with_its_claims_then_the_figure_that_decides(source):
+    cells = [cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+    calls = [re.search(r"page\.(\w+)\(", cell)[1] for cell in cells if "page." in cell]
+    assert calls[:3] == ["opening", "figure", "say"]
+
+
+@SECTIONS
+def test_a_section_says_what_would_have_changed_its_conclusion(source):
+    assert "**What would have changed the conclusion.**" in jupytext.read(source).cells[-1].source
 
 
 @SECTIONS

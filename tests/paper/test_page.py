@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from deception_saes.paper.claims import load_claims
@@ -46,17 +48,43 @@ def test_a_reference_in_a_caption_is_filled_and_markup_in_it_is_text(page):
 
 def test_the_opening_says_what_was_run(page):
     text = page.opening().data
-    for part in ("`smoke`", "seed 0", "random tiny Llama", "12 s", "`abc123`"):
+    for part in ("Profile smoke", "seed 0", "random tiny Llama", "12 s", "abc123"):
         assert part in text
+
+
+def test_the_opening_sets_the_sections_claims_beside_its_values(page, smoke):
+    answer = dataclasses.replace(EFFECT, claim="S-07")
+    results = dataclasses.replace(page.run.results, values=[answer])
+    text = Page(dataclasses.replace(page.run, results=results), smoke).opening().data
+    assert "13.71 pp [11.28, 16.24]" in text
+    assert "−1.3 pp [−2.0,\N{NO-BREAK SPACE}−0.5] (n = 50)" in text
+    assert 'href="../book/index.html#claim-s-07"' in text
+    assert text.count("<tr>") == 2  # the head and the one that is answered
+    assert {id for id in load_claims() if f">{id}<" in text} == {
+        id for id, claim in load_claims().items() if claim.section.startswith("28")}
 
 
 def test_a_section_that_was_not_run_shows_why_and_what_was_published(not_run):
     text = not_run.opening().data
     assert "the model is gated" in text
     assert "13.71" in text
-    shown = [claim.id for claim in load_claims().values() if f"- {claim.id}:" in text]
-    assert shown == [claim.id for claim in load_claims().values()
-                     if claim.section.startswith("28")]
+    assert {id for id in load_claims() if f">{id}<" in text} == {
+        id for id, claim in load_claims().items() if claim.section.startswith("28")}
+
+
+def test_a_figure_names_the_tables_it_was_drawn_from(smoke_run, smoke):
+    def of_two(figure, colours, run):
+        run.table("topics")
+        run.table("questions")
+
+    def of_values(figure, colours, run):
+        assert run.results.values
+
+    page = Page(smoke_run, smoke)
+    drawn = [page.figure(plot, caption="", alt="", size=(1, 1)).data
+             for plot in (of_two, of_values)]
+    assert 'data-tables="s23_topics s23_questions s23_values"' in drawn[0]
+    assert 'data-tables="s23_values"' in drawn[1]
 
 
 def test_a_section_that_was_not_run_shows_nothing_else(not_run):

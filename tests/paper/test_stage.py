@@ -61,3 +61,12 @@ def test_a_cell_that_has_not_run_is_an_error_that_names_it():
 
 def test_an_empty_cell_need_not_have_run():
     assert len(clean(code("  ", count=None)).cells) == 1
+
+
+def test_a_section_that_was_not_run_shows_no_empty_cells():
+    shown = code("opening", outputs=[stream("stdout", "why")])
+    cells = [new_markdown_cell("# §31"), shown, code("figure"), new_markdown_cell("## Detail"),
+             new_markdown_cell("**What would have changed the conclusion.**")]
+    found = cleaned(new_notebook(cells=cells), "s31.ipynb", done=False)
+    assert [cell.source for cell in found.cells] == [
+        "# §31", "opening", "**What would have changed the conclusion.**"]

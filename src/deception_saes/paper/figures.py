@@ -34,7 +34,7 @@ PALETTES: dict[str, dict[str, str]] = {
 
 
 def figure_html(
-    draw: Draw, *, alt: str, caption: str, size: tuple[float, float], min_width: int = 0
+    draw: Draw, *, alt: str, caption: str, size: tuple[float, float], min_width: int = 0,
 ) -> str:
     """An HTML figure with both drawings, of which the page's theme shows one.
 
@@ -43,11 +43,12 @@ def figure_html(
     """
     images = "".join(
         f'<img class="only-{mode}" alt="{attribute(alt)}" '
-        f'src="data:image/svg+xml;base64,{_svg(draw, mode, size)}">'
+        f'src="data:image/svg+xml;base64,{base64.b64encode(svg(draw, mode, size)).decode()}">'
         for mode in PALETTES
     )
+    scrolls = ' tabindex="0"' if min_width else ""
     return (f'<figure class="bookfig" style="--fig-min:{min_width}px">'
-            f'<div class="bookfig-scroll">{images}</div>'
+            f'<div class="bookfig-scroll"{scrolls}>{images}</div>'
             f"<figcaption>{caption}</figcaption></figure>")
 
 
@@ -65,7 +66,7 @@ def table_html(table: pd.DataFrame, *, caption: str) -> str:
         if not is_numeric_dtype(cells):
             safe.isetitem(i, [shown(cell, lines=False) if isinstance(cell, str) else cell
                               for cell in cells.astype(object).where(cells.notna(), "–")])
-    body = safe.to_html(index=False, border=0, escape=False, na_rep="–")
+    body = safe.to_html(index=False, border=0, escape=False, na_rep="–", classes="sortable")
     return (f'<figure class="bookfig"><div class="tablewrap" tabindex="0">{body}</div>'
             f"<figcaption>{caption}</figcaption></figure>")
 
@@ -104,7 +105,8 @@ def tokens_html(tokens: pd.DataFrame, *, caption: str) -> str:
     return "".join([*parts, f"<figcaption>{caption}</figcaption></figure>"])
 
 
-def _svg(draw: Draw, mode: str, size: tuple[float, float]) -> str:
+def svg(draw: Draw, mode: str, size: tuple[float, float]) -> bytes:
+    """One drawing as an SVG file, in the colours of `mode`. size: inches."""
     colours = PALETTES[mode]
     with matplotlib.rc_context(_style(colours)):
         figure = plt.figure(figsize=size, layout="constrained")
@@ -113,7 +115,7 @@ def _svg(draw: Draw, mode: str, size: tuple[float, float]) -> str:
         # no date, so that the same numbers give the same file
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
         plt.close(figure)
-    return base64.b64encode(drawn.getvalue()).decode()
+    return drawn.getvalue()
 
 
 def _style(colours: dict[str, str]) -> Any:

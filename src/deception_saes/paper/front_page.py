@@ -7,7 +7,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 
 from deception_saes.models.registry import get
 from deception_saes.paper.claims import (
@@ -19,15 +20,23 @@ from deception_saes.paper.claims import (
     load_claims,
     values_by_claim,
 )
+from deception_saes.paper.figures import PALETTES, svg
+from deception_saes.paper.findings import Finding, NotFound, draw
+from deception_saes.paper.model_text import attribute, shown
 from deception_saes.paper.page import with_interval
+from deception_saes.paper.site_html import image_source
 from deception_saes.paper.source_checks import SourceCheck, source_checks
+from deception_saes.paper.tables import cell
 from deception_saes.sections.catalogue import SECTIONS, Section
 from deception_saes.sections.profiles import PROFILES, Profile
 from deception_saes.sections.results import Results, Value
 from deception_saes.tasks.trivia import load_questions
 
-_BADGE = {"reproduced": "v-ok", "agrees": "v-ok", "not reproduced": "v-no", "disagrees": "v-no"}
+BADGES = {"reproduced": "v-ok", "agrees": "v-ok", "not reproduced": "v-no", "disagrees": "v-no"}
 NOT_JUDGED = "not judged"
+_CAUTION = ("**The models of this profile have random weights: it tests the machinery, and its "
+            "numbers say nothing about deception.**")
+_FINDING_SIZE = (4.6, 1.9)  # inches
 
 
 @dataclass(frozen=True)
@@ -61,11 +70,34 @@ def claim_rows(profile: Profile, results: Sequence[Results]) -> list[ClaimRow]:
     return rows
 
 
+def findings_list(found: Sequence[Finding | NotFound], static: Path) -> str:
+    """HTML: the answer, a sentence and a small figure each; writes the figures."""
+    lines = ['<ol class="findings">']
+    for finding in found:
+        links = ", ".join(f'<a href="{_page(number)}">§{number} {SECTIONS[number].title}</a>'
+                          for number in finding.sections)
+        lines.append(f"<li><div><p>{shown(finding.sentence)}</p>"
+                     f'<p class="figlinks">{links}</p></div>')
+        if isinstance(finding, Finding):
+            images = "".join(
+                f'<img class="only-{mode}" alt="{attribute(finding.alt)}" '
+                + image_source(static, f"finding-{finding.sections[0]}-{mode}.svg",
+                               svg(partial(draw, finding=finding), mode, _FINDING_SIZE)) + ">"
+                for mode in PALETTES)
+            lines.append(f'<a href="{_page(finding.sections[0])}">{images}</a>')
+        lines.append("</li>")
+    return "\n".join([*lines, "</ol>"]) + "\n"
+
+
+def _page(section: int) -> str:
+    return f"../notebooks/{SECTIONS[section].stem}.html"
+
+
 def claims_table(rows: Sequence[ClaimRow], written: Sequence[Section]) -> str:
     """MyST: the claims by section, one table each. Links to the sections that are written."""
     parts = []
     for section in SECTIONS.values():
-        of_section = [row for row in rows if _section_number(row.claim) == section.number]
+        of_section = [row for row in rows if section_number(row.claim) == section.number]
         if not of_section:
             continue
         title = f"§{section.number} {section.title}"
@@ -84,7 +116,7 @@ def checks_table() -> str:
     for check in ordered:
         claims = " ".join(f"[{id}](#claim-{id.lower()})" for id in check.claims)
         badge = _badge("consistent", "v-ok") if check.holds else _badge("inconsistent", "v-flag")
-        lines.append(f"| {claims} | {_cell(check.text)} | {badge} |")
+        lines.append(f"| {claims} | {cell(check.text)} | {badge} |")
     return "\n".join(lines) + "\n"
 
 
@@ -111,6 +143,7 @@ def substitutions(
         "paper_epochs": PROFILES["paper"].sae_recipe.epochs,
         **{f"sae_{name}": "none" if setting is None else setting
            for name, setting in dataclasses.asdict(profile.sae_recipe).items()},
+        "caution": "" if profile.verdicts else _CAUTION,
         "n_flagged": sum(bool(row.failed) for row in rows),
         "n_sections": len(SECTIONS),
         "n_done": sum(of.status == "done" for of in results),
@@ -123,7 +156,8 @@ def _checks() -> list[SourceCheck]:
     return source_checks()
 
 
-def _section_number(claim: Claim) -> int:
+def section_number(claim: Claim) -> int:
+    """28 of "28.1"."""
     return int(claim.section.partition(".")[0])
 
 
@@ -145,7 +179,7 @@ def _margin(of_section: Results, value: Value) -> float | None:
 
 
 def _why_not_run(claim: Claim, by_section: dict[int, Results], profile: Profile) -> str:
-    of_section = by_section.get(_section_number(claim))
+    of_section = by_section.get(section_number(claim))
     if of_section is None:
         return "section not yet written"
     if of_section.reason:
@@ -156,19 +190,23 @@ def _why_not_run(claim: Claim, by_section: dict[int, Results], profile: Profile)
 
 def _line(row: ClaimRow) -> str:
     claim, verdict = row.claim, row.verdict
-    anchor = f"claim-{claim.id.lower()}"
-    verdict_cell = _badge(verdict.word, _BADGE.get(verdict.word, "v-na"))
+    verdict_cell = _badge(verdict.word, BADGES.get(verdict.word, "v-na"))
     if verdict.why:
-        verdict_cell += f" [{_cell(verdict.why)}]{{.why}}"
+        verdict_cell += f" [{cell(verdict.why)}]{{.why}}"
     if row.failed:
         verdict_cell += f" {_badge('source inconsistent', 'v-flag')}"
-    this_run = _cell(measured(row.value))
+    this_run = cell(measured(row.value))
     if row.value is not None:
-        this_run += f" [{_cell(row.value.quantity)}]{{.why}}"
-    cells = (f"[[{claim.id}](#{anchor})]{{#{anchor} .claimid}}",
-             f"{_cell(claim.quantity)} [{_cell(claim.model)}]{{.why}}",
-             _cell(published(claim)), this_run, verdict_cell)
+        this_run += f" [{cell(row.value.quantity)}]{{.why}}"
+    cells = (f"[[{claim.id}](#{anchor(claim)})]{{#{anchor(claim)} .claimid}}",
+             f"{cell(claim.quantity)} [{cell(claim.model)}]{{.why}}",
+             cell(published(claim)), this_run, verdict_cell)
     return f"| {' | '.join(cells)} |"
+
+
+def anchor(claim: Claim) -> str:
+    """Where the claim stands on the front page."""
+    return f"claim-{claim.id.lower()}"
 
 
 def published(claim: Claim) -> str:
@@ -198,10 +236,3 @@ def measured(value: Value | None) -> str:
 
 def _badge(text: str, css_class: str) -> str:
     return f"[{text}]{{.badge-v .{css_class}}}"
-
-
-def _cell(text: str) -> str:
-    """Text that means nothing to Markdown, and does not end a table's cell."""
-    for sign in ("\\", "|", "[", "]", "*", "_", "`", "<", "$", "{"):
-        text = text.replace(sign, f"\\{sign}")
-    return f"−{text[1:]}" if text.startswith("-") else text

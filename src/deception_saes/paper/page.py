@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,20 +41,25 @@ class Page:
         of_section = self.profile.swaps.get(self.run.section.number)
         return of_section[0] if of_section else self.profile.models[0].slug
 
-    def opening(self) -> Markdown:
-        """Profile, model and state; for a section that was not run, why, and what was published."""
+    def opening(self) -> HTML | Markdown:
+        """The claims that the section tests with their verdicts, and what was run; of a section
+        that was not run, why, and what was published."""
+        from deception_saes.paper.section_claims import claims_html, tested
+
         results = self.run.results
+        rows = tested(self.profile, results)
         if results.status == "done":
-            names = ", ".join(model.name for model in self.profile.models)
-            return Markdown(f"Profile `{results.profile}`, seed {results.seed}, {names}; computed "
-                            f"in {results.seconds:.0f} s at commit `{results.commit}`.")
-        published = "\n".join(
-            f"- {claim.id}: {claim.quantity}: {claim.published} {claim.unit} ({claim.model})"
-            for claim in load_claims().values()
-            if claim.section.partition(".")[0] == str(results.section)
-        )
-        return Markdown(f":::{{admonition}} Not run\n{results.reason}\n\nPublished:\n\n"
-                        f"{published}\n:::")
+            return HTML(claims_html(rows, note=self._provenance(), done=True))
+        return Markdown(f":::{{admonition}} Not run\n{results.reason}\n:::\n\n"
+                        + claims_html(rows, note="", done=False))
+
+    def _provenance(self) -> str:
+        results = self.run.results
+        names = ", ".join(model.name for model in self.profile.models)
+        return (f"Profile {results.profile}, seed {results.seed}, {names}; computed in "
+                f"{results.seconds:.0f} s at commit {results.commit}. Intervals are 95% bootstrap "
+                "intervals over questions or completions, 90% ones where a claim of no effect is "
+                "tested.")
 
     def say(self, text: str) -> Markdown | None:
         """Markdown in which `[[id]]` becomes the value of that id with its interval.
@@ -67,52 +73,32 @@ class Page:
         self, plot: Plot, *, caption: str, alt: str, size: tuple[float, float], min_width: int = 0
     ) -> HTML | None:
         """A figure of the section; references in caption and alt are filled as in `say`."""
-        if not self._is_done:
-            return None
-        return HTML(figure_html(lambda figure, colours: plot(figure, colours, self.run),
-                                alt=self._filled(alt), caption=shown(self._filled(caption)),
-                                size=size, min_width=min_width))
+        return self._shown(caption, lambda run, text: figure_html(
+            lambda figure, colours: plot(figure, colours, run), alt=self._filled(alt),
+            caption=text, size=size, min_width=min_width))
 
     def table(self, tabulate: Tabulate, *, caption: str) -> HTML | None:
         """A table of the section, every cell shown as text."""
-        if not self._is_done:
-            return None
-        return HTML(table_html(tabulate(self.run), caption=shown(self._filled(caption))))
+        return self._shown(caption, lambda run, text: table_html(tabulate(run), caption=text))
 
     def quotations(self, tabulate: Tabulate, *, caption: str) -> HTML | None:
         """Texts of the section, a model's or others, of the columns that `quotes_html` names."""
-        if not self._is_done:
-            return None
-        return HTML(quotes_html(tabulate(self.run), caption=shown(self._filled(caption))))
+        return self._shown(caption, lambda run, text: quotes_html(tabulate(run), caption=text))
 
     def tokens(self, tabulate: Tabulate, *, caption: str) -> HTML | None:
         """Texts with their tokens shaded, see `figures.tokens_html`."""
+        return self._shown(caption, lambda run, text: tokens_html(tabulate(run), caption=text))
+
+    def _shown(self, caption: str, make: Callable[[SectionRun, str], str]) -> HTML | None:
+        """What `make` draws, marked with the tables that it read and the section's values: the
+        site links to them."""
         if not self._is_done:
             return None
-        return HTML(tokens_html(tabulate(self.run), caption=shown(self._filled(caption))))
-
-    def claims(self) -> HTML | None:
-        """The published claims that this section answers beside its values and verdicts."""
-        import pandas as pd
-
-        from deception_saes.paper.front_page import claim_rows, measured, published
-
-        if not self._is_done:
-            return None
-        rows = [row for row in claim_rows(self.profile, [self.run.results]) if row.value]
-        if not rows:
-            return None
-        table = pd.DataFrame({
-            "claim": [row.claim.id for row in rows],
-            "reported": [f"{row.claim.quantity} ({row.claim.model})" for row in rows],
-            "published": [published(row.claim) for row in rows],
-            "this run": [measured(row.value) for row in rows],
-            "verdict": [f"{row.verdict.word}: {row.verdict.why}" for row in rows],
-        })
-        return HTML(table_html(table, caption="The claims this section answers; all of them stand "
-                               "on the front page. Intervals are 95% bootstrap intervals over "
-                               "questions or completions, or 90% ones where a claim of no effect "
-                               "is tested."))
+        read: dict[str, pd.DataFrame] = {}
+        drawn = make(dataclasses.replace(self.run, _tables=read),
+                     shown(self._filled(caption), lines=False))
+        tables = " ".join(f"{self.run.section.key}_{name}" for name in (*read, "values"))
+        return HTML(drawn.replace("<figure ", f'<figure data-tables="{tables}" ', 1))
 
     @property
     def _is_done(self) -> bool:
@@ -131,7 +117,7 @@ class Page:
         whole = id if id.startswith(f"{key}.") else f"{key}.{self.primary}.{id}"
         value = self.run.results.value(whole)
         if part == "n":
-            return str(value.n)
+            return "–" if value.n is None else str(value.n)
         return with_interval(value) if part is None else number(value)
 
 
@@ -147,7 +133,7 @@ def open_section(section: int, profile: str, seed: int) -> Page:
 _DECIMALS = {"probability": 3, "pp": 1, "percent": 1, "logits": 2, "count": 0, "p": 3, "share": 3,
              "features": 0, "s": 1, "layer": 0, "auroc": 3}
 _BARE = ("probability", "count", "p", "correlation", "share", "features", "Cohen's d", "ratio",
-         "auroc", "kappa", "layer")
+         "auroc", "kappa", "layer", "effect")
 _SYMBOL = {"pp": " pp", "percent": " %", **dict.fromkeys(_BARE, "")}
 
 

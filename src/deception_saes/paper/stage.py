@@ -6,18 +6,31 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
 
+from deception_saes.paper.data_files import data_page, publish_data, size_of_zip
+from deception_saes.paper.findings import findings
 from deception_saes.paper.front_page import (
     checks_table,
     claim_rows,
     claims_table,
+    findings_list,
     substitutions,
+)
+from deception_saes.paper.headlines import Numbers
+from deception_saes.paper.site_html import Figures, for_print
+from deception_saes.paper.status import (
+    not_run_list,
+    results_by_seed,
+    sections_table,
+    seeds_table,
+    versions_table,
 )
 from deception_saes.sections.catalogue import Section
 from deception_saes.sections.profiles import Profile
@@ -32,51 +45,92 @@ class UnfinishedNotebook(RuntimeError):
     """A code cell of a notebook has not run, so its outputs cannot be trusted."""
 
 
-def stage(
-    checkout: Path,
-    site: Path,
-    profile: Profile,
-    seed: int,
-    sections: Sequence[Section],
-    results: Sequence[Results],
-    notebooks: Path,
-) -> None:
-    """Write the site. notebooks: the folder of the executed ones.
+@dataclass(frozen=True)
+class Built:
+    """What a book is made of. results: one record a section, in the sections' order. tree: the
+    profile's, where tables and executed notebooks lie. other_seeds: results files by seed."""
 
-    Raises UnfinishedNotebook if one of them has a code cell that has not run.
+    profile: Profile
+    seed: int
+    sections: Sequence[Section]
+    results: Sequence[Results]
+    tree: Path
+    commit: str
+    other_seeds: Mapping[int, Sequence[Path]]
+
+
+def stage(checkout: Path, site: Path, of: Built) -> None:
+    """Write the site.
+
+    Raises UnfinishedNotebook if a notebook has a code cell that has not run.
     """
     shutil.copytree(checkout / "book", site / "book")
     shutil.copy(checkout / "_toc.yml", site / "_toc.yml")
-    _mathjax(site / "book" / "_static" / "mathjax")
-    rows = claim_rows(profile, results)
-    write_atomic(site / "book" / "_claims.md", claims_table(rows, sections))
-    write_atomic(site / "book" / "_source_checks.md", checks_table())
+    static = site / "book" / "_static"
+    _mathjax(static / "mathjax")
+    files = publish_data(static, of.tree, of.sections, of.results)
+    rows = claim_rows(of.profile, of.results)
+    by_seed = results_by_seed(of.seed, of.results, of.other_seeds)
+    for name, page in {
+        "_findings": findings_list(findings(Numbers(of.profile, of.results)), static),
+        "_claims": claims_table(rows, of.sections),
+        "_source_checks": checks_table(),
+        "_not_run": not_run_list(of.results),
+        "_sections": sections_table(of.profile, of.results, of.tree),
+        "_seeds": seeds_table(of.profile, by_seed),
+        "_versions": versions_table(of.results),
+        "_data": data_page(files),
+    }.items():
+        write_atomic(site / "book" / f"{name}.md", page)
     config = yaml.safe_load((checkout / "_config.yml").read_text(encoding="utf-8"))
-    config["parse"]["myst_substitutions"] = substitutions(profile, seed, results, rows)
+    config["parse"]["myst_substitutions"] = {
+        **substitutions(of.profile, of.seed, of.results, rows),
+        "data_zip_size": size_of_zip(static)}
     write_atomic(site / "_config.yml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    for section in sections:
-        name = f"{section.stem}.ipynb"
-        notebook = cleaned(nbformat.read(notebooks / name, as_version=4), name)
-        write_atomic(site / "notebooks" / name, nbformat.writes(notebook) + "\n")
+    published = {file.name for file in files}
+    for section in of.sections:
+        _notebook(checkout, site, section, of, published)
+
+
+def _notebook(
+    checkout: Path, site: Path, section: Section, of: Built, published: Collection[str]
+) -> None:
+    """The executed notebook with its figures in place, and its source."""
+    name = f"{section.stem}.ipynb"
+    static = site / "book" / "_static"
+    done = any(record.section == section.number and record.status == "done"
+               for record in of.results)
+    notebook = cleaned(nbformat.read(of.tree / "notebooks" / name, as_version=4), name, done)
+    Figures(static, section.stem, of.commit, published).placed(notebook)
+    write_atomic(site / "notebooks" / name, nbformat.writes(notebook) + "\n")
+    source = (checkout / "notebooks" / f"{section.stem}.py").read_text(encoding="utf-8")
+    write_atomic(static / "source" / f"{section.stem}.py.txt", source)
 
 
 def render(site: Path, html: Path) -> None:
-    """Build a staged site into the folder `html`, which must not be there.
+    """Build a staged site into the folder `html`, which must not be there, and beside its front
+    page the whole book on one page, `book/print.html`.
 
     Raises subprocess.CalledProcessError if Jupyter Book stops or warns.
     """
     built = html.with_name("built")
-    subprocess.run(
-        [str(Path(sys.executable).with_name("jupyter-book")), "build", "-W", "-n", "--keep-going",
-         "--quiet", "--quiet", str(site), "--path-output", str(built)],
-        check=True,
-    )
+    for builder in ("html", "singlehtml"):  # the second reads what the first has parsed
+        subprocess.run(
+            [str(Path(sys.executable).with_name("jupyter-book")), "build", "-W", "-n",
+             "--keep-going", "--quiet", "--quiet", "--builder", builder, str(site),
+             "--path-output", str(built)],
+            check=True,
+        )
+    whole = built / "_build" / "singlehtml" / "book" / "index.html"
+    write_atomic(built / "_build" / "html" / "book" / "print.html",
+                 for_print(whole.read_text(encoding="utf-8")))
     (built / "_build" / "html").rename(html)
     shutil.rmtree(built)
 
 
-def cleaned(notebook: Any, name: str) -> Any:
-    """The notebook as readers get it: code folded, no injected cell, no times, no stderr.
+def cleaned(notebook: Any, name: str, done: bool = True) -> Any:
+    """The notebook as readers get it: code folded, no injected cell, no times, no stderr; of a
+    section that was not run (not `done`), no code without output and no heading over nothing.
 
     Raises UnfinishedNotebook if a code cell has not run.
     """
@@ -99,7 +153,15 @@ def cleaned(notebook: Any, name: str) -> Any:
             tags = [*tags, "hide-input"]
         cell.metadata["tags"] = tags
         cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    if not done:
+        notebook.cells = [cell for cell in notebook.cells if not _shows_nothing(cell)]
     return notebook
+
+
+def _shows_nothing(cell: Any) -> bool:
+    if cell.cell_type == "code":
+        return not cell.outputs
+    return bool(cell.source.startswith("## "))
 
 
 def _mathjax(folder: Path) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from deception_saes.models.load import conversion_spec, converted, why_unavailable
 from deception_saes.models.spec import HubModel, ModelSpec
 from deception_saes.paper.claims import CLAIMS
+from deception_saes.paper.data_files import PACKAGED
 from deception_saes.paper.source_checks import TAGS
+from deception_saes.paper.status import other_seeds
 from deception_saes.sections.behaviour_saes import DEPTHS as BEHAVIOUR_DEPTHS
 from deception_saes.sections.behaviour_saes import (
     BehaviourSaeParams,
@@ -25,6 +27,7 @@ from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import read_results
 from deception_saes.sections.run import (
     Work,
+    _commit,
     needed_sections,
     profile_tree,
     results_name,
@@ -168,20 +171,23 @@ def _html_unit(
 ) -> Unit:
     root = checkout()
     pages = [path for path in (root / "book").rglob("*") if path.is_file()]
+    others = other_seeds(profile, artifacts_root())
     spec = Spec(
         unit="html",
         params={"profile": profile.name, "seed": seed},
         sources=("deception_saes.paper.stage",),
-        data=(root / "_config.yml", root / "_toc.yml", CLAIMS, TAGS, *pages),
+        data=(root / "_config.yml", root / "_toc.yml", CLAIMS, TAGS, *pages, *PACKAGED,
+              *(path for paths in others.values() for path in paths)),
         inputs=tuple(unit.spec.hash for unit in notebooks),
         libraries=_BOOK_LIBRARIES,
     )
 
     def build(out: Path) -> None:
-        from deception_saes.paper.stage import render, stage
+        from deception_saes.paper.stage import Built, render, stage
 
         results = [read_results(tree / results_name(section)) for section in sections]
-        stage(root, out / "site", profile, seed, sections, results, tree / "notebooks")
+        stage(root, out / "site",
+              Built(profile, seed, sections, results, tree, _commit(), others))
         render(out / "site", out / "html")
 
     needs = tuple(unit.name for unit in notebooks)

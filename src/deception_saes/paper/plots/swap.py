@@ -20,6 +20,7 @@ Colours = dict[str, str]
 
 _FOREST = ("E2", "E6", "E4", "E1", "E3", "E6Δ", "E4Δ", "E1Δ")
 _PLAIN = ("patch", "median_residual", "mean_difference", "random_direction")
+_DECIDING = ("E6-E4", "E6-E1", "E6Δ-E1Δ")
 _MARKERS = {"topk": "o", "jumprelu": "s", "gated": "^", PLAIN: "D"}
 
 
@@ -46,6 +47,36 @@ def forest(figure: Figure, colours: Colours, run: SectionRun) -> None:
         axes.set_title(f"L{layer}")
         axes.set_xlabel("effect, pp")
     every_axes[0].set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
+    every_axes[0].invert_yaxis()
+    _legend(figure, list(every_axes))
+
+
+def gap_forest(figure: Figure, colours: Colours, run: SectionRun) -> None:
+    """The gaps on sandbag prompts against what counts as none, by layer and architecture."""
+    table = run.table("gaps")
+    table = table[(table["prompts"] == "sandbag") & table["gap"].isin(_DECIDING)]
+    margin = next((value.value for value in run.results.values
+                   if value.id.endswith(".headline.jumprelu.margin")), None)
+    layers = sorted(table["layer"].unique())
+    every_axes = figure.subplots(1, len(layers), sharey=True, sharex=True)
+    for axes, layer in zip(every_axes, layers, strict=True):
+        if margin is not None and margin > 0:
+            axes.axvspan(-margin, margin, color=colours["grid"], alpha=0.6, linewidth=0,
+                         label="counts as none")
+        for architecture, shift in (("topk", -0.2), ("jumprelu", 0.0), ("gated", 0.2)):
+            of = table[(table["layer"] == layer) & (table["architecture"] == architecture)]
+            if of.empty:
+                continue
+            name, colour = ARCHITECTURES[architecture]
+            at = np.array([_DECIDING.index(found) for found in of["gap"]]) + shift
+            axes.hlines(at, of["wide_low"], of["wide_high"], color=colours[colour], linewidth=1)
+            axes.errorbar(of["mean"], at, xerr=_ends(of, "mean"), fmt=_MARKERS[architecture],
+                          markersize=5, linewidth=3, linestyle="none", color=colours[colour],
+                          label=name)
+        axes.axvline(0, color=colours["muted"], linewidth=0.8)
+        axes.set_title(f"L{layer}")
+        axes.set_xlabel("gap, pp")
+    every_axes[0].set_yticks(range(len(_DECIDING)), [gap_name(gap) for gap in _DECIDING])
     every_axes[0].invert_yaxis()
     _legend(figure, list(every_axes))
 

@@ -20,9 +20,17 @@ the figure shows where that is, and the last table how few features the medians 
 """
 
 FIGURES: dict[str, dict[str, Any]] = {
+    "gap_forest": {
+        "caption": "The gaps that decide the claim, on sandbag prompts by layer; n = [[headline.jumprelu|n]] "
+        "questions. E6 − E4 and E6 − E1 are the study's; E6Δ − E1Δ keeps the error term and has a null with mean "
+        "zero. Thick: 95% bootstrap interval over questions. Thin: widened by the spread between relabelled sets, "
+        "which verdicts go by. Grey: what counts as none, ± [[headline.jumprelu.margin|value]].",
+        "alt": "Forest plot of three specificity gaps, one panel for each layer, beside the band that counts as none.",
+        "size": (9, 3.4), "min_width": 600,
+    },
     "forest": {
-        "caption": "Effects on sandbag prompts by layer, with 95% bootstrap intervals over the evaluating "
-        "half's questions (drawn edits: on part of them, mean over draws). E2: reconstruction alone. E6, "
+        "caption": "Effects on sandbag prompts by layer, with 95% bootstrap intervals over n = "
+        "[[headline.jumprelu|n]] questions of the evaluating half (drawn edits: on part of them, mean over draws). E2: reconstruction alone. E6, "
         "E4, E1: swaps to the genuine, sandbag and shuffled-label median, error dropped. E3: random "
         "features, norm-matched. Δ: the difference added, error kept. Below, edits without an SAE; the "
         "patch is the ceiling.",
@@ -32,19 +40,19 @@ FIGURES: dict[str, dict[str, Any]] = {
     "doses": {
         "caption": "Effects on sandbag prompts of a part of the way. Above: the constant between decode(m_S), "
         "which is E4, and decode(m_G), which is E6. Below: a part of the difference added to the prompt's "
-        "own residual. Bands: 95% bootstrap intervals.",
+        "own residual. Bands: 95% bootstrap intervals over n = [[headline.jumprelu|n]] questions.",
         "alt": "Dose curves of E6 and of its difference form, by layer and architecture.",
         "size": (9, 5.4), "min_width": 640,
     },
     "top_features": {
         "caption": "E5: the top m live features by Cohen's d set to the genuine median, error kept; on "
-        "sandbag and on genuine prompts. 95% bootstrap intervals.",
+        "sandbag and on genuine prompts. 95% bootstrap intervals over n = [[headline.jumprelu|n]] questions.",
         "alt": "Effect of E5 against the number of swapped features, by layer, architecture and condition.",
         "size": (9, 4.2), "min_width": 640,
     },
     "seeds": {
         "caption": "The gaps of JumpReLU SAEs of the middle depth that differ in their training seed alone, "
-        "with 95% bootstrap intervals over questions.",
+        "with 95% bootstrap intervals over n = [[headline.jumprelu|n]] questions.",
         "alt": "Gaps of SAEs trained with different seeds.",
         "size": (7, 3.2), "min_width": 480,
     },

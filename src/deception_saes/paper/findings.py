@@ -1,0 +1,204 @@
+"""The book's answer: five findings, each a sentence whose verbs its intervals choose, and a small
+figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from deception_saes.paper.headlines import Numbers
+from deception_saes.paper.page import with_interval
+from deception_saes.sections.catalogue import SECTIONS
+from deception_saes.sections.trained import DEPTHS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from deception_saes.sections.results import Value
+
+_LABELLED = "two_shot_labelled.answerable.p_correct"
+_SAME_PREFIX = "two_shot_same_prefix.answerable.p_correct"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a finding's figure. colour: a name of `figures.PALETTES`."""
+
+    label: str
+    value: Value
+    colour: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """sections: where it is shown in full, the first of them decisive. axis: what the rows
+    measure; none: where no effect stands on it."""
+
+    sections: tuple[int, ...]
+    sentence: str
+    rows: tuple[Row, ...]
+    axis: str
+    none: float = 0.0
+
+    @property
+    def alt(self) -> str:
+        """The figure in words."""
+        return f"{self.axis}: " + "; ".join(f"{row.label} {with_interval(row.value)}"
+                                            for row in self.rows)
+
+
+@dataclass(frozen=True)
+class NotFound:
+    """A finding that cannot be told: none of what it rests on was run."""
+
+    sections: tuple[int, ...]
+
+    @property
+    def sentence(self) -> str:
+        return "Not run: " + ", ".join(f"§{number} {SECTIONS[number].title.lower()}"
+                                       for number in self.sections) + "."
+
+
+def findings(numbers: Numbers) -> list[Finding | NotFound]:
+    """The five, in the order of the question: does the model do it, can it be read, by SAE
+    features, are they its cause, or other parts of the model."""
+    built: tuple[tuple[tuple[int, ...], Callable[[Numbers], Finding]], ...] = (
+        ((23,), _sandbags), ((18,), _readable), ((21, 22), _features), ((24,), _swap),
+        ((28, 29, 30), _heads))
+    found: list[Finding | NotFound] = []
+    for sections, build in built:
+        missing = _missing(numbers, sections)
+        found.append(NotFound(missing) if missing else build(numbers))
+    return found
+
+
+def draw(figure: Figure, colours: dict[str, str], finding: Finding) -> None:
+    """The finding's rows as a forest plot."""
+    axes = figure.subplots()
+    for place, row in enumerate(finding.rows):
+        value = row.value
+        if value.value is None:
+            continue
+        ends = ([[value.value - value.ci_low], [value.ci_high - value.value]]
+                if value.ci_low is not None and value.ci_high is not None else None)
+        axes.errorbar(value.value, place, xerr=ends, fmt="o", capsize=3,
+                      color=colours[row.colour])
+    axes.axvline(finding.none, color=colours["muted"], linewidth=0.8)
+    axes.set_yticks(range(len(finding.rows)), [row.label for row in finding.rows])
+    axes.set_ylim(len(finding.rows) - 0.5, -0.5)
+    figure.supxlabel(finding.axis, fontsize="medium")
+
+
+def _missing(numbers: Numbers, sections: Sequence[int]) -> tuple[int, ...]:
+    return tuple(number for number in sections if not numbers.was_run(number))
+
+
+def _sandbags(of: Numbers) -> Finding:
+    labelled, same = (of(23, f"{framing}.genuine_minus_sandbag")
+                      for framing in (_LABELLED, _SAME_PREFIX))
+    null = of(23, f"{_LABELLED}.genuine_minus_neutral")
+    null_same = of(23, f"{_SAME_PREFIX}.genuine_minus_neutral")
+    does = {"above": "the model does so", "below": "the model answers better",
+            "neither": "the model is not shown to do so"}[side(labelled)]
+    return Finding(
+        (23,), f"Told to answer wrongly, {does}: P(correct) falls by {with_interval(labelled)} "
+        "where the answer's label repeats the instruction and by "
+        f"{with_interval(same)} where it does not; with a mere paraphrase of the honest "
+        f"instruction it falls by {with_interval(null)} and {with_interval(null_same)}.",
+        (Row("wrongly, labelled", labelled, "sandbag"),
+         Row("wrongly, same prefix", same, "sandbag"),
+         Row("paraphrase, labelled", null, "neutral"),
+         Row("paraphrase, same prefix", null_same, "neutral")),
+        "fall of P(correct), pp")
+
+
+def _readable(of: Numbers) -> Finding:
+    probe, words = of(18, "R3.mean.nested.accuracy"), of(18, "words.accuracy")
+    beyond = of(18, "nested_minus_words.accuracy")
+    more = {"above": "which is more than", "below": "which is less than",
+            "neither": "but it is not shown to be more than"}[side(beyond)]
+    tells = "tells" if side(probe, 50.0) == "above" else "is not shown to tell"
+    return Finding(
+        (18,), f"A linear probe on the residual stream {tells} deceptive from honest completions "
+        f"(balanced accuracy {with_interval(probe)}), {more} what their words alone give away "
+        f"({with_interval(words)}; difference {with_interval(beyond)}).",
+        (Row("activations", probe, "genuine"), Row("words alone", words, "muted")),
+        "balanced accuracy, %", none=50.0)
+
+
+def _features(of: Numbers) -> Finding:
+    above, chance = of(21, "beats_raw"), of(21, "beats_raw.chance")
+    steered, random = of(22, "steering.feature"), of(22, "steering.random")
+    mean, gap = of(22, "steering.mean_difference"), of(22, "steering.gap")
+    better = ("no better" if above.value is None or chance.ci_high is None
+              or above.value <= chance.ci_high else "better")
+    does = {"above": "does more than", "below": "does less than",
+            "neither": "is not shown to do more than"}[side(gap)]
+    return Finding(
+        (21, 22), f"SAE features tell them apart {better}: {with_interval(above)} SAE probes are "
+        f"above the raw probe of their layer, {with_interval(chance)} would be by chance; and "
+        f"steering along the feature that marks deception most {does} along random features "
+        f"({_bare(gap)} nats a token).",
+        (Row("the feature", steered, "sandbag"), Row("random features", random, "muted"),
+         Row("mean difference, no SAE", mean, "genuine")),
+        "steering toward the lie, nats a token")
+
+
+def _swap(of: Numbers) -> Finding:
+    count = {word: of(24, f"count.jumprelu.{word}")
+             for word in ("equivalent", "different", "inconclusive", "uninformative")}
+    farthest, margin = of(24, "headline.jumprelu"), of(24, "headline.jumprelu.margin")
+    total = count["different"].n
+    if count["different"].value:
+        says = "is not unspecific throughout"
+    elif count["equivalent"].value == total:
+        says = "is unspecific, as the study reports"
+    else:
+        says = "is neither shown to be specific nor shown to be unspecific"
+    gaps = [(control, of(24, f"jumprelu.D{depth}.sandbag.gap.E6-{control}"))
+            for depth in DEPTHS for control in ("E4", "E1")]
+    rows = tuple(Row(f"L{value.layer}, E6 − {control}", value,
+                     "sandbag" if control == "E4" else "genuine") for control, value in gaps)
+    counted = ", ".join(f"{value.value:.0f} {word}" for word, value in count.items() if value.value)
+    return Finding(
+        (24,), f"Swapping in the SAE features of honest prompts {says}: of its {total} gaps to the "
+        f"reversed and the shuffled swap through JumpReLU, {counted}; the farthest is "
+        f"{with_interval(farthest)}, where {with_interval(margin)} counts as none.",
+        rows, "gap on sandbag prompts, pp")
+
+
+def _heads(of: Numbers) -> Finding:
+    restored, random = of(28, "effect.sandbag.zero"), of(28, "random.layer_matched")
+    gap, genuine = of(28, "gap.layer_matched"), of(29, "effect.genuine")
+    portion, same = of(29, "portion"), of(30, "two_shot_same_prefix.portion")
+    if side(restored) != "above":
+        says = "is not shown to restore answers"
+    elif side(gap) == side(portion) == "above":
+        says = "restores answers, and does so specifically"
+    else:
+        says = "restores answers, but is not shown to do so specifically"
+    holds = {"above": "remains", "below": "turns negative",
+             "neither": "is not shown"}[side(same)]
+    return Finding(
+        (28, 29, 30), f"Ablating five attention heads {says}: {with_interval(restored)}, "
+        f"{with_interval(gap)} beyond random heads of the same layers and {with_interval(portion)} "
+        "beyond what it does to honest prompts; where the answer's label does not repeat the "
+        f"instruction, that portion {holds} ({with_interval(same)}).",
+        (Row("suppressor heads", restored, "sandbag"), Row("random, same layers", random, "muted"),
+         Row("honest prompts", genuine, "genuine"), Row("specific portion", portion, "sandbag"),
+         Row("portion, same prefix", same, "sandbag")),
+        "effect on P(correct), pp")
+
+
+def side(value: Value, none: float = 0.0) -> Literal["above", "below", "neither"]:
+    """Where the value's interval lies of `none`."""
+    if value.ci_low is not None and value.ci_low > none:
+        return "above"
+    if value.ci_high is not None and value.ci_high < none:
+        return "below"
+    return "neither"
+
+
+def _bare(value: Value) -> str:
+    return with_interval(value).replace(f" {value.unit}", "")

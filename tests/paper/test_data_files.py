@@ -1,0 +1,83 @@
+import csv
+import io
+import zipfile
+
+import pytest
+
+from deception_saes.paper import data_files
+from deception_saes.paper.data_files import (
+    COLUMNS,
+    ZIP,
+    DataFile,
+    Meaning,
+    data_page,
+    publish_data,
+    read_dictionary,
+    size_of_zip,
+)
+from deception_saes.sections.catalogue import SECTIONS
+
+
+@pytest.fixture
+def published(smoke_run, tmp_path):
+    files = publish_data(tmp_path, smoke_run.tree, [SECTIONS[23]], [smoke_run.results])
+    return {file.name: file for file in files}
+
+
+def test_every_table_of_a_section_and_every_packaged_file_is_there(published, tmp_path, root):
+    expected = {"s23_questions.csv", "s23_topics.csv", "s23_values.csv", "completions.csv",
+                "labels.csv", "questions.csv", "published_claims.csv", "columns.csv"}
+    assert expected <= published.keys()
+    for name in published:
+        assert (tmp_path / "data" / name).is_file()
+
+
+def test_values_are_those_of_the_results(published, tmp_path, smoke_run):
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "data" / "s23_values.csv").read_text())))
+    assert [row["id"] for row in rows] == [value.id for value in smoke_run.results.values]
+    found = next(row for row in rows if row["ci_low"])
+    assert float(found["ci_low"]) == smoke_run.results.value(found["id"]).ci_low
+
+
+def test_a_file_knows_its_rows_and_what_its_columns_mean(published):
+    topics = published["s23_topics.csv"]
+    assert topics.section == SECTIONS[23]
+    assert topics.columns["p_correct"].unit == "probability"
+    assert "lower end" in topics.columns["ci_low"].meaning
+    assert published["questions.csv"].rows == 365
+
+
+def test_the_archive_holds_everything_and_is_the_same_every_time(
+    published, tmp_path, smoke_run
+):
+    again = tmp_path / "again"
+    publish_data(again, smoke_run.tree, [SECTIONS[23]], [smoke_run.results])
+    archive = tmp_path / "data" / ZIP
+    assert archive.read_bytes() == (again / "data" / ZIP).read_bytes()
+    names = set(zipfile.ZipFile(archive).namelist())
+    assert names == {*published, "results/s23.json", "README.txt"}
+    assert size_of_zip(tmp_path) == f"{archive.stat().st_size / 1e3:.1f} kB"
+
+
+def test_a_column_that_is_not_described_is_an_error(monkeypatch, tmp_path, smoke_run):
+    known = {key: of for key, of in read_dictionary().items() if key != ("*", "topic")}
+    monkeypatch.setattr(data_files, "read_dictionary", lambda: known)
+    with pytest.raises(ValueError, match=r"the column 'topic' of \S+\.csv is not described"):
+        publish_data(tmp_path, smoke_run.tree, [SECTIONS[23]], [smoke_run.results])
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_dictionary_has_units_and_sentences():
+    dictionary = read_dictionary()
+    with COLUMNS.open(encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(dictionary)
+    for (file, _), of in dictionary.items():
+        assert of.meaning.strip()
+        assert file == "*" or (file, "") in dictionary
+
+
+def test_a_text_in_the_dictionary_is_text():
+    file = DataFile("s23_x.csv", SECTIONS[23], "<b>", 1, 10, {"<i>": Meaning("<u>", "<s>")})
+    page = data_page([file])
+    for sign in ("<b>", "<i>", "<u>", "<s>"):
+        assert sign not in page

@@ -1,0 +1,101 @@
+import dataclasses
+
+import pytest
+from matplotlib.figure import Figure
+
+from deception_saes.paper.figures import PALETTES
+from deception_saes.paper.findings import Finding, NotFound, draw, findings, side
+from deception_saes.paper.headlines import HEADLINES, Numbers
+from deception_saes.sections.profiles import profile_named
+from deception_saes.sections.results import Results, Value
+
+EMBEDDED = profile_named("embedded")
+
+
+def value(section, rest, middle, low, high, unit="pp"):
+    return Value(f"s{section}.smollm2it.{rest}", "q", middle, unit, ci_low=low, ci_high=high, n=9)
+
+
+def results(section, *values):
+    return Results(section, "done", None, "embedded", 0, "abc", {}, 1.0, list(values))
+
+
+def sandbagging(low, high):
+    middle = (low + high) / 2
+    return results(23, *(
+        value(23, f"{framing}.answerable.p_correct.{contrast}", middle, low, high)
+        for framing in ("two_shot_labelled", "two_shot_same_prefix")
+        for contrast in ("genuine_minus_sandbag", "genuine_minus_neutral")))
+
+
+def probing(low, high):
+    return results(18, value(18, "R3.mean.nested.accuracy", 80, 70, 90, "percent"),
+                   value(18, "words.accuracy", 75, 70, 80, "percent"),
+                   value(18, "nested_minus_words.accuracy", (low + high) / 2, low, high))
+
+
+def found(*of):
+    return findings(Numbers(EMBEDDED, of))
+
+
+@pytest.mark.parametrize(("low", "high", "where"), [
+    (0.1, 2, "above"), (-2, -0.1, "below"), (-1, 1, "neither"), (0, 1, "neither"),
+    (None, None, "neither"),
+])
+def test_a_value_is_on_the_side_of_its_whole_interval(low, high, where):
+    assert side(value(1, "x", 1.0, low, high)) == where
+
+
+@pytest.mark.parametrize(("low", "high", "words"), [
+    (5, 9, "the model does so"), (-9, -5, "the model answers better"),
+    (-1, 1, "the model is not shown to do so"),
+])
+def test_the_interval_chooses_the_verb(low, high, words):
+    assert words in found(sandbagging(low, high))[0].sentence
+
+
+@pytest.mark.parametrize(("low", "high", "words"), [
+    (1, 9, "which is more than"), (-1, 9, "not shown to be more than"),
+    (-9, -1, "which is less than"),
+])
+def test_a_probe_is_set_beside_the_words(low, high, words):
+    assert words in found(probing(low, high))[1].sentence
+
+
+def test_what_was_not_run_is_said():
+    assert found()[4].sentence == ("Not run: §28 circuit ablation, §29 neutral prompts, "
+                                   "§30 across models.")
+    assert all(isinstance(finding, NotFound) for finding in found())
+
+
+def test_a_figure_shows_its_rows_and_its_words_say_them():
+    finding = found(sandbagging(5, 9))[0]
+    assert isinstance(finding, Finding)
+    figure = Figure()
+    draw(figure, PALETTES["light"], finding)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        row.label for row in finding.rows]
+    for row in finding.rows:
+        assert f"{row.label} 7.0 pp [5.0" in finding.alt
+
+
+def test_a_value_that_is_not_there_is_an_error():
+    numbers = Numbers(EMBEDDED, [results(23)])
+    with pytest.raises(KeyError, match="has no value"):
+        numbers(23, "x")
+    with pytest.raises(KeyError, match="§24 was not run"):
+        numbers(24, "x")
+
+
+def test_a_section_that_was_not_run_has_no_headline():
+    of = dataclasses.replace(results(24), status="not run", reason="gated")
+    assert not Numbers(EMBEDDED, [of]).was_run(24)
+
+
+def test_every_headline_is_a_value_of_a_real_run(smoke_run, smoke):
+    numbers = Numbers(smoke, [smoke_run.results])
+    of_section = [headline for headline in HEADLINES if headline.section == 23]
+    assert of_section
+    for headline in of_section:
+        assert numbers(23, headline.rest).unit == "pp"

@@ -1,0 +1,67 @@
+import dataclasses
+import json
+
+import pytest
+
+from deception_saes.paper.status import (
+    not_run_list,
+    other_seeds,
+    results_by_seed,
+    sections_table,
+    seeds_table,
+    versions_table,
+)
+from deception_saes.sections.profiles import profile_named
+from deception_saes.sections.results import Results, Value, write_results
+
+EMBEDDED = profile_named("embedded")
+
+
+def results(section=29, middle=3.0, **changed):
+    values = [Value(f"s{section}.smollm2it.portion", "q", middle, "pp", model="smollm2it")]
+    of = Results(section, "done", None, "embedded", 0, "abc", {"torch": "2"}, 12.4, values)
+    return dataclasses.replace(of, **changed)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A profile's tree with one section's record."""
+    write_results(results(), tmp_path / "embedded" / "results" / "s29.json")
+    return tmp_path / "embedded"
+
+
+def test_every_section_says_state_seconds_time_and_commit(tree):
+    line = sections_table(EMBEDDED, [results()], tree).splitlines()[-1]
+    for part in ("s29_neutral_prompts.ipynb", "done", "smollm2it", " 12 ", "`abc`"):
+        assert part in line
+    assert f" {EMBEDDED.seconds[29]:.0f} " in line
+
+
+def test_a_section_that_was_not_run_says_why(tree):
+    of = results(status="not run", reason="the model | is gated", values=[])
+    assert "not run: the model \\| is gated" in sections_table(EMBEDDED, [of], tree)
+    assert "the model \\| is gated" in not_run_list([of])
+    assert not_run_list([results()]) == "Every section of this build was run.\n"
+
+
+def test_several_versions_stand_beside_each_other():
+    table = versions_table([results(), results(30, versions={"torch": "3"})])
+    assert "| torch | 2, 3 |" in table
+
+
+def test_seeds_stand_beside_each_other_with_their_range():
+    table = seeds_table(EMBEDDED, {0: [results()], 7: [results(middle=5.5)]})
+    assert "| Number | Seed 0 | Seed 7 | Range |" in table
+    assert "3.0 pp | 5.5 pp | 2.5 |" in table
+    assert "not run | not run | – |" in table
+
+
+def test_other_seeds_are_found_by_their_trees(tree):
+    other = tree.with_name("embedded-seed3") / "results" / "s29.json"
+    write_results(results(middle=4.0, seed=3), other)
+    (tree.with_name("embedded-seedx") / "results").mkdir(parents=True)
+    found = other_seeds(EMBEDDED, tree.parent)
+    assert found == {3: [other]}
+    by_seed = results_by_seed(0, [results()], found)
+    assert [by_seed[seed][0].values[0].value for seed in (0, 3)] == [3.0, 4.0]
+    assert json.loads(other.read_text())["seed"] == 3
