@@ -12,7 +12,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from deception_saes.paper.model_text import visible
-from deception_saes.paper.stage import render, stage
+from deception_saes.paper.stage import Built, render, stage
 from deception_saes.sections.behaviour import MAIN_ROUND
 from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.results import read_results
@@ -57,7 +57,8 @@ def page(root, tmp_path_factory, hostile, smoke):
     assert ran.returncode == 0, ran.stderr
     tree = made / "smoke"
     results = read_results(tree / "results" / "s17.json")
-    stage(checkout, made / "site", smoke, smoke.seed, [SECTION], [results], tree / "notebooks")
+    stage(checkout, made / "site",
+          Built(smoke, smoke.seed, [SECTION], [results], tree, "a commit", {}))
     render(made / "site", made / "html")
     html = (made / "html" / "notebooks" / f"{SECTION.stem}.html").read_text(encoding="utf-8")
     return SimpleNamespace(html=html, soup=BeautifulSoup(html, "html.parser"), texts=texts,

@@ -8,26 +8,16 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from deception_saes.paper.claims import load_claims
+from deception_saes.paper.data_files import publish_data, unused_rows
 from deception_saes.sections.catalogue import written_sections
 from deception_saes.sections.results import read_results
 
 NOTEBOOK = "s23_sandbagging_task"
 COPIED = ("src", "notebooks", "book", "workflow", "_config.yml", "_toc.yml", "pyproject.toml")
-
-
-def build(artifacts, checkout=None):
-    """Build; `checkout`: a copy of the project to build from, in place of the installed one."""
-    environment = {**os.environ, "DECEPTION_SAES_ARTIFACTS": str(artifacts)}
-    if checkout is not None:
-        environment["PYTHONPATH"] = str(checkout / "src")
-    return subprocess.run(
-        [sys.executable, "-m", "deception_saes", "book", "--profile", "smoke"],
-        env=environment, cwd=checkout, capture_output=True, text=True, check=False)
 
 
 def markers(artifacts):
@@ -38,18 +28,6 @@ def markers(artifacts):
 def units(before, after):
     """The units that one build made: "s23" of "s23-0123456789abcdef"."""
     return {name.rpartition("-")[0] for name, time in after.items() if before.get(name) != time}
-
-
-@pytest.fixture(scope="session")
-def book(tmp_path_factory):
-    """The book, built from nothing into a folder with a space in its name."""
-    artifacts = tmp_path_factory.mktemp("book") / "my artifacts"
-    ran = build(artifacts)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    tree = artifacts / "smoke"
-    pages = {path.relative_to(tree / "html").as_posix(): path.read_text(encoding="utf-8")
-             for path in (tree / "html").rglob("*.html") if "_static" not in path.parts}
-    return SimpleNamespace(artifacts=artifacts, tree=tree, pages=pages, stdout=ran.stdout)
 
 
 @pytest.fixture
@@ -111,7 +89,10 @@ def test_the_build_ends_with_the_path_of_the_index(book):
 
 
 def test_every_page_and_section_is_there(book):
-    expected = {"index.html", "book/index.html", "book/log.html", "book/deviations.html",
+    expected = {"index.html", "book/print.html",
+                *(f"book/{page}.html" for page in (
+                    "index", "methods", "deviations", "limits", "glossary", "data", "status",
+                    "licences", "references", "log")),
                 *(f"notebooks/{section.stem}.html" for section in written_sections())}
     assert expected <= book.pages.keys()
 
@@ -171,6 +152,21 @@ def test_the_section_shows_its_numbers_and_figures(book):
     assert "[[" not in re.sub(r"<(script|style|pre).*?</\1>", "", page, flags=re.DOTALL)
 
 
+def test_a_figure_links_to_its_data_and_to_its_notebook(book):
+    html = book.tree / "html"
+    page = book.pages[f"notebooks/{NOTEBOOK}.html"]
+    for folder, count in (("data", 4), ("source", 1)):
+        found = set(re.findall(rf'href="\.\./(_static/{folder}/[^"]+)"', page))
+        assert len(found) >= count
+        assert all((html / address).is_file() for address in found)
+
+
+def test_every_column_of_the_dictionary_is_a_column_of_some_file(book):
+    results = [read_results(path) for path in (book.tree / "results").glob("*.json")]
+    files = publish_data(book.artifacts / "published", book.tree, written_sections(), results)
+    assert unused_rows(files) == set()
+
+
 def test_a_reader_can_unfold_the_code_of_a_figure(book):
     page = book.pages[f"notebooks/{NOTEBOOK}.html"]
     assert "Show the code" in page
@@ -184,20 +180,20 @@ def test_every_unit_left_its_marker(book):
         *(f"notebook-{section.key}" for section in written_sections())}
 
 
-def test_a_second_build_does_no_unit_again(book):
+def test_a_second_build_does_no_unit_again(book, build_smoke):
     before = markers(book.artifacts)
-    ran = build(book.artifacts)
+    ran = build_smoke(book.artifacts)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.rstrip().endswith("index.html")
     assert markers(book.artifacts) == before
 
 
-def test_a_deleted_artifact_is_made_again(artifacts):
+def test_a_deleted_artifact_is_made_again(artifacts, build_smoke):
     before = markers(artifacts)
     table = artifacts / "smoke" / "figures" / "s23_topics.csv"
     expected = table.read_bytes()
     table.unlink()
-    ran = build(artifacts)
+    ran = build_smoke(artifacts)
     assert ran.returncode == 0, ran.stderr
     assert table.read_bytes() == expected
     made = units(before, markers(artifacts))
@@ -205,23 +201,27 @@ def test_a_deleted_artifact_is_made_again(artifacts):
     assert not made & {"html", "tinyllama-random", "tinyneox-random"}
 
 
-def test_an_edited_page_is_set_anew_without_running_anything_else(artifacts, checkout):
+def test_an_edited_page_is_set_anew_without_running_anything_else(
+    artifacts, checkout, build_smoke
+):
     before = markers(artifacts)
     log = checkout / "book" / "log.md"
     log.write_text(log.read_text(encoding="utf-8") + "\n## Planted\n", encoding="utf-8")
-    ran = build(artifacts, checkout)
+    ran = build_smoke(artifacts, checkout)
     assert ran.returncode == 0, ran.stderr
     assert "Planted" in (artifacts / "smoke" / "html" / "book" / "log.html").read_text()
     assert units(before, markers(artifacts)) == {"html"}
 
 
-def test_a_broken_notebook_stops_the_build_and_is_left_to_look_at(artifacts, checkout):
+def test_a_broken_notebook_stops_the_build_and_is_left_to_look_at(
+    artifacts, checkout, build_smoke
+):
     before = markers(artifacts)
     source = checkout / "notebooks" / f"{NOTEBOOK}.py"
     whole = source.read_text(encoding="utf-8")
     assert "page.opening()" in whole
     source.write_text(whole.replace("page.opening()", 'raise RuntimeError("planted")', 1))
-    ran = build(artifacts, checkout)
+    ran = build_smoke(artifacts, checkout)
     assert ran.returncode == 1
     assert "RuntimeError: planted" in ran.stderr
     partly = artifacts / "smoke" / "failed" / f"{NOTEBOOK}.ipynb"
@@ -233,7 +233,7 @@ def test_a_broken_notebook_stops_the_build_and_is_left_to_look_at(artifacts, che
     assert markers(artifacts) == before  # the finished section is kept, the notebook has no marker
 
     source.write_text(whole)
-    mended = build(artifacts, checkout)
+    mended = build_smoke(artifacts, checkout)
     assert mended.returncode == 0, mended.stderr
 
 

@@ -83,7 +83,7 @@ def for_print(page: str) -> str:
     Sphinx writes its addresses from the site's root, the figures' are from a folder below it.
     Every figure is loaded at once, since a printer scrolls nowhere.
     """
-    page = re.sub(r'(href|src)="(_static|_images)/', r'\1="../\2/', page)
+    page = re.sub(r'(href|src)="(?=_static/|_images/|searchindex|search\.html)', r'\1="../', page)
     page = page.replace('data-content_root="./"', 'data-content_root="../"')
     return page.replace(' loading="lazy"', "").replace("<html ", '<html class="whole-book" ', 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -124,8 +125,18 @@ def render(site: Path, html: Path) -> None:
     whole = built / "_build" / "singlehtml" / "book" / "index.html"
     write_atomic(built / "_build" / "html" / "book" / "print.html",
                  for_print(whole.read_text(encoding="utf-8")))
+    _without_icon_script(built / "_build" / "html")
     (built / "_build" / "html").rename(html)
     shutil.rmtree(built)
+
+
+def _without_icon_script(html: Path) -> None:
+    """Icons come from the theme's style sheet alone: its script of 1.5 MB draws the same ones."""
+    for page in html.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        write_atomic(page, re.sub(r"<script[^>]*/fontawesome\.js[^>]*></script>", "", text))
+    for script in html.glob("_static/scripts/fontawesome.js*"):
+        script.unlink()
 
 
 def cleaned(notebook: Any, name: str, done: bool = True) -> Any:
