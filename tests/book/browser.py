@@ -75,7 +75,8 @@ def opened(browser, address, name, *, theme="light", size=WIDE, scripts=True):
     page.on("console", lambda said: said.type == "error" and page.errors.append(said.text))
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.on("requestfailed", lambda request: page.errors.append(f"failed: {request.url}"))
-    page.on("response", page.asked.append)
+    # Playwright takes no method of a built-in type
+    page.on("response", lambda answer: page.asked.append(answer))  # noqa: PLW0108
     page.route(lambda url: not url.startswith((address, "data:", "blob:")),
                lambda route: (page.errors.append(f"off this machine: {route.request.url}"),
                               route.abort()))

@@ -85,6 +85,7 @@ def for_print(page: str) -> str:
     """
     page = re.sub(r'(href|src)="(?=_static/|_images/|searchindex|search\.html)', r'\1="../', page)
     page = page.replace('data-content_root="./"', 'data-content_root="../"')
+    page = page.replace('href="book/index.html#', 'href="#')  # references, back to where cited
     return page.replace(' loading="lazy"', "").replace("<html ", '<html class="whole-book" ', 1)
 
 

@@ -125,16 +125,21 @@ def render(site: Path, html: Path) -> None:
     whole = built / "_build" / "singlehtml" / "book" / "index.html"
     write_atomic(built / "_build" / "html" / "book" / "print.html",
                  for_print(whole.read_text(encoding="utf-8")))
-    _without_icon_script(built / "_build" / "html")
+    _lighten(built / "_build" / "html")
     (built / "_build" / "html").rename(html)
     shutil.rmtree(built)
 
 
-def _without_icon_script(html: Path) -> None:
-    """Icons come from the theme's style sheet alone: its script of 1.5 MB draws the same ones."""
+def _lighten(html: Path) -> None:
+    """Drop scripts that pages have no use for: the theme's, of 1.5 MB, which draws the icons that
+    its style sheet has too, and MathJax, of 1.2 MB, where there is no equation (Sphinx gives it to
+    a page whose table of contents leads to one)."""
     for page in html.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        write_atomic(page, re.sub(r"<script[^>]*/fontawesome\.js[^>]*></script>", "", text))
+        unused = ["fontawesome"] if 'class="math' in text else ["fontawesome", "tex-chtml"]
+        for name in unused:
+            text = re.sub(rf"<script[^>]*/{name}\.js[^>]*></script>", "", text)
+        write_atomic(page, text)
     for script in html.glob("_static/scripts/fontawesome.js*"):
         script.unlink()
 
