@@ -17,6 +17,9 @@ from deception_saes.paper.data_files import (
 )
 from deception_saes.sections.catalogue import SECTIONS
 
+UNITS = {"", "auroc", "Cohen's d", "count", "features", "kappa", "logits", "nats", "p", "percent",
+         "pp", "probability", "ratio", "residual", "s", "share", "squared residual"}
+
 
 @pytest.fixture
 def published(smoke_run, tmp_path):
@@ -81,3 +84,42 @@ def test_a_text_in_the_dictionary_is_text():
     page = data_page([file])
     for sign in ("<b>", "<i>", "<u>", "<s>"):
         assert sign not in page
+
+
+def test_a_name_is_text_too():
+    file = DataFile('s23_"<b>.csv', SECTIONS[23], "about", 1, 10, {})
+    page = data_page([file])
+    assert "<b>" not in page
+    assert 'href="../_static/data/s23_%22%3Cb%3E.csv"' in page
+
+
+def test_columns_of_one_meaning_stand_together():
+    effect = Meaning("pp", "effect on the question of that id")
+    columns = {"head": Meaning("", "the head"), **{f"q{i}": effect for i in range(40)}}
+    page = data_page([DataFile("s27_x.csv", SECTIONS[27], "about", 1, 10, columns)])
+    assert page.count("effect on the question") == 1
+    assert "<code>q0</code> … <code>q39</code>, 40 columns" in page
+    assert "41 columns</summary>" in page
+
+
+def test_a_reason_why_a_model_was_not_run_is_described_wherever_it_stands():
+    # the smoke and embedded profiles have all their models, so no table of theirs shows it
+    assert ("*", "reason") in read_dictionary()
+
+
+def test_units_are_ones_that_are_used():
+    assert {of.unit for of in read_dictionary().values()} <= UNITS
+
+
+def test_rows_are_sorted_into_files():
+    files = [file for file, _ in read_dictionary()]
+    assert files == sorted(files, key=files.index)
+
+
+def test_what_is_said_to_be_a_probability_lies_between_0_and_1(published, tmp_path):
+    for file in published.values():
+        rows = csv.DictReader(io.StringIO((tmp_path / "data" / file.name).read_text(), newline=""))
+        for row in rows:
+            for name, of in file.columns.items():
+                if of.unit in {"probability", "p", "auroc"} and row[name]:
+                    assert 0 <= float(row[name]) <= 1, (file.name, name)

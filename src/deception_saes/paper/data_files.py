@@ -6,9 +6,11 @@ import csv
 import html
 import io
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import groupby
 from pathlib import Path
+from urllib.parse import quote
 
 from deception_saes.sections.catalogue import Section
 from deception_saes.sections.results import Results, Value
@@ -27,11 +29,12 @@ PACKAGED = (*sorted((_PACKAGE / "tasks" / "data").glob("*.csv")),
 
 ZIP = "book-data.zip"
 _README = """The data of the book: CSV files that its figures are drawn from, results/sNN.json as
-each section wrote them, and columns.csv, which says what every column means. UTF-8; texts are
-quoted; an empty cell is a missing value; an apostrophe stands before a text that a spreadsheet
-would take for a formula. Licence: MIT; the completions were sampled from SmolLM2-135M-Instruct
-(Apache-2.0).
+each section wrote them, and columns.csv, which says what every column means. UTF-8, rows end in a
+line feed; a text may hold line breaks, and is quoted then. An empty cell is a missing value. In
+sNN_*.csv an apostrophe stands before a text that a spreadsheet would take for a formula. Licence:
+MIT; the completions were sampled from SmolLM2-135M-Instruct (Apache-2.0).
 """
+_NAMED_APART = 5
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: the same bytes every time
 
 
@@ -128,14 +131,23 @@ def data_page(files: Sequence[DataFile]) -> str:
 
 def _shown(file: DataFile) -> str:
     columns = "".join(
-        f"<dt><code>{html.escape(name)}</code>"
-        + (f" <span class=\"why\">{html.escape(of.unit)}</span>" if of.unit else "")
-        + f"</dt><dd>{html.escape(of.meaning)}</dd>" for name, of in file.columns.items())
-    link = f'<a href="../_static/data/{file.name}" download>{file.name}</a>'
+        f"<dt>{names}" + (f" <span class=\"why\">{html.escape(of.unit)}</span>" if of.unit else "")
+        + f"</dt><dd>{html.escape(of.meaning)}</dd>" for names, of in _together(file.columns))
+    link = (f'<a href="../_static/data/{quote(file.name)}" download>'
+            f"{html.escape(file.name)}</a>")
     return (f'<div class="datafile"><p>{link} '
             f'<span class="why">{file.rows:,} rows, {_size(file.bytes)}</span><br>'
             f"{html.escape(file.about)}</p><details><summary>{len(file.columns)} columns</summary>"
             f"<dl>{columns}</dl></details></div>\n")
+
+
+def _together(columns: dict[str, Meaning]) -> Iterator[tuple[str, Meaning]]:
+    """Names as HTML, neighbours of one meaning together: a file may have a column a question."""
+    for of, group in groupby(columns.items(), key=lambda item: item[1]):
+        names = [f"<code>{html.escape(name)}</code>" for name, _ in group]
+        few = len(names) <= _NAMED_APART
+        yield (", ".join(names) if few else
+               f"{names[0]} … {names[-1]}, {len(names)} columns"), of
 
 
 def _described(
@@ -180,8 +192,9 @@ def _zipped(texts: dict[str, str]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(texts):
-            archive.writestr(zipfile.ZipInfo(name, _EARLIEST), texts[name],
-                             zipfile.ZIP_DEFLATED)
+            entry = zipfile.ZipInfo(name, _EARLIEST)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, texts[name], zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 
