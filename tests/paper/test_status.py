@@ -3,6 +3,8 @@ import json
 
 import pytest
 
+from deception_saes.paper import reference
+from deception_saes.paper.reference import reference_file, write_reference
 from deception_saes.paper.status import (
     not_run_list,
     other_seeds,
@@ -56,12 +58,21 @@ def test_seeds_stand_beside_each_other_with_their_range():
     assert "not run | not run | – |" in table
 
 
-def test_other_seeds_are_found_by_their_trees(tree):
+def test_other_seeds_are_found_by_their_trees(tree, monkeypatch):
     other = tree.with_name("embedded-seed3") / "results" / "s29.json"
     write_results(results(middle=4.0, seed=3), other)
     (tree.with_name("embedded-seedx") / "results").mkdir(parents=True)
     found = other_seeds(EMBEDDED, tree.parent)
     assert found == {3: [other]}
-    by_seed = results_by_seed(0, [results()], found)
+    monkeypatch.setattr(reference, "REFERENCES", tree / "none")
+    by_seed = results_by_seed(EMBEDDED, 0, [results()], found)
     assert [by_seed[seed][0].values[0].value for seed in (0, 3)] == [3.0, 4.0]
     assert json.loads(other.read_text())["seed"] == 3
+
+
+def test_a_seed_that_was_not_run_here_stands_as_its_reference_has_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "REFERENCES", tmp_path)
+    for seed in (0, 5):
+        write_reference([results(middle=9.0)], reference_file(EMBEDDED, seed))
+    by_seed = results_by_seed(EMBEDDED, 0, [results()], {})
+    assert {seed: of[0].values[0].value for seed, of in by_seed.items()} == {0: 3.0, 5: 9.0}

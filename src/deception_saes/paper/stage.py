@@ -71,7 +71,7 @@ def stage(checkout: Path, site: Path, of: Built) -> None:
     _mathjax(static / "mathjax")
     files = publish_data(static, of.tree, of.sections, of.results)
     rows = claim_rows(of.profile, of.results)
-    by_seed = results_by_seed(of.seed, of.results, of.other_seeds)
+    by_seed = results_by_seed(of.profile, of.seed, of.results, of.other_seeds)
     for name, page in {
         "_findings": findings_list(findings(Numbers(of.profile, of.results)), static),
         "_claims": claims_table(rows, of.sections),

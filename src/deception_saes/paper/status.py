@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deception_saes.paper.headlines import HEADLINES, Numbers
 from deception_saes.paper.page import with_interval
+from deception_saes.paper.reference import read_reference, seeds_with_reference
 from deception_saes.paper.tables import cell, markdown_table
 from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.profiles import Profile
@@ -84,9 +85,13 @@ def other_seeds(profile: Profile, artifacts: Path) -> dict[int, list[Path]]:
 
 
 def results_by_seed(
-    seed: int, results: Sequence[Results], others: Mapping[int, Sequence[Path]]
+    profile: Profile, seed: int, results: Sequence[Results],
+    others: Mapping[int, Sequence[Path]],
 ) -> dict[int, Sequence[Results]]:
-    """This run's results and those of the other seeds, by seed."""
-    of_others = {number: [read_results(path) for path in paths]
-                 for number, paths in others.items() if number != seed}
-    return {seed: results, **of_others}
+    """This run's results, those of the other seeds that were run here, and the references of
+    seeds that were not, by seed."""
+    found: dict[int, Sequence[Results]] = {
+        other: read_reference(profile, other) for other in seeds_with_reference(profile)}
+    found |= {other: [read_results(path) for path in paths] for other, paths in others.items()}
+    found[seed] = results
+    return dict(sorted(found.items()))

@@ -14,6 +14,7 @@ from deception_saes.models.load import conversion_spec, converted, why_unavailab
 from deception_saes.models.spec import HubModel, ModelSpec
 from deception_saes.paper.claims import CLAIMS
 from deception_saes.paper.data_files import PACKAGED
+from deception_saes.paper.reference import REFERENCES
 from deception_saes.paper.source_checks import TAGS
 from deception_saes.paper.status import other_seeds
 from deception_saes.sections.behaviour_saes import DEPTHS as BEHAVIOUR_DEPTHS
@@ -177,7 +178,7 @@ def _html_unit(
         params={"profile": profile.name, "seed": seed},
         sources=("deception_saes.paper.stage",),
         data=(root / "_config.yml", root / "_toc.yml", CLAIMS, TAGS, *pages, *PACKAGED,
-              *(path for paths in others.values() for path in paths)),
+              *REFERENCES.glob("*.csv"), *(path for paths in others.values() for path in paths)),
         inputs=tuple(unit.spec.hash for unit in notebooks),
         libraries=_BOOK_LIBRARIES,
     )
