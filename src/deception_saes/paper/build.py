@@ -43,7 +43,7 @@ def _snakemake(profile: Profile, seed: int, tree: Path) -> None:
         "--snakefile", str(checkout() / "workflow" / "Snakefile"),
         "--directory", str(tree),
         "--config", f"profile={profile.name}", f"seed={seed}",
-        "--cores", str(profile.threads),
+        "--cores", str(profile.threads * profile.jobs),
         "--rerun-triggers", "mtime",  # the hash in a marker's name says the rest
         "--rerun-incomplete", "--nolock", "--quiet", "rules",
     ]

@@ -134,6 +134,7 @@ def substitutions(
         "verdict_counts": ", ".join(f"**{counts[word]}** {word}" for word in words if counts[word]),
         "n_questions": len(load_questions()),
         "answerable_min_p": profile.answerable_min_p,
+        "sweep_sandbag_questions": profile.sweep_sandbag_questions or "all",
         "sweep_genuine_questions": profile.sweep_genuine_questions or "all",
         "draw_questions": profile.draw_questions or "all",
         "random_draws": profile.random_draws,

@@ -17,6 +17,8 @@ from deception_saes.paper.page import with_interval
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import Results
 
+_HELP = ('Terms: <a href="../book/glossary.html">glossary</a>; definitions: '
+         '<a href="../book/methods.html">methods</a>.')
 _HEAD = ("Claim", "What was reported", "Published", "This run", "Verdict")
 
 
@@ -41,7 +43,7 @@ def claims_html(rows: Sequence[ClaimRow], *, note: str, done: bool) -> str:
     others = (f"Published for this section and not measured here: {', '.join(map(_link, left))}. "
               if left else "")
     return (f'<figure class="bookfig opening">{table}'
-            f"<figcaption>{others}{shown(note)}</figcaption></figure>")
+            f"<figcaption>{others}{shown(note)} {_HELP}</figcaption></figure>")
 
 
 def _line(row: ClaimRow) -> str:

@@ -28,7 +28,7 @@ from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import read_results
 from deception_saes.sections.run import (
     Work,
-    _commit,
+    commit,
     needed_sections,
     profile_tree,
     results_name,
@@ -188,7 +188,7 @@ def _html_unit(
 
         results = [read_results(tree / results_name(section)) for section in sections]
         stage(root, out / "site",
-              Built(profile, seed, sections, results, tree, _commit(), others))
+              Built(profile, seed, sections, results, tree, commit(), others))
         render(out / "site", out / "html")
 
     needs = tuple(unit.name for unit in notebooks)

@@ -39,7 +39,8 @@ class Profile:
     device: a torch device. threads: torch's CPU threads, which decide the last bits of a result.
     circuit_framing: the framing under which heads are ranked and ablated.
     circuit_size: how many suppressor heads are ablated together.
-    sweep_genuine_questions: genuine questions of the head sweep; None: the whole choosing half.
+    sweep_sandbag_questions, sweep_genuine_questions: questions of the head sweep under each
+        condition, spread over the choosing half; None: the whole half.
     draw_questions: evaluating questions of the random-head draws; None: the whole half.
     random_draws: draws of each kind of random heads. permutations: draws of every null.
     sae_recipe: how every SAE is trained.
@@ -54,6 +55,9 @@ class Profile:
     training_seeds: how many seeds the headline gap is measured with.
     equivalence_share: what counts as no gap, as a share of the clean genuine − sandbag difference.
     behaviour: whose completions are told apart; None: §17 to §22 are not run.
+    threads: of torch in each unit of work, which decide the last bits of results. jobs: how many
+        units are made at once: on few cores two units of one thread each are faster than one of
+        two, since much of a unit does not share its work between threads.
     verdicts: whether the front page judges the claims; random weights prove nothing.
     seconds: what each section may take on the machine that the profile is meant for.
     """
@@ -70,8 +74,10 @@ class Profile:
     batch_size: int
     device: str
     threads: int
+    jobs: int
     circuit_framing: str
     circuit_size: int
+    sweep_sandbag_questions: int | None
     sweep_genuine_questions: int | None
     draw_questions: int | None
     random_draws: int
@@ -109,8 +115,10 @@ PROFILES: dict[str, Profile] = {
             batch_size=16,
             device="cpu",
             threads=1,
+            jobs=2,
             circuit_framing="two_shot_labelled",
             circuit_size=5,
+            sweep_sandbag_questions=None,
             sweep_genuine_questions=8,
             draw_questions=8,
             random_draws=20,
@@ -138,19 +146,21 @@ PROFILES: dict[str, Profile] = {
             bootstrap_draws=10_000,
             batch_size=32,
             device="cpu",
-            threads=2,
+            threads=1,
+            jobs=2,
             circuit_framing="two_shot_labelled",
             circuit_size=5,
+            sweep_sandbag_questions=64,
             sweep_genuine_questions=32,
             draw_questions=50,
-            random_draws=100,
+            random_draws=64,
             permutations=999,
             sae_recipe=Recipe(epochs=20, learning_rate=1e-3, threshold_rate=10.0, decay=0.3,
                               l1=3e-3, l0=0.1, target_l0=64.0),
             swaps={24: ("smollm2it", "two_shot_labelled"),
                    26: ("smollm2it", "two_shot_same_prefix")},
-            swap_draws=50,
-            swap_draw_questions=50,
+            swap_draws=30,
+            swap_draw_questions=40,
             verdicts=True,
             behaviour=Behaviour("smollm2it", "smollm2it"),
             seconds={17: 240, 18: 160, 19: 40, 20: 300, 21: 120, 22: 260, 23: 120, 24: 420,
@@ -169,8 +179,10 @@ PROFILES: dict[str, Profile] = {
             batch_size=64,
             device="cuda",
             threads=8,
+            jobs=1,
             circuit_framing="two_shot_labelled",
             circuit_size=5,
+            sweep_sandbag_questions=None,
             sweep_genuine_questions=None,
             draw_questions=None,
             random_draws=100,

@@ -9,12 +9,16 @@ from deception_saes.models.registry import get
 from deception_saes.sections.profiles import Profile
 from deception_saes.tasks.resampling import ResampleError, check_out, resample_file
 
+DRAWN_WITH_THREADS = 2
+"""Of torch, when the shipped completions were drawn."""
+
 
 def resample_profile(profile: Profile, seed: int, artifacts: Path, out: Path) -> str:
     """Draw every completion of the model that the profile's completions are of, write them to
     `out` and say how many are the same as the shipped ones.
 
-    Device, threads and batch size are the profile's: they decide the last bits.
+    Device and batch size are the profile's, threads those that the shipped ones were drawn with:
+    all three decide the last bits.
     Raises ResampleError, before the model is loaded, if the profile reads no completions or `out`
     cannot be written; ModelUnavailable if the model cannot be had.
     """
@@ -23,6 +27,6 @@ def resample_profile(profile: Profile, seed: int, artifacts: Path, out: Path) ->
     if profile.behaviour is None:
         raise ResampleError(f"the profile {profile.name} reads no completions; choose another one")
     check_out(out)
-    torch.set_num_threads(profile.threads)
+    torch.set_num_threads(DRAWN_WITH_THREADS)
     lm = load(get(profile.behaviour.sampled_by), artifacts, profile.device)
     return resample_file(lm, seed, profile.batch_size, out)

@@ -196,7 +196,7 @@ def _compute(section: Section, params: Mapping[str, Any], work: Work, out: Path)
         reason=reason,
         profile=params["profile"],
         seed=params["seed"],
-        commit=_commit(),
+        commit=commit(),
         versions=_versions(section),
         seconds=round(time.perf_counter() - started, 1),
         values=output.values,
@@ -235,7 +235,7 @@ def _versions(section: Section) -> dict[str, str]:
             **{name: importlib.metadata.version(name) for name in _libraries(section)}}
 
 
-def _commit() -> str:
+def commit() -> str:
     """The checkout's commit, marked if files differ from it; "unknown" outside a git checkout."""
     found = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],

@@ -35,6 +35,7 @@ class Params:
     model: ModelSpec
     framing: str
     circuit_size: int
+    sweep_sandbag_questions: int | None
     sweep_genuine_questions: int | None
     bootstrap_draws: int
     permutations: int
@@ -61,8 +62,9 @@ def compute(params: Params, work: Work) -> Output:
     from deception_saes.sections.sweep import all_heads, circuit, sweep
 
     lm = load(params.model, work.artifacts, params.device)
-    asked = half_of(work.needed[23], lm, params.framing, "choosing")
-    fewer = asked.spread(params.sweep_genuine_questions)
+    half = half_of(work.needed[23], lm, params.framing, "choosing")
+    asked = half.spread(params.sweep_sandbag_questions)
+    fewer = half.spread(params.sweep_genuine_questions)
     heads = all_heads(lm)
     sandbag_HQ = sweep(lm, asked, "sandbag", work.tree)
     genuine_HQ = sweep(lm, fewer, "genuine", work.tree)
