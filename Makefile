@@ -3,6 +3,7 @@
 
 PROFILE ?= embedded
 SEED ?=
+CLUSTER ?=
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -12,14 +13,14 @@ PORT ?= 8000
 
 PEERS := .venv-peers
 
-.PHONY: help book section resample test bench serve lock clean
+.PHONY: help book section resample verify test bench serve lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: PROFILE=$(PROFILE) (smoke, embedded, paper)  SEED=<the profile's>  S=<section>"
+	@echo "  variables: PROFILE=$(PROFILE) (smoke, embedded, paper)  SEED=<the profile's>  S=<section>  CLUSTER=<a Snakemake profile>"
 
 book: $(VENV)/.ready  ## build the book; ends with the path of index.html
-	$(RUN) book $(OPTIONS)
+	$(RUN) book $(OPTIONS) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 section: $(VENV)/.ready  ## run one section and its notebook: make section S=23
 	$(if $(S),,$(error which section? make section S=23))
@@ -28,6 +29,9 @@ section: $(VENV)/.ready  ## run one section and its notebook: make section S=23
 resample: $(VENV)/.ready  ## draw the completions of §17 anew: make resample OUT=drawn.csv
 	$(if $(OUT),,$(error which file? make resample OUT=drawn.csv))
 	$(RUN) resample $(OPTIONS) --out $(OUT)
+
+verify: book  ## build the book and compare every value with the reference results
+	$(RUN) verify $(OPTIONS)
 
 test: $(VENV)/.ready-dev $(PEERS)/.ready  ## linters, types, tests, and the smoke book with warnings as errors
 	$(VENV)/bin/ruff check .

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from pathlib import Path
 
 from deception_saes.models.spec import ModelUnavailable
-from deception_saes.sections.profiles import PROFILES, profile_named
+from deception_saes.sections.profiles import PROFILES, Profile, profile_named
 from deception_saes.store.files import ARTIFACTS_VARIABLE, artifacts_root
 from deception_saes.tasks.judges import command as judge
+
+_MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,43 +25,53 @@ def main(arguments: list[str] | None = None) -> int:
     seed = profile.seed if options.seed is None else options.seed
     # Snakemake and notebooks work in other folders, where a relative path would mean another place.
     os.environ[ARTIFACTS_VARIABLE] = str(artifacts_root())
-    from deception_saes.models.hub import fetch
-    from deception_saes.paper.build import BuildFailed, build_book
-    from deception_saes.paper.units import NotebookFailed, book_units
+    from deception_saes.paper.build import BuildFailed
+    from deception_saes.paper.reference import NoReference
+    from deception_saes.paper.units import NotebookFailed
     from deception_saes.saes.errors import SaeError
     from deception_saes.tasks.completions import CompletionFileError
     from deception_saes.tasks.resampling import ResampleError
     from deception_saes.tasks.scenarios import ScenarioFileError
 
     try:
-        if options.command == "fetch":
+        return _run(options, profile, seed)
+    except (BuildFailed, CompletionFileError, ModelUnavailable, NoReference, NotebookFailed,
+            ResampleError, SaeError, ScenarioFileError) as error:
+        print(error, file=sys.stderr)
+    except OSError as error:
+        if error.errno not in _MENDABLE:
+            raise
+        print(f"{error.filename or artifacts_root()}: {error.strerror}; mend that and run the same "
+              "command again, what is finished is kept", file=sys.stderr)
+    return 1
+
+
+def _run(options: argparse.Namespace, profile: Profile, seed: int) -> int:
+    from deception_saes.models.hub import fetch
+    from deception_saes.paper.build import build_book, make_section, make_unit
+
+    match options.command:
+        case "fetch":
             for model in profile.models:
                 fetch(model)
-        elif options.command == "book":
-            print(build_book(profile, seed))
-        elif options.command == "resample":
+        case "book":
+            print(build_book(profile, seed, options.cluster))
+        case "resample":
             from deception_saes.sections.resampling import resample_profile
 
             print(resample_profile(profile, seed, artifacts_root(), options.out))
-        elif options.command == "publish":
+        case "publish":
             from deception_saes.paper.publish import publish
 
             print(publish(profile, seed, options.out, options.repo))
-        elif options.command == "section":
-            units = book_units(profile, seed)
-            name = f"s{options.number}"
-            if name not in units:
-                written = ", ".join(unit[1:] for unit in units if unit[1:].isdigit())
-                raise BuildFailed(f"§{options.number} is not in this book; written: {written}")
-            for unit in (units[name], units[f"notebook-{name}"]):
-                unit.make()
-            print(units[name].tree / "results" / f"{name}.json")
-        else:
-            book_units(profile, seed)[options.unit].make()
-    except (BuildFailed, CompletionFileError, ModelUnavailable, NotebookFailed, ResampleError,
-            SaeError, ScenarioFileError) as error:
-        print(error, file=sys.stderr)
-        return 1
+        case "verify":
+            from deception_saes.paper.verify import verify
+
+            return verify(profile, seed, exact=options.exact, write=options.write)
+        case "section":
+            print(make_section(profile, seed, options.number))
+        case "make":
+            make_unit(profile, seed, options.unit, options.spec)
     return 0
 
 
@@ -66,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deception_saes", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     book = commands.add_parser("book", help="build the whole book")
+    book.add_argument("--cluster", type=Path, help="folder of a Snakemake profile to run by")
     fetch = commands.add_parser("fetch", help="fetch the profile's models from the hub")
     resample = commands.add_parser("resample", help="draw the completions of §17 anew")
     resample.add_argument("--out", type=Path, required=True, help="CSV file to write")
@@ -75,9 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--out", type=Path, required=True, help="the release's folder")
     publish.add_argument("--repo", help="organisation/name on the hub, to upload it to")
     judge.add_arguments(commands.add_parser("judge", help="have completions judged by a server"))
+    verify = commands.add_parser("verify", help="compare a run with the reference results")
+    verify.add_argument("--exact", action="store_true", help="to the last bit")
+    verify.add_argument("--write", action="store_true", help="make this run the reference")
     make = commands.add_parser("make", help="make one unit of the workflow")
     make.add_argument("unit")
-    for command in (book, fetch, resample, section, publish, make):
+    make.add_argument("--spec", help="hash of the spec that is expected; another is an error")
+    for command in (book, fetch, resample, section, publish, verify, make):
         command.add_argument("--profile", choices=PROFILES, default="embedded")
         command.add_argument("--seed", type=int, help="the profile's own if left out")
     return parser

@@ -1,0 +1,57 @@
+import pytest
+
+from deception_saes.__main__ import main
+from deception_saes.paper import reference
+from deception_saes.sections.catalogue import written_sections
+from deception_saes.sections.results import Results, Value, write_results
+from deception_saes.sections.run import results_name
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A profile's tree with a record of every section, and an empty folder of references."""
+    monkeypatch.setenv("DECEPTION_SAES_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.setattr(reference, "REFERENCES", tmp_path / "reference")
+    for section in written_sections():
+        write(tmp_path / "artifacts" / "smoke", section, 1 / 3)
+    return tmp_path / "artifacts" / "smoke"
+
+
+def write(tree, section, number):
+    value = Value(f"{section.key}.m.x", "q", number, "pp", ci_low=0.0, ci_high=1.0, n=4)
+    of = Results(section.number, "done", None, "smoke", 0, "abc", {}, 1.0, [value])
+    write_results(of, tree / results_name(section))
+
+
+def verify(*options):
+    return main(["verify", "--profile", "smoke", *options])
+
+
+def test_a_run_is_as_the_reference_made_of_it_to_the_last_bit(tree, capsys):
+    assert verify("--write") == 0
+    assert verify("--exact") == 0
+    assert "16 values of 16 sections are as in the reference, to the last bit" in (
+        capsys.readouterr().out)
+
+
+def test_what_differs_is_named_and_the_exit_says_so(tree, capsys):
+    verify("--write")
+    write(tree, written_sections()[3], 1 / 3 + 1e-12)
+    assert verify() == 0
+    assert verify("--exact") == 1
+    assert "s20.m.x: value" in capsys.readouterr().out
+    write(tree, written_sections()[3], 0.5)
+    assert verify() == 1
+    assert "1 numbers differ" in capsys.readouterr().out
+
+
+def test_a_section_without_results_is_named(tree, capsys):
+    verify("--write")
+    (tree / results_name(written_sections()[0])).unlink()
+    assert verify() == 1
+    assert "no results of §17: run `make book` first" in capsys.readouterr().err
+
+
+def test_without_a_reference_it_says_how_to_make_one(tree, capsys):
+    assert verify() == 1
+    assert "verify --write" in capsys.readouterr().err
