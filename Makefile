@@ -13,7 +13,7 @@ PORT ?= 8000
 
 PEERS := .venv-peers
 
-.PHONY: help book section resample verify test bench serve lock clean
+.PHONY: help book section resample verify test torture bench serve lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ test: $(VENV)/.ready-dev $(PEERS)/.ready  ## linters, types, tests, and the smok
 	$(VENV)/bin/mypy
 	$(PY) -m pytest
 	$(PEERS)/bin/python -m pytest tests/peers
+
+torture: $(VENV)/.ready-dev  ## kill, starve and damage builds for an hour (needs root); not part of the tests
+	$(PY) tests/slow/killed_runs.py artifacts/torture/killed
+	$(PY) tests/slow/bad_surroundings.py artifacts/torture/surroundings
 
 bench: $(PEERS)/.ready  ## the figures of speed: ratios to the plain way and to peers
 	for script in benchmarks/*.py; do $(PEERS)/bin/python $$script || exit 1; done
