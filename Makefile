@@ -13,7 +13,7 @@ PORT ?= 8000
 
 PEERS := .venv-peers
 
-.PHONY: help book section resample verify test torture bench serve lock clean
+.PHONY: help book section plan resample verify test torture bench serve lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ book: $(VENV)/.ready  ## build the book; ends with the path of index.html
 section: $(VENV)/.ready  ## run one section and its notebook: make section S=23
 	$(if $(S),,$(error which section? make section S=23))
 	$(RUN) section $(S) $(OPTIONS)
+
+plan: $(VENV)/.ready  ## what a build would run and cost: make plan PROFILE=paper DEVICE=a100
+	$(RUN) plan $(OPTIONS) --device $(or $(DEVICE),cpu)
 
 resample: $(VENV)/.ready  ## draw the completions of §17 anew: make resample OUT=drawn.csv
 	$(if $(OUT),,$(error which file? make resample OUT=drawn.csv))

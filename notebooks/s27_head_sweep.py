@@ -11,8 +11,8 @@
 #
 # Which attention heads, taken away one at a time, make the model answer *better* when it is told to
 # answer wrongly? The study names five such suppressor heads in Llama-3.2-1B. Here every head of the
-# profile's model is ablated alone: on the sandbag prompt of every question of the choosing half, and on
-# the genuine prompts of as many as the profile asks for.
+# profile's model is ablated alone, on the sandbag and on the genuine prompts of as many questions of the
+# choosing half as the profile asks for.
 
 # %% tags=["parameters"]
 profile = "embedded"

@@ -1,0 +1,224 @@
+"""What each section costs, from the parameters that it runs with: for `make plan`.
+
+The work is matrix products, and these are counted: tokens through blocks, logits, steps of SAE
+training. What is not (statistics, plots, starts) stands as seconds measured under the embedded
+profile, which no device shortens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from deception_saes.models.shapes import Shape, shape
+from deception_saes.sections.catalogue import Section
+from deception_saes.sections.profiles import Profile
+from deception_saes.sections.run import NotRun
+from deception_saes.tasks.completions import load_completions
+from deception_saes.tasks.scenarios import load_scenarios
+from deception_saes.tasks.trivia import load_questions
+
+# Lengths in tokens, measured with SmolLM2's tokenizer; other tokenizers differ by a tenth or so.
+_SHOTS, _QUESTION, _REPLY, _RUBRIC = 42, 13, 20, 260
+_ANSWERABLE = 0.6  # share of questions, measured on SmolLM2-135M-Instruct
+_SUBSETS = 31
+_SWAPPED = 7  # SAEs that §24 and its like swap: two architectures at three depths, Gated at one
+_SINGLE_EDITS = 18
+_ZOO, _ZOO_EDITS = 42, 6
+_GRID, _PREFIX = 18, 9
+_OF_TOKENS = 0.14  # share of the completions' tokens that one behavioural SAE is trained on
+_PRODUCTS = 6  # of a step of training, forward and back, each 2 d_in d_sae a row
+_EXPANSION = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """rows: prompts, completions or edits that go through the model. forward, training: FLOPs.
+    disk: bytes that stay. fixed: seconds that no device shortens."""
+
+    rows: int
+    forward: float
+    training: float = 0.0
+    disk: float = 0.0
+    fixed: float = 0.0
+
+
+def section_cost(section: Section, profile: Profile, seed: int) -> Cost | None:
+    """What the section costs by itself, the SAEs that it is about with the first that needs them;
+    None if the profile does not run it. Models that have yet to be fetched count as had."""
+    params = import_module(section.module).plan(profile, seed, profile.models, {})
+    return None if isinstance(params, NotRun) else _COSTS[section.number](params, profile)
+
+
+def peak_memory(profile: Profile) -> float:
+    """Bytes: the largest model in float32, and what stands beside it."""
+    largest = max(shape(model).parameters for model in profile.models)
+    return 4.0 * largest + 1.2e9
+
+
+def _half(profile: Profile) -> int:
+    asked = profile.questions or len(load_questions())
+    return round(asked * _ANSWERABLE / 2)
+
+
+def _judged(params: Any, profile: Profile) -> Cost:
+    of = shape(params.of.model)
+    each = params.of.completions_per_scenario or 48
+    judged = 2 * min(16, each) * len(load_scenarios())
+    completions = _completions(params.of)
+    rows = judged + completions
+    # the batch judge gives every completion of a request its own prompt
+    tokens = judged / 2 * (_REPLY + _RUBRIC / 4) + judged / 2 * (_REPLY + _RUBRIC)
+    return Cost(rows, (tokens + completions * _REPLY) * of.flops_of_token
+                + judged * of.flops_of_logits,
+                disk=completions * of.layers * of.d_model * 8.0, fixed=15)
+
+
+def _completions(params: Any) -> int:
+    per_scenario = params.completions_per_scenario
+    if per_scenario is None:
+        return len(load_completions())
+    return 3 * int(per_scenario) * len(load_scenarios())
+
+
+def _layers(params: Any, profile: Profile) -> Cost:
+    of, rows = shape(params.behaviour.model), _completions(params.behaviour)
+    return Cost(rows, rows * _REPLY * of.flops_of_token / 2,
+                disk=rows * of.layers * of.d_model * 4.0, fixed=40)
+
+
+def _components(params: Any, profile: Profile) -> Cost:
+    return Cost(0, 0.0, fixed=15)
+
+
+def _grid(params: Any, profile: Profile) -> Cost:
+    saes = params.behaviour_saes
+    of, completions = shape(saes.behaviour.model), _completions(saes.behaviour)
+    tokens = completions * _REPLY
+    encoded = tokens * (_GRID + _PREFIX) * 4.0 * of.d_model**2 * _EXPANSION
+    each = tokens * _OF_TOKENS
+    return Cost(completions, tokens * of.flops_of_token + encoded,
+                (_GRID + _PREFIX) * _training(of, each, saes.recipe.epochs, _EXPANSION),
+                disk=(_GRID + _PREFIX) * _bytes(of, _EXPANSION), fixed=25)
+
+
+def _sae_probes(params: Any, profile: Profile) -> Cost:
+    of = shape(params.behaviour_saes.behaviour.model)
+    tokens = _completions(params.behaviour_saes.behaviour) * _REPLY
+    return Cost(0, tokens * 2 * _GRID * 2.0 * of.d_model**2 * _EXPANSION, fixed=25)
+
+
+def _attribution(params: Any, profile: Profile) -> Cost:
+    of = shape(params.behaviour_saes.behaviour.model)
+    scenarios = len(load_scenarios())
+    replies = scenarios * 2 * (1 + 4 * 7)
+    sampled = scenarios * 2 * 9
+    tokens = replies * _REPLY + sampled * (_REPLY + _RUBRIC + 40)
+    return Cost(replies + sampled, tokens * (of.flops_of_token + of.flops_of_logits), fixed=30)
+
+
+def _task(params: Any, profile: Profile) -> Cost:
+    rows, forward = 0, 0.0
+    for model in params.models:
+        of = shape(model)
+        for framing in params.framings:
+            asked = params.questions or len(load_questions())
+            if framing not in params.primary_framings:
+                asked = min(asked, params.secondary_questions or asked)
+            prompts = 3 * asked
+            rows += prompts
+            # the full strings of answers go on from the prompt's end
+            forward += prompts * 2 * (_QUESTION * of.flops_of_token + of.flops_of_logits)
+    return Cost(rows, forward, fixed=20)
+
+
+def _zoo_training(saes: Any, profile: Profile) -> tuple[float, float]:
+    """FLOPs of training a framing's SAEs, and bytes that they take."""
+    of, half = shape(saes.model), _half(profile)
+    count = _ZOO if saes.complete else _SWAPPED
+    each = half * _QUESTION * 1.4  # mixed sets have the rows of both conditions
+    return (count * _training(of, each, saes.sae_recipe.epochs, _EXPANSION * 1.1),
+            count * _bytes(of, _EXPANSION))
+
+
+def _zoo(params: Any, profile: Profile) -> Cost:
+    of, half = shape(params.saes.model), _half(profile)
+    rows = _ZOO * _ZOO_EDITS * half
+    training, disk = _zoo_training(params.saes, profile)
+    return Cost(rows, rows * _from_middle(of), training, disk, fixed=40)
+
+
+def _swap(params: Any, profile: Profile) -> Cost:
+    of, half = shape(params.saes.model), _half(profile)
+    few = params.swap_draw_questions or half
+    rows = 2 * _SWAPPED * (_SINGLE_EDITS * half + 3 * params.swap_draws * few)
+    rows += params.training_seeds * (2 * half + params.swap_draws * few)
+    # the release's own SAEs are counted in §25
+    training, disk = (0.0, 0.0) if params.saes.complete else _zoo_training(params.saes, profile)
+    return Cost(rows, rows * _from_middle(of), training, disk, fixed=40)
+
+
+def _sweep(params: Any, profile: Profile) -> Cost:
+    return _swept(shape(params.model), (params.sweep_sandbag_questions or _half(profile))
+                  + (params.sweep_genuine_questions or _half(profile)))
+
+
+def _swept(of: Shape, questions: int) -> Cost:
+    heads = of.layers * of.heads
+    tokens = heads * (questions * _QUESTION + 2 * _SHOTS)
+    return Cost(heads * questions, tokens * of.flops_of_token / 2
+                + heads * questions * of.flops_of_logits, fixed=10)
+
+
+def _circuit(params: Any, profile: Profile) -> Cost:
+    of, half = shape(params.model), _half(profile)
+    few = min(params.draw_questions or half, half)
+    sets = 3 * params.random_draws
+    questions = 2 * _SUBSETS * half + sets * few + 4 * half
+    tokens = questions * _QUESTION + (sets + 2 * _SUBSETS) * _SHOTS
+    damaged = of.layers * of.heads * 300 / 2 + sets * 300  # tokens of the neutral text
+    return Cost(questions, (tokens * 0.9 + damaged) * of.flops_of_token
+                + (questions + damaged) * of.flops_of_logits, fixed=15)
+
+
+def _neutral(params: Any, profile: Profile) -> Cost:
+    of, half = shape(params.model), _half(profile)
+    return Cost(4 * half, 4 * half * (_QUESTION * of.flops_of_token + of.flops_of_logits), fixed=5)
+
+
+def _models(params: Any, profile: Profile) -> Cost:
+    rows, forward = 0, 0.0
+    for place, model in enumerate(params.models):
+        of, half = shape(model), _half(profile)
+        rows += 8 * half
+        forward += 8 * half * (_QUESTION * of.flops_of_token + of.flops_of_logits)
+        if place:  # the first model's heads are §27's
+            swept = _swept(of, half)
+            rows, forward = rows + swept.rows, forward + swept.forward
+    return Cost(rows, forward, fixed=10)
+
+
+def _separation(params: Any, profile: Profile) -> Cost:
+    of, half = shape(params.saes.model), _half(profile)
+    return Cost(0, _ZOO * 2 * 4 * half * 2.0 * of.d_model**2 * _EXPANSION, fixed=30)
+
+
+def _from_middle(of: Shape) -> float:
+    """FLOPs of one token that goes on from the middle of the model to its logits."""
+    return of.flops_of_token / 2 + of.flops_of_logits
+
+
+def _training(of: Shape, rows: float, epochs: int, expansion: float) -> float:
+    return rows * epochs * _PRODUCTS * 2.0 * of.d_model**2 * expansion
+
+
+def _bytes(of: Shape, expansion: float) -> float:
+    return 4.0 * 2 * of.d_model**2 * expansion
+
+
+_COSTS: dict[int, Callable[[Any, Profile], Cost]] = {
+    17: _judged, 18: _layers, 19: _components, 20: _grid, 21: _sae_probes, 22: _attribution,
+    23: _task, 24: _swap, 25: _zoo, 26: _swap, 27: _sweep, 28: _circuit, 29: _neutral,
+    30: _models, 31: _swap, 32: _separation}

@@ -1,0 +1,40 @@
+import dataclasses
+
+import pytest
+
+from deception_saes.models.registry import MODELS, get
+from deception_saes.models.shapes import shape
+
+
+def matrices(module):
+    return sum(weight.numel() for weight in module.parameters() if weight.ndim == 2)
+
+
+def test_a_block_has_the_weights_that_the_real_one_has(tiny):
+    from deception_saes.models.anatomy import anatomy
+
+    found = shape(tiny.spec)
+    assert found.block_parameters == matrices(anatomy(tiny.model).blocks[0])
+    assert found.flops_of_token == 2 * sum(map(matrices, anatomy(tiny.model).blocks))
+
+
+def test_the_embedded_model_has_the_weights_that_are_counted(embedded):
+    assert shape(embedded.spec).parameters == matrices(embedded.model)
+
+
+@pytest.mark.parametrize(("slug", "millions"), [
+    ("llama", 1236), ("smollm2", 134.5), ("tinyllama", 1100), ("pythia160m", 162),
+    ("pythia410m", 405), ("gemma270m", 268)])
+def test_sizes_are_those_that_the_models_are_published_with(slug, millions):
+    assert shape(get(slug)).parameters / 1e6 == pytest.approx(millions, rel=0.01)
+
+
+def test_every_model_of_the_registry_has_a_shape():
+    for model in MODELS.values():
+        assert shape(model).layers > 0
+
+
+def test_a_model_without_a_shape_is_an_error():
+    unknown = dataclasses.replace(get("llama"), slug="new")
+    with pytest.raises(KeyError, match=r"sizes of new are not known; add them to models/shapes"):
+        shape(unknown)
