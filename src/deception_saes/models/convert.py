@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import shutil
 import tempfile
-from functools import singledispatch
+from functools import lru_cache, singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,13 +129,23 @@ def _find_file(whole: str, part: WheelFile, advice: str) -> Path:
 
 
 def _check(whole: str, parts: list[Path], sha256: str, advice: str) -> None:
+    stats = [path.stat() for path in parts]
+    found = _sha256(tuple((path, stat.st_size, stat.st_mtime_ns)
+                          for path, stat in zip(parts, stats, strict=True)))
+    if found != sha256:
+        raise ModelUnavailable(f"{whole}: its sha256 is {found}, expected {sha256}; "
+                               f"remove the package and {advice}")
+
+
+@lru_cache
+def _sha256(parts: tuple[tuple[Path, int, int], ...]) -> str:
+    """Of the whole that the parts make. Size and time stand beside each path so that a file is
+    read once a process unless it is changed: every section asks whether its model is there."""
     digest = hashlib.sha256()
-    for path in parts:
+    for path, _, _ in parts:
         with path.open("rb") as file:
             hashlib.file_digest(file, lambda: digest)
-    if digest.hexdigest() != sha256:
-        raise ModelUnavailable(f"{whole}: its sha256 is {digest.hexdigest()}, expected {sha256}; "
-                               f"remove the package and {advice}")
+    return digest.hexdigest()
 
 
 def _save_gguf(gguf: Path, out: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ from deception_saes.store.spec import Spec
 
 _BOOK_LIBRARIES = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme",
                    "sphinx-mathjax-offline")
+_SECONDS_OF_OTHERS = 20  # models, SAEs of a depth, notebooks
 _NOTEBOOK_LIBRARIES = ("papermill", "matplotlib", "pandas")
 
 
@@ -91,6 +92,22 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
     notebooks = [unit for unit in units if unit.name.startswith("notebook-")]
     units.append(_html_unit(profile, seed, tree, sections, notebooks))
     return {unit.name: unit for unit in units}
+
+
+def urgency(units: Mapping[str, Unit], profile: Profile) -> dict[str, int]:
+    """Seconds of the longest chain of work that waits for each unit, its own included, by the
+    seconds that the profile gives each section: who works on the most urgent unit first keeps two
+    hands busy to the end."""
+    waiting: dict[str, list[str]] = {name: [] for name in units}
+    for unit in units.values():
+        for needed in unit.needs:
+            waiting[needed].append(unit.name)
+    found: dict[str, int] = {}
+    for name in reversed(list(units)):  # each stands after those it needs
+        section = int(name[1:]) if name[1:].isdigit() else None
+        own = _SECONDS_OF_OTHERS if section is None else round(profile.seconds.get(section, 0))
+        found[name] = own + max((found[other] for other in waiting[name]), default=0)
+    return found
 
 
 def _model_unit(model: ModelSpec, artifacts: Path) -> Unit:
