@@ -72,7 +72,7 @@ def test_a_text_that_looks_like_a_drawing_is_no_file(figures, tmp_path):
 def test_the_printed_page_waits_for_no_scrolling_and_finds_its_files():
     found = for_print('<html data-content_root="./"><img loading="lazy" src="../_static/a">'
                       '<link href="_static/b"><a href="#document-book/log">'
-                      '<a href="book/index.html#id1">')
+                      '<a href="book/index.html#id1">', "book/index.html")
     assert found == ('<html class="whole-book" data-content_root="../"><img src="../_static/a">'
                      '<link href="../_static/b"><a href="#document-book/log">'
                      '<a href="#id1">')

@@ -77,15 +77,17 @@ def image_source(static: Path, name: str, drawing: bytes) -> str:
     return f'src="../_static/figures/{name}" loading="lazy"{_dimensions(drawing)}'
 
 
-def for_print(page: str) -> str:
-    """Sphinx's page of the whole book, made fit for the folder `book` and for a printer.
+def for_print(page: str, front: str) -> str:
+    """Sphinx's page of the whole book, made fit for the front page's folder and for a printer.
+
+    front: where the front page stands, such as "book/index.html".
 
     Sphinx writes its addresses from the site's root, the figures' are from a folder below it.
     Every figure is loaded at once, since a printer scrolls nowhere.
     """
     page = re.sub(r'(href|src)="(?=_static/|_images/|searchindex|search\.html)', r'\1="../', page)
     page = page.replace('data-content_root="./"', 'data-content_root="../"')
-    page = page.replace('href="book/index.html#', 'href="#')  # references, back to where cited
+    page = page.replace(f'href="{front}#', 'href="#')  # references, back to where they are cited
     return page.replace(' loading="lazy"', "").replace("<html ", '<html class="whole-book" ', 1)
 
 

@@ -110,7 +110,7 @@ def _notebook(
 
 def render(site: Path, html: Path) -> None:
     """Build a staged site into the folder `html`, which must not be there, and beside its front
-    page the whole book on one page, `book/print.html`.
+    page the whole book on one page, `print.html`.
 
     Raises subprocess.CalledProcessError if Jupyter Book stops or warns.
     """
@@ -122,9 +122,10 @@ def render(site: Path, html: Path) -> None:
              "--path-output", str(built)],
             check=True,
         )
-    whole = built / "_build" / "singlehtml" / "book" / "index.html"
-    write_atomic(built / "_build" / "html" / "book" / "print.html",
-                 for_print(whole.read_text(encoding="utf-8")))
+    front = yaml.safe_load((site / "_toc.yml").read_text(encoding="utf-8"))["root"] + ".html"
+    whole = (built / "_build" / "singlehtml" / front).read_text(encoding="utf-8")
+    write_atomic((built / "_build" / "html" / front).with_name("print.html"),
+                 for_print(whole, front))
     _lighten(built / "_build" / "html")
     (built / "_build" / "html").rename(html)
     shutil.rmtree(built)
