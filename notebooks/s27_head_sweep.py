@@ -81,9 +81,10 @@ page.table(
 # %%
 page.figure(
     s27.attention,
-    caption="Attention of the last prompt position, averaged over n = [[top1.sandbag|n]] questions of the choosing half, token by token over the beginning that all prompts share and the end. The question's own tokens are summed "
-    "in ‹question›, those of each worked example's question in ‹shot›. ␣ is a space, \\x0a a "
-    "line break.",
+    caption="Attention of the last prompt position, averaged over n = [[top1.genuine|n]] questions of the "
+    "choosing half, token by token over the beginning that all prompts share and the end; means, without "
+    "intervals. The question's own tokens are summed in ‹question›, those of each worked example's question in "
+    "‹shot›. ␣ is a space, \\x0a a line break.",
     alt="Bar charts of attention over prompt tokens for the three strongest suppressor heads, under "
     "sandbag and genuine prompts.",
     size=(9, 13),
