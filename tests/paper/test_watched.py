@@ -7,7 +7,9 @@ import time
 import pytest
 
 SLEEPER = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(600)"
-STARTER = ("import sys; from deception_saes.paper.watched import run_watched; "
+# a shell's background job, as tests may run in, is born with interrupts ignored
+STARTER = ("import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+           "from deception_saes.paper.watched import run_watched; "
            "sys.exit(run_watched([sys.executable, '-c', sys.argv[1]]))")
 
 
