@@ -52,6 +52,17 @@ def test_a_section_without_results_is_named(tree, capsys):
     assert "no results of §17: run `make book` first" in capsys.readouterr().err
 
 
+def test_a_section_that_the_reference_lacks_is_named_and_not_compared(tree, tmp_path, capsys):
+    verify("--write")
+    (path,) = (tmp_path / "reference").glob("*.csv")
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True)
+                            if not line.startswith("s17.")))
+    assert verify("--exact") == 0
+    said = capsys.readouterr().out
+    assert "the reference has nothing of §17; not compared" in said
+    assert "15 values of 15 sections" in said
+
+
 def test_without_a_reference_it_says_how_to_make_one(tree, capsys):
     assert verify() == 1
     assert "verify --write" in capsys.readouterr().err
