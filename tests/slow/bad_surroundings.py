@@ -55,10 +55,10 @@ def main(folder):
 
 
 def two_at_once(artifacts, expected):
-    both = [builds.start(artifacts) for _ in range(2)]
-    said = [process.communicate()[0] for process in both]
-    builds.expect([process.returncode for process in both] == [0, 0], "two builds at once end")
-    builds.expect(any("another build of smoke is running" in of for of in said),
+    logs = [artifacts.with_suffix(f".{which}.log") for which in (1, 2)]
+    both = [builds.start(artifacts, log) for log in logs]
+    builds.expect([process.wait() for process in both] == [0, 0], "two builds at once end")
+    builds.expect(any("another build of smoke is running" in log.read_text() for log in logs),
                   "one of them says that it waits")
     builds.expect(builds.values(artifacts) == expected, "with the same values")
 

@@ -15,19 +15,22 @@ from deception_saes.store.files import sha256_file
 SETTLED = 20.0  # seconds in which whatever a killed build started must have ended
 
 
-def start(artifacts, *options):
-    """A build in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "deception_saes", "book", "--profile", "smoke", *options],
-        env={**os.environ, "DECEPTION_SAES_ARTIFACTS": str(artifacts)}, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(artifacts, log, *options):
+    """A build in a process group of its own, which prints into the file `log`: the end of a pipe
+    would be known only when all that write to it have ended."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "deception_saes", "book", "--profile", "smoke", *options],
+            env={**os.environ, "DECEPTION_SAES_ARTIFACTS": str(artifacts)}, start_new_session=True,
+            stdout=file, stderr=subprocess.STDOUT)
 
 
 def build(artifacts, *options):
     """Exit code and everything that a build printed."""
-    process = start(artifacts, *options)
-    said, _ = process.communicate()
-    return process.returncode, said
+    log = artifacts.with_suffix(".log")
+    code = start(artifacts, log, *options).wait()
+    return code, log.read_text()
 
 
 def broken(tree):

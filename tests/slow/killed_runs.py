@@ -31,19 +31,19 @@ def main(folder, kills, seed):
     while killed < kills:
         artifacts = folder / f"killed-{ends}"
         while True:
-            process = builds.start(artifacts)
+            process = builds.start(artifacts, artifacts.with_suffix(".log"))
             moment = moments.uniform(1, LONGEST) if killed < kills else None
             try:
-                process.communicate(timeout=moment)
+                process.wait(moment)
             except subprocess.TimeoutExpired:
                 whole = killed % 2 == 0
                 if whole:
                     os.killpg(process.pid, signal.SIGKILL)
                 else:
                     process.kill()
-                process.communicate()
                 killed += 1
-                left = builds.orphans(artifacts)
+                left = builds.orphans(artifacts)  # while the killed process is still a zombie
+                process.wait()
                 faults = builds.broken(artifacts / "smoke") + builds.broken(artifacts / "models")
                 builds.expect(not left and not faults, f"kill {killed}, "
                               f"{'group' if whole else 'parent'}, after {moment:.1f} s: "

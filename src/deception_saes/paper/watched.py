@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -21,11 +20,19 @@ def run_watched(command: Sequence[str]) -> int:
 
     An interrupt ends the command and is raised again.
     """
-    watched = [os.getpid(), *([os.getppid()] if "MAKELEVEL" in os.environ else [])]
-    child = subprocess.Popen([sys.executable, "-m", __name__, *map(str, watched), "--", *command],
-                             start_new_session=True)
+    caller = os.getppid()
+    by_make = "MAKELEVEL" in os.environ
+    child = subprocess.Popen(
+        [sys.executable, "-m", __name__, str(os.getpid()), "--", *command],
+        start_new_session=True)
     try:
-        return child.wait()
+        while True:
+            try:
+                return child.wait(_SECONDS_BETWEEN_LOOKS)
+            except subprocess.TimeoutExpired:
+                if by_make and os.getppid() != caller:
+                    print("the make that started this is gone; stopping", file=sys.stderr)
+                    _end_group(child.pid, signal.SIGKILL)
     except BaseException:
         _end_group(child.pid, signal.SIGTERM)
         child.wait()
@@ -33,26 +40,22 @@ def run_watched(command: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Lead the group: run what stands behind `--` while all processes before it are there."""
-    end = arguments.index("--")
-    watched = [int(pid) for pid in arguments[:end]]
-    child = subprocess.Popen(arguments[end + 1 :])
-    while child.poll() is None:
-        if not all(map(_is_there, watched)):
-            print("the build that started this is gone; stopping", file=sys.stderr)
-            _end_group(os.getpgrp(), signal.SIGKILL)
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
-    return child.returncode
+    """Lead the group: run what stands behind `--` while this process has the parent named first.
 
-
-def _is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    A dead process is known by its children having another parent: its number may still be found,
+    as that of a zombie or of another process.
+    """
+    parent, end, *command = arguments
+    if end != "--":
+        raise ValueError(f"{end!r} stands where '--' is expected: PARENT -- COMMAND ...")
+    child = subprocess.Popen(command)
+    while True:
+        try:
+            return child.wait(_SECONDS_BETWEEN_LOOKS)
+        except subprocess.TimeoutExpired:
+            if os.getppid() != int(parent):
+                print("the build that started this is gone; stopping", file=sys.stderr)
+                _end_group(os.getpgrp(), signal.SIGKILL)
 
 
 def _end_group(group: int, how: signal.Signals) -> None:
