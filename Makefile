@@ -13,7 +13,7 @@ PORT ?= 8000
 
 PEERS := .venv-peers
 
-.PHONY: help book section plan resample verify test torture bench serve lock clean
+.PHONY: help book section plan resample verify test torture shapes bench serve lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test: $(VENV)/.ready-dev $(PEERS)/.ready  ## linters, types, tests, and the smok
 torture: $(VENV)/.ready-dev  ## kill, starve and damage builds for an hour (needs root); not part of the tests
 	$(PY) tests/slow/killed_runs.py artifacts/torture/killed
 	$(PY) tests/slow/bad_surroundings.py artifacts/torture/surroundings
+
+shapes: $(VENV)/.ready  ## every section on random weights of the study's models' sizes (an hour, 30 GB of disk)
+	$(PY) tests/slow/real_shapes.py artifacts
 
 bench: $(PEERS)/.ready  ## the figures of speed: ratios to the plain way and to peers
 	for script in benchmarks/*.py; do $(PEERS)/bin/python $$script || exit 1; done

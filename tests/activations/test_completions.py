@@ -8,8 +8,11 @@ from deception_saes.activations import completions as module
 from deception_saes.activations.completions import (
     TokenCompletion,
     capture_completions,
+    joined,
     read_completions,
+    read_tokens,
     write_completions,
+    write_tokens,
 )
 from deception_saes.models.anatomy import anatomy
 
@@ -41,7 +44,7 @@ def plain(model, ids):
 @pytest.fixture(params=[4096, 4], ids=["in one part", "in several parts"])
 def found(request, tiny, monkeypatch):
     monkeypatch.setattr(module, "_TOKENS_AT_ONCE", request.param)
-    return capture_completions(tiny.model, PROMPTS, COMPLETIONS, 2)
+    return capture_completions(tiny.model, PROMPTS, COMPLETIONS, (), 2)[0]
 
 
 def assert_close(found_LD, expected_LD):
@@ -93,7 +96,7 @@ def test_what_is_written_is_read(found, tmp_path):
 ])
 def test_what_cannot_be_read_is_named(tiny_llama, completions, message):
     with pytest.raises(ValueError, match=message):
-        capture_completions(tiny_llama.model, PROMPTS, completions, 2)
+        capture_completions(tiny_llama.model, PROMPTS, completions, (), 2)
 
 
 def test_an_unknown_completion_or_pooling_is_an_error(found):
@@ -105,9 +108,9 @@ def test_an_unknown_completion_or_pooling_is_an_error(found):
 
 def test_tokens_are_those_of_a_plain_forward_pass(tiny, tmp_path):
     layers = (1, 5)
-    kept = module.capture_tokens(tiny.model, PROMPTS, COMPLETIONS, layers, 2)
-    module.write_tokens(tmp_path / "tokens.safetensors", kept)
-    rows = module.read_tokens(tmp_path / "tokens.safetensors")
+    _, kept = capture_completions(tiny.model, PROMPTS, COMPLETIONS, layers, 2)
+    write_tokens(tmp_path / "tokens.safetensors", kept)
+    rows = read_tokens(tmp_path / "tokens.safetensors")
     assert rows.completion.tolist() == [c.id for c in COMPLETIONS for _ in c.tokens]
     for completion in COMPLETIONS:
         prompt = PROMPTS[completion.scenario]
@@ -116,3 +119,13 @@ def test_tokens_are_those_of_a_plain_forward_pass(tiny, tmp_path):
         assert rows.position[of].tolist() == list(range(len(prompt), whole_LTD.shape[1]))
         for layer in layers:
             assert_close(rows.x_by_layer[layer][of], whole_LTD[layer, len(prompt) :])
+
+
+def test_rows_of_several_captures_stand_one_behind_the_other(tiny):
+    parts = [capture_completions(tiny.model, PROMPTS, COMPLETIONS[part], (1, 5), 2)[1]
+             for part in (slice(2), slice(2, None))]
+    rows = joined(parts)
+    assert rows.completion.tolist() == [c.id for c in COMPLETIONS for _ in c.tokens]
+    for layer, x_ND in rows.x_by_layer.items():
+        assert torch.equal(x_ND, torch.cat([part.x_by_layer[layer] for part in parts]))
+    assert len(rows.position) == len(rows.completion)

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from deception_saes.models.convert import convert
 from deception_saes.models.registry import MODELS, get
 from deception_saes.models.shapes import shape
 
@@ -38,3 +39,20 @@ def test_a_model_without_a_shape_is_an_error():
     unknown = dataclasses.replace(get("llama"), slug="new")
     with pytest.raises(KeyError, match=r"sizes of new are not known; add them to models/shapes"):
         shape(unknown)
+
+
+@pytest.mark.parametrize("slug", ["llama", "tinyllama", "pythia160m", "pythia410m"])
+def test_random_weights_have_the_sizes_of_the_studys_model(slug):
+    assert shape(get(f"{slug}-shape")) == shape(get(slug))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_random_model_is_made_in_the_sizes_that_it_is_asked_for(tmp_path, tied):
+    from transformers import AutoConfig
+
+    small = dataclasses.replace(get("tinyllama-random").source, layers=1, d_ff=24,
+                                vocabulary=7000, tied=tied)
+    convert(small, tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert (config.intermediate_size, config.vocab_size) == (24, 7000)
+    assert config.tie_word_embeddings == tied

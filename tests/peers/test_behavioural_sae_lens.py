@@ -6,9 +6,8 @@ from sae_lens import SAE
 
 from deception_saes.saes.files import load
 from deception_saes.saes.tags import behavioural_tags
-from deception_saes.sections.behaviour import MAIN_ROUND
+from deception_saes.sections.behaviour import DEPTHS, MAIN_ROUND
 from deception_saes.sections.behaviour_saes import (
-    DEPTHS,
     behaviour_bank,
     behaviour_sae_params,
     token_rows,

@@ -6,9 +6,15 @@ import torch
 from deception_saes.paper.units import book_units
 from deception_saes.saes.quality import quality
 from deception_saes.saes.tags import behavioural_tags
-from deception_saes.sections.behaviour import MAIN_ROUND, completions, labels
-from deception_saes.sections.behaviour_saes import (
+from deception_saes.sections.behaviour import (
     DEPTHS,
+    MAIN_ROUND,
+    ROUNDS,
+    capture_spec,
+    completions,
+    labels,
+)
+from deception_saes.sections.behaviour_saes import (
     TRAIN_ROUNDS,
     TRAIN_SETS,
     behaviour_bank,
@@ -116,8 +122,12 @@ def test_token_rows_are_those_of_the_rounds(params, work):
         assert len(x) == len(rows.completion) == len(rows.position)
 
 
-def test_banks_are_units_of_the_workflow(smoke, params):
+def test_captures_and_banks_are_units_of_the_workflow(smoke, params):
     units = book_units(smoke, smoke.seed)
+    for round in ROUNDS:
+        unit = capture_spec(params.behaviour, round).unit
+        for reader in ("s18", "s21", behaviour_bank_spec(params, 2).unit):
+            assert unit in units[reader].needs
     for depth in DEPTHS:
         for fixed in (True, False):
             unit = behaviour_bank_spec(params, depth, fixed).unit

@@ -5,9 +5,8 @@ import pytest
 
 from deception_saes.analysis.completion_features import completion_features
 from deception_saes.analysis.probes import activation_probe, held_out_scores
-from deception_saes.sections.behaviour import MAIN_ROUND, labelled
+from deception_saes.sections.behaviour import DEPTHS, MAIN_ROUND, labelled
 from deception_saes.sections.behaviour_saes import (
-    DEPTHS,
     TRAIN_ROUNDS,
     behaviour_bank,
     token_rows,

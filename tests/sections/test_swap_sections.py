@@ -259,6 +259,8 @@ def test_the_gap_that_reaches_farthest_is_the_one_farthest_from_none_on_either_s
     table.loc[table["architecture"] != "gated", ["low90", "high90"]] = -8.0, 8.0
     assert swap_section._farthest(table)["architecture"] == "gated"
     assert swap_section._farthest(table[:0]) == {}
+    table["low90"] = table["high90"] = np.nan  # of too few questions
+    assert swap_section._farthest(table) == {}
 
 
 # Folds
@@ -272,6 +274,11 @@ def test_folds_hold_every_question_once_and_are_of_one_size_but_for_one(count):
     sizes = np.bincount(list(folds.values()), minlength=FOLDS)
     assert len(sizes) == FOLDS
     assert sizes.max() - sizes.min() <= 1
+
+
+def test_one_question_has_no_other_to_learn_from():
+    with pytest.raises(ValueError, match="1 answerable question to edit: at least 2"):
+        question_folds(["question-0"], 0)
 
 
 def test_folds_are_seeded_and_do_not_depend_on_the_order_of_questions():

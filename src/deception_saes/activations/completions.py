@@ -86,31 +86,6 @@ class CompletionActivations:
         return x_LND
 
 
-def capture_completions(
-    model: PreTrainedModel,
-    prompts: Mapping[str, Sequence[int]],
-    completions: Sequence[TokenCompletion],
-    batch_size: int,
-) -> CompletionActivations:
-    """resid_post of completions behind their prompts, at every layer, scenario by scenario.
-
-    prompts: token ids by scenario. The order of the completions is kept.
-    Raises ValueError if there is no completion, one without tokens or of an unknown scenario, and
-    as `residuals` does.
-    """
-    _check(prompts, completions)
-    n_layers, width = anatomy(model).n_layers, model.config.hidden_size
-    mean, last = (torch.empty(n_layers, len(completions), width) for _ in range(2))
-    scenarios = tuple(dict.fromkeys(completion.scenario for completion in completions))
-    prompt_end_LSD = torch.empty(n_layers, len(scenarios), width)
-    for row, layer, x_TD, end_D in _read(model, prompts, completions, range(n_layers), batch_size):
-        mean[layer, row], last[layer, row] = x_TD.mean(dim=0), x_TD[-1]
-        prompt_end_LSD[layer, scenarios.index(completions[row].scenario)] = end_D
-    return CompletionActivations(
-        tuple(c.id for c in completions), tuple(c.scenario for c in completions),
-        np.array([len(c.tokens) for c in completions]), scenarios, mean, last, prompt_end_LSD)
-
-
 @dataclass(frozen=True)
 class TokenRows:
     """resid_post at every token of completions.
@@ -128,24 +103,50 @@ class TokenRows:
         return np.flatnonzero(np.isin(self.completion, list(ids)))
 
 
-def capture_tokens(
+def joined(parts: Sequence[TokenRows]) -> TokenRows:
+    """The rows of all parts, one behind the other. The parts are of the same layers."""
+    return TokenRows(
+        {layer: torch.cat([part.x_by_layer[layer] for part in parts])
+         for layer in parts[0].x_by_layer},
+        np.concatenate([part.completion for part in parts]),
+        np.concatenate([part.position for part in parts]))
+
+
+def capture_completions(
     model: PreTrainedModel,
     prompts: Mapping[str, Sequence[int]],
     completions: Sequence[TokenCompletion],
-    layers: Sequence[int],
+    token_layers: Sequence[int],
     batch_size: int,
-) -> TokenRows:
-    """resid_post at every token of the completions, at these layers; rows by completion, in their
-    order, then by position. Raises as `capture_completions` does."""
+) -> tuple[CompletionActivations, TokenRows]:
+    """resid_post of completions behind their prompts, scenario by scenario: pooled at every layer,
+    and at every token at `token_layers`.
+
+    prompts: token ids by scenario. The order of the completions is kept; tokens are ordered by
+    completion, then by position.
+    Raises ValueError if there is no completion, one without tokens or of an unknown scenario, and
+    as `residuals` does.
+    """
     _check(prompts, completions)
+    n_layers, width = anatomy(model).n_layers, model.config.hidden_size
+    mean, last = (torch.empty(n_layers, len(completions), width) for _ in range(2))
+    scenarios = tuple(dict.fromkeys(completion.scenario for completion in completions))
+    prompt_end_LSD = torch.empty(n_layers, len(scenarios), width)
     n_tokens = [len(completion.tokens) for completion in completions]
     starts = [0, *accumulate(n_tokens)]
-    x_by_layer = {layer: torch.empty(starts[-1], model.config.hidden_size) for layer in layers}
-    for row, layer, x_TD, _ in _read(model, prompts, completions, layers, batch_size):
-        x_by_layer[layer][starts[row] : starts[row + 1]] = x_TD
-    return TokenRows(x_by_layer, np.repeat([c.id for c in completions], n_tokens),
-                     np.concatenate([len(prompts[c.scenario]) + np.arange(len(c.tokens))
-                                     for c in completions]))
+    x_by_layer = {layer: torch.empty(starts[-1], width) for layer in token_layers}
+    for row, layer, x_TD, end_D in _read(model, prompts, completions, range(n_layers), batch_size):
+        mean[layer, row], last[layer, row] = x_TD.mean(dim=0), x_TD[-1]
+        prompt_end_LSD[layer, scenarios.index(completions[row].scenario)] = end_D
+        if layer in x_by_layer:
+            x_by_layer[layer][starts[row] : starts[row + 1]] = x_TD
+    pooled = CompletionActivations(
+        tuple(c.id for c in completions), tuple(c.scenario for c in completions),
+        np.array(n_tokens), scenarios, mean, last, prompt_end_LSD)
+    tokens = TokenRows(x_by_layer, np.repeat([c.id for c in completions], n_tokens),
+                       np.concatenate([len(prompts[c.scenario]) + np.arange(len(c.tokens))
+                                       for c in completions]))
+    return pooled, tokens
 
 
 def _read(

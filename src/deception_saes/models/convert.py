@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 import shutil
 import tempfile
 from functools import lru_cache, singledispatch
@@ -65,14 +66,15 @@ def _(source: RandomWeights, out: Path) -> None:
 
     tokenizer = _trained_tokenizer(PACKAGE_DIR / source.corpus)
     shape: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
+        "vocab_size": source.vocabulary or len(tokenizer),
         "hidden_size": source.d_model,
-        "intermediate_size": 2 * source.d_model,
+        "intermediate_size": source.d_ff or 2 * source.d_model,
+        "tie_word_embeddings": source.tied,
         "num_hidden_layers": source.layers,
         "num_attention_heads": source.heads,
         "max_position_embeddings": 1024,
-        # ten times the usual scale, so that layers and heads of a random model do move its output
-        "initializer_range": 0.2,
+        # more than the usual scale, so that layers and heads of a random model do move its output
+        "initializer_range": 1.6 / math.sqrt(source.d_model),
         "bos_token_id": None,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,

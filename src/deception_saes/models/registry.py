@@ -99,6 +99,27 @@ MODELS: dict[str, ModelSpec] = {
             of_the_study=False,
             licence="MIT",
         ),
+        # random weights in the sizes of the study's models: what these cost in time and memory
+        *(ModelSpec(
+            slug=f"{slug}-shape",
+            name=f"random weights in the shape of {name}",
+            source=source,
+            of_the_study=False,
+            licence="MIT",
+        ) for slug, name, source in (
+            ("llama", "Llama-3.2-1B",
+             RandomWeights("llama", layers=16, heads=32, kv_heads=8, d_model=2048, seed=0,
+                           corpus=_CORPUS, d_ff=8192, vocabulary=128256, tied=True)),
+            ("tinyllama", "TinyLlama-1.1B",
+             RandomWeights("llama", layers=22, heads=32, kv_heads=4, d_model=2048, seed=0,
+                           corpus=_CORPUS, d_ff=5632, vocabulary=32000)),
+            ("pythia160m", "Pythia-160M",
+             RandomWeights("gpt_neox", layers=12, heads=12, kv_heads=12, d_model=768, seed=0,
+                           corpus=_CORPUS, d_ff=3072, vocabulary=50304)),
+            ("pythia410m", "Pythia-410M",
+             RandomWeights("gpt_neox", layers=24, heads=16, kv_heads=16, d_model=1024, seed=0,
+                           corpus=_CORPUS, d_ff=4096, vocabulary=50304)),
+        )),
     )
 }
 

@@ -63,8 +63,9 @@ def shape(model: ModelSpec) -> Shape:
     """The model's sizes. Raises KeyError for a model of the registry that has no entry here."""
     if isinstance(model.source, RandomWeights):
         made = model.source
-        return Shape(made.layers, made.d_model, made.heads, made.kv_heads, 2 * made.d_model, 4096,
-                     gated=made.family == "llama")
+        return Shape(made.layers, made.d_model, made.heads, made.kv_heads,
+                     made.d_ff or 2 * made.d_model, made.vocabulary or 4096,
+                     gated=made.family == "llama", tied=made.tied)
     if model.slug not in _SHAPES:
         raise KeyError(f"the sizes of {model.slug} are not known; add them to models/shapes.py")
     return _SHAPES[model.slug]

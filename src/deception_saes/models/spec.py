@@ -65,9 +65,12 @@ class HubModel:
 
 @dataclass(frozen=True)
 class RandomWeights:
-    """A tiny model with seeded random weights, and a tokenizer trained on a shipped text.
+    """A model with seeded random weights, and a tokenizer trained on a shipped text.
 
     corpus: file below this package whose lines train the tokenizer.
+    d_ff: width of the MLP; None: twice d_model. vocabulary: rows of the embedding, of which the
+        tokenizer may use the first few only; None: as many as the tokenizer has tokens.
+    tied: whether the model unembeds by its embedding.
     """
 
     family: Literal["llama", "gpt_neox"]
@@ -77,6 +80,9 @@ class RandomWeights:
     d_model: int
     seed: int
     corpus: str
+    d_ff: int | None = None
+    vocabulary: int | None = None
+    tied: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from deception_saes.paper.data_files import PACKAGED
 from deception_saes.paper.reference import REFERENCES
 from deception_saes.paper.source_checks import TAGS
 from deception_saes.paper.status import other_seeds
-from deception_saes.sections.behaviour_saes import DEPTHS as BEHAVIOUR_DEPTHS
+from deception_saes.sections import behaviour
+from deception_saes.sections.behaviour import BehaviourParams
 from deception_saes.sections.behaviour_saes import (
     BehaviourSaeParams,
     behaviour_bank,
@@ -83,9 +84,9 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
     for section in sections:
         needs = (*models, *(f"s{needed}" for needed in needed_sections(section)))
         spec = section_spec(section, profile, seed)
-        banks = _bank_units(spec, profile, seed, needs)
-        units += [unit for unit in banks if unit.name not in {known.name for known in units}]
-        computed = Unit(section.key, tree, spec, (*needs, *(unit.name for unit in banks)),
+        shared = _shared_units(spec, profile, seed, needs)
+        units += [unit for unit in shared if unit.name not in {known.name for known in units}]
+        computed = Unit(section.key, tree, spec, (*needs, *(unit.name for unit in shared)),
                         partial(run_section, section.number, profile, seed, artifacts))
         shown = _notebook_unit(section, profile, seed, tree, computed.spec)
         units += [computed, shown]
@@ -115,34 +116,49 @@ def _model_unit(model: ModelSpec, artifacts: Path) -> Unit:
                 partial(converted, model, artifacts))
 
 
-def _bank_units(
+def _shared_units(
     spec: Spec, profile: Profile, seed: int, needs: tuple[str, ...]
 ) -> list[Unit]:
-    """The SAEs that a section is about, one unit a depth, so that they train beside each other."""
+    """What a section shares with others and several hands can make beside each other: activations
+    on completions, by round, and the SAEs that it is about, by depth."""
     artifacts = artifacts_root()
     tree = profile_tree(profile, seed, artifacts)
-    behavioural = getattr(spec.params["section"], "behaviour_saes", None)
+    of, work = spec.params["section"], Work(artifacts, tree, {})
+    behavioural = getattr(of, "behaviour_saes", None)
+    read = behavioural.behaviour if behavioural else getattr(of, "behaviour", None)
+    units = [] if read is None else _capture_units(read, work, needs)
     if behavioural is not None:
-        return _behaviour_bank_units(behavioural, Work(artifacts, tree, {}), needs)
-    saes = getattr(spec.params["section"], "saes", None)
+        captured = tuple(unit.name for unit in units)
+        units += _behaviour_bank_units(behavioural, work, (*needs, *captured))
+    saes = getattr(of, "saes", None)
     if saes is None or saes.sae_source:
-        return []
+        return units
     task = section_spec(SECTIONS[23], profile, seed).hash
 
     def make(depth: int) -> None:
         bank(saes, depth, Source(artifacts, tree, run_section(23, profile, seed, artifacts)))
 
     specs = {depth: bank_spec(saes, depth, task) for depth in DEPTHS}
-    return [Unit(of.unit, tree, of, needs, partial(make, depth)) for depth, of in specs.items()]
+    return [*units, *(Unit(of.unit, tree, of, needs, partial(make, depth))
+                      for depth, of in specs.items())]
+
+
+def _capture_units(
+    params: BehaviourParams, work: Work, needs: tuple[str, ...]
+) -> list[Unit]:
+    specs = {round: behaviour.capture_spec(params, round) for round in behaviour.ROUNDS}
+    return [Unit(spec.unit, work.tree, spec, needs,
+                 partial(behaviour.captured, params, round, work))
+            for round, spec in specs.items()]
 
 
 def _behaviour_bank_units(
     saes: BehaviourSaeParams, work: Work, needs: tuple[str, ...]
 ) -> list[Unit]:
-    """The same of the behavioural ones, and of those with thresholds at 0."""
+    """The behavioural SAEs, and those with thresholds at 0."""
     return [Unit(spec.unit, work.tree, spec, needs,
                  partial(behaviour_bank, saes, depth, work, fixed))
-            for depth in BEHAVIOUR_DEPTHS for fixed in (True, False)
+            for depth in behaviour.DEPTHS for fixed in (True, False)
             for spec in [behaviour_bank_spec(saes, depth, fixed)]]
 
 

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from deception_saes.activations.completions import CompletionActivations, TokenCompletion
+    from deception_saes.activations.completions import (
+        CompletionActivations,
+        TokenCompletion,
+        TokenRows,
+    )
     from deception_saes.analysis.folds import Design
     from deception_saes.models.load import LanguageModel
     from deception_saes.models.spec import ModelSpec
@@ -28,6 +32,10 @@ DATA = ("tasks/data/scenarios.toml", "tasks/data/completions.csv", "tasks/data/l
 
 ROUNDS = ("R1", "R2", "R3")
 MAIN_ROUND = "R3"
+
+DEPTHS = (2, 4, 6)
+"""The layers of the study's model of which every token is kept, for SAEs; on another model, those
+at the same relative depth."""
 
 
 @dataclass(frozen=True)
@@ -164,33 +172,54 @@ def labelled_or_raise(params: BehaviourParams, round: str, work: Work) -> Labell
 
 
 def activations(params: BehaviourParams, round: str, work: Work) -> CompletionActivations:
-    """resid_post of all completions of a round, at every layer."""
-    from deception_saes.activations.completions import (
-        capture_completions,
-        read_completions,
-        write_completions,
-    )
+    """resid_post of all completions of a round, pooled, at every layer."""
+    from deception_saes.activations.completions import read_completions
 
-    unit = f"activations-{params.model.slug}-completions-{round}"
-    spec = reading_spec(unit, params, {"round": round})
-    name = f"activations/{unit.removeprefix('activations-')}.safetensors"
-
-    def make(out: Path) -> None:
-        of = read(params, (round,), work)
-        write_completions(out / name, capture_completions(of.lm.model, of.prompts, of.completions,
-                                                          params.batch_size))
-
-    ensure(work.tree, spec, make)
-    return read_completions(work.tree / name)
+    return read_completions(captured(params, round, work)["pooled"])
 
 
-def reading_spec(unit: str, params: BehaviourParams, what: Mapping[str, object]) -> Spec:
-    """What decides activations on completions. what: which of them."""
+def token_activations(params: BehaviourParams, round: str, work: Work) -> TokenRows:
+    """resid_post at every token of all completions of a round, at the layers of DEPTHS."""
+    from deception_saes.activations.completions import read_tokens
+
+    return read_tokens(captured(params, round, work)["tokens"])
+
+
+def capture_spec(params: BehaviourParams, round: str) -> Spec:
+    """What decides the activations of a round."""
     run_by = ("model", "sampled_by", "completions_per_scenario", "batch_size", "device", "threads")
-    return Spec(unit, {**what, **{name: getattr(params, name) for name in run_by}},
+    return Spec(f"activations-{params.model.slug}-completions-{round}",
+                {"round": round, "depths": DEPTHS,
+                 **{name: getattr(params, name) for name in run_by}},
                 sources=("deception_saes.activations.completions",
                          "deception_saes.tasks.completions", "deception_saes.tasks.scenarios"),
                 data=tuple(PACKAGE_DIR / name for name in DATA[:2]))
+
+
+def captured(params: BehaviourParams, round: str, work: Work) -> dict[str, Path]:
+    """The files of a round's activations, "pooled" and "tokens", both written in one reading."""
+    names = {kept: f"activations/{params.model.slug}-completions-{round}-{kept}.safetensors"
+             for kept in ("pooled", "tokens")}
+
+    def make(out: Path) -> None:
+        from deception_saes.activations.completions import (
+            capture_completions,
+            write_completions,
+            write_tokens,
+        )
+        from deception_saes.models.anatomy import anatomy
+        from deception_saes.saes.tags import layer_at_same_depth
+
+        of = read(params, (round,), work)
+        n_layers = anatomy(of.lm.model).n_layers
+        layers = list(dict.fromkeys(layer_at_same_depth(depth, n_layers) for depth in DEPTHS))
+        pooled, tokens = capture_completions(of.lm.model, of.prompts, of.completions, layers,
+                                             params.batch_size)
+        write_completions(out / names["pooled"], pooled)
+        write_tokens(out / names["tokens"], tokens)
+
+    ensure(work.tree, capture_spec(params, round), make)
+    return {kept: work.tree / name for kept, name in names.items()}
 
 
 def read(params: BehaviourParams, rounds: Sequence[str], work: Work) -> Readable:

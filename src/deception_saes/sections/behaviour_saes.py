@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound="DataclassInstance")
 
-DEPTHS = (2, 4, 6)
-"""The layers of the study's model; on another, those at the same relative depth."""
-
 TRAIN_ROUNDS = ("R1", "R2")
 TRAIN_SETS = {"honest_only": ("honest",), "deceptive_only": ("deceptive",),
               "mixed": ("honest", "deceptive")}
@@ -82,21 +79,9 @@ def section_params(
 
 def token_rows(params: BehaviourSaeParams, rounds: tuple[str, ...], work: Work) -> TokenRows:
     """resid_post at every token of all completions of these rounds, at the three layers."""
-    from deception_saes.activations.completions import capture_tokens, read_tokens, write_tokens
+    from deception_saes.activations.completions import joined
 
-    of = params.behaviour
-    unit = f"activations-{of.model.slug}-tokens-{'-'.join(rounds)}"
-    spec = behaviour.reading_spec(unit, of, {"rounds": rounds, "depths": DEPTHS})
-    name = f"activations/{unit.removeprefix('activations-')}.safetensors"
-
-    def make(out: Path) -> None:
-        readable = behaviour.read(of, rounds, work)
-        layers = [_tags(readable.lm, depth)[0].layer for depth in DEPTHS]
-        write_tokens(out / name, capture_tokens(readable.lm.model, readable.prompts,
-                                                readable.completions, layers, of.batch_size))
-
-    ensure(work.tree, spec, make)
-    return read_tokens(work.tree / name)
+    return joined([behaviour.token_activations(params.behaviour, round, work) for round in rounds])
 
 
 def trained_on(params: BehaviourSaeParams, train_set: str) -> list[str]:
@@ -119,7 +104,7 @@ def trained_on(params: BehaviourSaeParams, train_set: str) -> list[str]:
 
 
 def behaviour_bank_spec(params: BehaviourSaeParams, depth: int, fixed: bool = True) -> Spec:
-    """What decides a bank's files. depth: one of DEPTHS."""
+    """What decides a bank's files. depth: one of `behaviour.DEPTHS`."""
     folder = _folder(fixed)
     return Spec(f"{folder}-{params.behaviour.model.slug}-completions-D{depth}",
                 {"bank": params, "depth": depth, "fixed": fixed}, sources=(__name__,),

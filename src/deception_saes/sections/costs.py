@@ -21,7 +21,7 @@ from deception_saes.tasks.scenarios import load_scenarios
 from deception_saes.tasks.trivia import load_questions
 
 # Lengths in tokens, measured with SmolLM2's tokenizer; other tokenizers differ by a tenth or so.
-_SHOTS, _QUESTION, _REPLY, _RUBRIC = 42, 13, 20, 260
+_SHOTS, _QUESTION, _REPLY, _RUBRIC, _NEUTRAL = 42, 13, 20, 260, 96
 _ANSWERABLE = 0.6  # share of questions, measured on SmolLM2-135M-Instruct
 _SUBSETS = 31
 _SWAPPED = 7  # SAEs that §24 and its like swap: two architectures at three depths, Gated at one
@@ -178,7 +178,7 @@ def _circuit(params: Any, profile: Profile) -> Cost:
     sets = 3 * params.random_draws
     questions = 2 * _SUBSETS * half + sets * few + 4 * half
     tokens = questions * _QUESTION + (sets + 2 * _SUBSETS) * _SHOTS
-    damaged = of.layers * of.heads * 300 / 2 + sets * 300  # tokens of the neutral text
+    damaged = of.layers * of.heads * _NEUTRAL / 2 + sets * _NEUTRAL
     return Cost(questions, (tokens * 0.9 + damaged) * of.flops_of_token
                 + (questions + damaged) * of.flops_of_logits, fixed=15)
 

@@ -93,7 +93,6 @@ def compute(params: Params, work: Work) -> Output:
 
 def _trained(params: BehaviourSaeParams, work: Work) -> Iterator[Trained]:
     from deception_saes.sections.behaviour_saes import (
-        DEPTHS,
         TRAIN_ROUNDS,
         TRAIN_SETS,
         behaviour_bank,
@@ -104,7 +103,7 @@ def _trained(params: BehaviourSaeParams, work: Work) -> Iterator[Trained]:
     seen = token_rows(params, TRAIN_ROUNDS, work)
     n_rows = {train_set: len(seen.of(trained_on(params, train_set))) for train_set in TRAIN_SETS}
     for fixed in (True, False):
-        for depth in DEPTHS:
+        for depth in behaviour.DEPTHS:
             bank = behaviour_bank(params, depth, work, fixed)
             for tag in bank.tags:
                 yield Trained(tag, bank.sae(tag), fixed, bank.seconds[tag.name],

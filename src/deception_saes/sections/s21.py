@@ -135,7 +135,6 @@ def _inputs(params: Params, data: Labelled, work: Work) -> Iterator[tuple[Probe,
     """Every probe with what it reads, [N, width]: means over a completion's tokens."""
     from deception_saes.analysis.completion_features import completion_features
     from deception_saes.sections.behaviour_saes import (
-        DEPTHS,
         TRAIN_ROUNDS,
         behaviour_bank,
         token_rows,
@@ -149,7 +148,7 @@ def _inputs(params: Params, data: Labelled, work: Work) -> Iterator[tuple[Probe,
     def features(sae: Sae, layer: int) -> np.ndarray:
         return completion_features(sae, rows, layer, data.ids).mean_NS.astype(np.float64)
 
-    for depth in DEPTHS:
+    for depth in behaviour.DEPTHS:
         bank = behaviour_bank(saes, depth, work)
         layer = bank.tags[0].layer
         raw_ND = data.activations.of(data.ids, "mean")[layer]

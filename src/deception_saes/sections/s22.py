@@ -108,9 +108,9 @@ def _fired(
 
     from deception_saes.analysis.completion_features import completion_features
     from deception_saes.analysis.rates import rate_differences
-    from deception_saes.sections.behaviour_saes import DEPTHS, behaviour_bank
+    from deception_saes.sections.behaviour_saes import behaviour_bank
 
-    banks = [behaviour_bank(params, depth, work) for depth in DEPTHS]
+    banks = [behaviour_bank(params, depth, work) for depth in behaviour.DEPTHS]
     pairs = [(bank, tag) for bank in banks for tag in bank.tags]
     for source, tag in tqdm(pairs, desc="rates", unit="SAE"):
         sae = source.sae(tag)
@@ -120,12 +120,10 @@ def _fired(
 
 
 def _is_the_studys(tag: SaeTag, fired: list[Fired]) -> bool:
-    from deception_saes.sections.behaviour_saes import DEPTHS
-
     layers = sorted({of.tag.layer for of in fired})
     depth, architecture, train_set = STUDY_SAE
     return (tag.layer, tag.architecture, tag.train_set) == (
-        layers[DEPTHS.index(depth)], architecture, train_set)
+        layers[behaviour.DEPTHS.index(depth)], architecture, train_set)
 
 
 def _sae_row(of: Fired, data: Labelled, params: Params) -> dict[str, Any]:

@@ -113,6 +113,11 @@ def ask(lm: LanguageModel, params: Params) -> Asked:
         count = params.questions if primary else params.secondary_questions
         kept, unscorable = scorable(spread(load_questions(), count), framing, lm.tokenizer)
         dropped |= {(framing.name, question): why for question, why in unscorable.items()}
+        if not kept:
+            why = next(iter(unscorable.values()))
+            left_out.append(f"{framing.name}: none of {len(unscorable)} questions can be scored; "
+                            f"the first: {why}")
+            continue
         scores = {c: score(lm, framing, c, kept, params.batch_size) for c in CONDITIONS}
         half = halves(answerable(scores["genuine"], params.answerable_min_p), params.seed)
         rows += [_row(lm.spec.slug, framing.name, question, half.get(question.id),

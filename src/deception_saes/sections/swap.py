@@ -90,7 +90,14 @@ def prompts_of(
 
 
 def question_folds(ids: Sequence[str], seed: int) -> dict[str, int]:
-    """A fold for every question, at random by seed, of sizes as equal as can be."""
+    """A fold for every question, at random by seed, of sizes as equal as can be.
+
+    Raises ValueError for a single question, as an edit is learned from other ones.
+    """
+    if len(ids) < 2:
+        raise ValueError(f"{len(ids)} answerable question to edit: at least 2 are needed, as an "
+                         "edit is learned from other questions; ask more (`questions` of the "
+                         "profile)")
     order = generator(seed, "question folds").permutation(sorted(ids))
     return {str(id): place % FOLDS for place, id in enumerate(order)}
 

@@ -239,8 +239,9 @@ def _headline(
 
 
 def _farthest(gaps: pd.DataFrame) -> dict[str, Any]:
-    """The gap whose 90% interval reaches farthest from none, empty if there is none. All gaps are
-    equivalent if this one is, and it is not picked for being large."""
+    """The gap whose 90% interval reaches farthest from none, empty if none has an interval. All
+    gaps are equivalent if this one is, and it is not picked for being large."""
+    gaps = gaps.dropna(subset=["low90", "high90"])  # of too few questions
     if gaps.empty:
         return {}
     place = gaps[["low90", "high90"]].abs().max(axis=1).idxmax()
