@@ -13,7 +13,7 @@ PORT ?= 8000
 
 PEERS := .venv-peers
 
-.PHONY: help book section plan resample verify test torture shapes bench serve lock clean
+.PHONY: help book section plan resample verify times test torture shapes bench serve lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ resample: $(VENV)/.ready  ## draw the completions of §17 anew: make resample OU
 
 verify: book  ## build the book and compare every value with the reference results
 	$(RUN) verify $(OPTIONS)
+
+times: $(VENV)/.ready  ## where the time of the last build went, unit by unit
+	$(RUN) times $(OPTIONS)
 
 test: $(VENV)/.ready-dev $(PEERS)/.ready  ## linters, types, tests, and the smoke book with warnings as errors
 	$(VENV)/bin/ruff check .

@@ -72,6 +72,10 @@ def _run(options: argparse.Namespace, profile: Profile, seed: int) -> int:
             from deception_saes.paper.plan import DEVICES, plan_text
 
             print(plan_text(profile, seed, DEVICES[options.device]))
+        case "times":
+            from deception_saes.paper.times import times_text
+
+            print(times_text(profile, seed))
         case "section":
             print(make_section(profile, seed, options.number))
         case "make":
@@ -95,13 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_arguments(commands.add_parser("judge", help="have completions judged by a server"))
     plan = commands.add_parser("plan", help="what a build would run and cost")
     plan.add_argument("--device", choices=("cpu", "t4", "a100", "rtx4090", "h100"), default="cpu")
+    times = commands.add_parser("times", help="where a build's time went")
     verify = commands.add_parser("verify", help="compare a run with the reference results")
     verify.add_argument("--exact", action="store_true", help="to the last bit")
     verify.add_argument("--write", action="store_true", help="make this run the reference")
     make = commands.add_parser("make", help="make one unit of the workflow")
     make.add_argument("unit")
     make.add_argument("--spec", help="hash of the spec that is expected; another is an error")
-    for command in (book, fetch, resample, section, publish, plan, verify, make):
+    for command in (book, fetch, resample, section, publish, plan, times, verify, make):
         command.add_argument("--profile", choices=PROFILES, default="embedded")
         command.add_argument("--seed", type=int, help="the profile's own if left out")
     return parser

@@ -1,3 +1,4 @@
+import json
 import signal
 import subprocess
 import sys
@@ -176,3 +177,14 @@ def test_a_killed_run_is_taken_for_nothing_and_cleared_away(tree):
     ensure(tree, spec_of(1), writes(file="whole"))
     assert (tree / "file").read_text() == "whole"
     assert not leftovers(tree)
+
+
+def test_a_marker_says_what_the_making_took(tree):
+    def make(out):
+        time.sleep(0.3)
+        (out / "file").write_text("whole")
+
+    ensure(tree, spec_of(1), make)
+    marker = json.loads(marker_path(tree, spec_of(1)).read_text())
+    assert 0.3 <= marker["seconds"] < 30
+    assert 0 <= marker["cpu_seconds"] < marker["seconds"]

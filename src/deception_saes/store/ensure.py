@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,14 +70,21 @@ def ensure(tree: Path, spec: Spec, make: Callable[[Path], None]) -> Path:
             shutil.rmtree(half_made)  # of a killed run: we hold its lock
         out = Path(tempfile.mkdtemp(dir=tree, prefix=f".making-{spec.unit}-"))
         try:
+            started, used = time.perf_counter(), _cpu_seconds()
             make(out)
-            _publish(out, tree, spec)
+            _publish(out, tree, spec, {"seconds": time.perf_counter() - started,
+                                       "cpu_seconds": _cpu_seconds() - used})
         finally:
             shutil.rmtree(out, ignore_errors=True)
     return tree
 
 
-def _publish(out: Path, tree: Path, spec: Spec) -> None:
+def _cpu_seconds() -> float:
+    """Of this process and of all that it has waited for."""
+    return sum(os.times()[:4])
+
+
+def _publish(out: Path, tree: Path, spec: Spec, cost: dict[str, float]) -> None:
     written = sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
     if not written:
         raise RuntimeError(f"{spec.unit}: its producer wrote nothing")
@@ -89,7 +98,8 @@ def _publish(out: Path, tree: Path, spec: Spec) -> None:
     for path in written:
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).replace(tree / path)
-    marker = {"spec": json.loads(spec.describe()), "files": digests}
+    marker = {"spec": json.loads(spec.describe()), "files": digests,
+              **{name: round(seconds, 1) for name, seconds in cost.items()}}
     write_atomic(marker_path(tree, spec), json.dumps(marker, indent=1) + "\n")
 
 

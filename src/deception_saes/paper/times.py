@@ -1,0 +1,60 @@
+"""`make times`: where a build's time went, from what the units' markers say."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from deception_saes.paper.units import Unit, book_units
+from deception_saes.sections.profiles import Profile
+
+_KINDS = {
+    "sections": r"s\d\d", "activations": r"activations-.*", "SAEs": r"saes-.*",
+    "notebooks": r"notebook-.*", "pages": r"html", "models": r".*",
+}
+
+
+@dataclass(frozen=True)
+class Took:
+    """The making of a unit. seconds: by the clock; cpu_seconds: of the processors. Without the
+    start and the end of its process, and with whatever it waited for."""
+
+    unit: str
+    seconds: float
+    cpu_seconds: float
+
+
+def times(profile: Profile, seed: int) -> list[Took]:
+    """What each finished unit of the book took, in the order in which they depend on each other."""
+    return [_took(unit) for unit in book_units(profile, seed).values() if unit.is_made]
+
+
+def times_text(profile: Profile, seed: int) -> str:
+    """A table of all units, the longest first, and one of their kinds.
+
+    Says so if no unit is finished.
+    """
+    took = times(profile, seed)
+    if not took:
+        return f"no unit of {profile.name} is finished: nothing to count"
+    lines = [f"{'unit':48}{'seconds':>10}{'CPU':>10}"]
+    lines += [f"{of.unit:48}{of.seconds:10.1f}{of.cpu_seconds:10.1f}"
+              for of in sorted(took, key=lambda of: -of.seconds)]
+    lines.append("")
+    for kind in _KINDS:
+        of_kind = [of for of in took if _kind(of.unit) == kind]
+        lines.append(f"{f'{len(of_kind)} {kind}':48}{sum(of.seconds for of in of_kind):10.1f}"
+                     f"{sum(of.cpu_seconds for of in of_kind):10.1f}")
+    lines.append(f"{'all':48}{sum(of.seconds for of in took):10.1f}"
+                 f"{sum(of.cpu_seconds for of in took):10.1f}")
+    return "\n".join(lines)
+
+
+def _took(unit: Unit) -> Took:
+    marker = json.loads(unit.marker.read_text(encoding="utf-8"))
+    return Took(unit.name, marker["seconds"], marker["cpu_seconds"])
+
+
+def _kind(unit: str) -> str:
+    return next(kind for kind, form in _KINDS.items() if re.fullmatch(form, unit))

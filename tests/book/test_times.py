@@ -1,0 +1,37 @@
+import json
+
+import pytest
+
+from deception_saes.paper.times import times, times_text
+from deception_saes.paper.units import book_units
+from deception_saes.sections.catalogue import written_sections
+from deception_saes.sections.profiles import profile_named
+
+
+@pytest.fixture
+def smoke(book, monkeypatch):
+    monkeypatch.setenv("DECEPTION_SAES_ARTIFACTS", str(book.artifacts))
+    return profile_named("smoke")
+
+
+def test_every_unit_of_a_built_book_says_what_it_took(smoke, book):
+    took = {of.unit: of for of in times(smoke, smoke.seed)}
+    assert took.keys() == book_units(smoke, smoke.seed).keys()
+    for section in written_sections():
+        found = json.loads((book.tree / "results" / f"{section.key}.json").read_text())
+        assert took[section.key].seconds >= found["seconds"] - 0.1
+    assert took["notebook-s23"].cpu_seconds > 0.5  # the kernel's, a process below this one's
+
+
+def test_the_table_sums_each_kind(smoke):
+    took, lines = times(smoke, smoke.seed), times_text(smoke, smoke.seed).splitlines()
+    (notebooks,) = [line for line in lines if line.startswith("16 notebooks")]
+    expected = sum(of.seconds for of in took if of.unit.startswith("notebook-"))
+    assert float(notebooks.split()[2]) == pytest.approx(expected, abs=0.1)
+    assert float(lines[-1].split()[1]) == pytest.approx(sum(of.seconds for of in took), abs=0.1)
+
+
+def test_a_book_that_is_not_built_has_nothing_to_count(monkeypatch, tmp_path):
+    monkeypatch.setenv("DECEPTION_SAES_ARTIFACTS", str(tmp_path))
+    assert times_text(profile_named("smoke"), 0) == (
+        "no unit of smoke is finished: nothing to count")
