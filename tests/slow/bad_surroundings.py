@@ -27,6 +27,9 @@ KINDS = {
 }
 
 
+EDITED_AFTER = 20.0  # seconds: the order of work is known by then, and little of it done
+
+
 @contextmanager
 def small_disk(folder, size):
     folder.mkdir(parents=True)
@@ -52,6 +55,7 @@ def main(folder):
     corrupted(whole, expected)
     clock(whole)
     forgotten(whole)
+    edited(folder, expected)
 
 
 def two_at_once(artifacts, expected):
@@ -115,6 +119,30 @@ def forgotten(artifacts):
     code, _ = builds.build(artifacts)
     builds.expect(code == 0 and builds.markers(artifacts) == before,
                   "without .snakemake: nothing is made again")
+
+
+def edited(folder, expected):
+    """The source is changed while a build runs."""
+    checkout, artifacts = folder / "checkout", folder / "edited"
+    root = Path(__file__).parents[2]
+    shutil.copytree(root, checkout, ignore=shutil.ignore_patterns(".git", ".venv*", "artifacts"))
+    profiles = checkout / "src/deception_saes/sections/profiles.py"
+    process = builds.start(artifacts, folder / "edited.log", checkout)
+    time.sleep(EDITED_AFTER)
+    text = profiles.read_text()
+    builds.expect(text.count("permutations=99,") == 1 and process.poll() is None,
+                  "the source is edited under a build that runs")
+    profiles.write_text(text.replace("permutations=99,", "permutations=89,"))
+    code = process.wait()
+    said = (folder / "edited.log").read_text()
+    builds.expect(code == 1 and "have changed since" in said and "Traceback" not in said,
+                  "which stops and says so" + ("" if code == 1 else said))
+    code, said = builds.build(artifacts, checkout)
+    builds.expect(code == 0, "the same command ends" + (said if code else ""))
+    found = builds.values(artifacts)
+    code, said = builds.build(folder / "afresh", checkout)
+    builds.expect(code == 0 and found == builds.values(folder / "afresh") and found != expected,
+                  "with the values of a build from nothing of the edited source")
 
 
 if __name__ == "__main__":
