@@ -17,7 +17,7 @@ PEERS := .venv-peers
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: PROFILE=$(PROFILE) (smoke, embedded, paper)  SEED=<the profile's>  S=<section>  CLUSTER=<a Snakemake profile>"
+	@echo "  variables: PROFILE=$(PROFILE) (smoke, embedded, shapes, paper)  SEED=<the profile's>  S=<section>  CLUSTER=<a Snakemake profile>"
 
 book: $(VENV)/.ready  ## build the book; ends with the path of index.html
 	$(RUN) book $(OPTIONS) $(if $(CLUSTER),--cluster $(CLUSTER))
