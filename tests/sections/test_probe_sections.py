@@ -20,6 +20,7 @@ from deception_saes.sections.behaviour import (
 from deception_saes.sections.layer_tables import answers_primary
 from deception_saes.sections.profiles import PROFILES, Behaviour
 from deception_saes.sections.run import NotRun, Work, run_section
+from deception_saes.tasks.scenarios import load_scenarios
 
 MODEL = "tinyllama-random"
 
@@ -58,6 +59,11 @@ def test_completions_are_the_first_of_every_scenario_and_round(params):
     for (scenario, round), ids in counts.items():
         of = [c.id for c in completions(every, round) if c.scenario == scenario]
         assert of[: len(ids)] == ids
+
+
+def test_scenarios_can_be_fewer(params):
+    few = {c.scenario for c in completions(dataclasses.replace(params, scenarios=2))}
+    assert few == {scenario.id for scenario in load_scenarios()[:2]}
 
 
 def test_the_balanced_set_has_as_many_of_either_label_in_every_scenario(params):

@@ -49,6 +49,7 @@ class BehaviourParams:
     sampled_by: str
     judge: str
     completions_per_scenario: int | None
+    scenarios: int | None
     batch_size: int
     device: str
     threads: int
@@ -95,7 +96,8 @@ def behaviour_params(
                                                        f"{of.model}")})
     params = params_from(BehaviourParams, profile, seed, model=get(of.model),
                          sampled_by=of.sampled_by, judge=of.judge,
-                         completions_per_scenario=of.completions_per_scenario)
+                         completions_per_scenario=of.completions_per_scenario,
+                         scenarios=of.scenarios)
     lacking = _why_unlabelled(params)
     return NotRun({of.model: lacking}) if lacking else params
 
@@ -103,11 +105,15 @@ def behaviour_params(
 def completions(params: BehaviourParams, round: str | None = None) -> list[Completion]:
     """The completions that are read, in the order of their file; of one round, or of all."""
     from deception_saes.tasks.completions import load_completions
+    from deception_saes.tasks.scenarios import load_scenarios
 
+    read = {scenario.id for scenario in load_scenarios()[: params.scenarios]}
     kept: list[Completion] = []
     seen: dict[tuple[str, str], int] = {}
     for completion in load_completions():
         if completion.model != params.sampled_by or round not in (None, completion.round):
+            continue
+        if completion.scenario not in read:
             continue
         place = (completion.scenario, completion.round)
         seen[place] = seen.get(place, 0) + 1
@@ -187,7 +193,8 @@ def token_activations(params: BehaviourParams, round: str, work: Work) -> TokenR
 
 def capture_spec(params: BehaviourParams, round: str) -> Spec:
     """What decides the activations of a round."""
-    run_by = ("model", "sampled_by", "completions_per_scenario", "batch_size", "device", "threads")
+    run_by = ("model", "sampled_by", "completions_per_scenario", "scenarios", "batch_size",
+              "device", "threads")
     return Spec(f"activations-{params.model.slug}-completions-{round}",
                 {"round": round, "depths": DEPTHS,
                  **{name: getattr(params, name) for name in run_by}},

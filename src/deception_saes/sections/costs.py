@@ -66,7 +66,7 @@ def _half(profile: Profile) -> int:
 def _judged(params: Any, profile: Profile) -> Cost:
     of = shape(params.of.model)
     each = params.of.completions_per_scenario or 48
-    judged = 2 * min(16, each) * len(load_scenarios())
+    judged = 2 * min(16, each) * _scenarios(params.of)
     completions = _completions(params.of)
     rows = judged + completions
     # the batch judge gives every completion of a request its own prompt
@@ -77,10 +77,13 @@ def _judged(params: Any, profile: Profile) -> Cost:
 
 
 def _completions(params: Any) -> int:
-    per_scenario = params.completions_per_scenario
-    if per_scenario is None:
-        return len(load_completions())
-    return 3 * int(per_scenario) * len(load_scenarios())
+    shipped, every = len(load_completions()), len(load_scenarios())
+    each = params.completions_per_scenario or shipped / (3 * every)
+    return round(3 * each * _scenarios(params))
+
+
+def _scenarios(params: Any) -> int:
+    return len(load_scenarios()[: params.scenarios])
 
 
 def _layers(params: Any, profile: Profile) -> Cost:
@@ -112,7 +115,7 @@ def _sae_probes(params: Any, profile: Profile) -> Cost:
 
 def _attribution(params: Any, profile: Profile) -> Cost:
     of = shape(params.behaviour_saes.behaviour.model)
-    scenarios = len(load_scenarios())
+    scenarios = _scenarios(params.behaviour_saes.behaviour)
     replies = scenarios * 2 * (1 + 4 * 7)
     sampled = scenarios * 2 * 9
     tokens = replies * _REPLY + sampled * (_REPLY + _RUBRIC + 40)

@@ -83,7 +83,8 @@ def _read_here(of: BehaviourParams, work: Work) -> dict[str, dict[str, str]]:
     from deception_saes.tasks.labels import load_labels, write_labels
 
     unit = f"judged-{of.model.slug}-{MAIN_ROUND}"
-    run_by = ("model", "sampled_by", "completions_per_scenario", "batch_size", "device", "threads")
+    run_by = ("model", "sampled_by", "completions_per_scenario", "scenarios", "batch_size",
+              "device", "threads")
     given = {"per_prompt": PER_PROMPT, "draws": JUDGED_DRAWS}
     spec = Spec(unit, given | {name: getattr(of, name) for name in run_by},
                 sources=("deception_saes.tasks.judges.embedded", "deception_saes.tasks.completions",

@@ -17,12 +17,14 @@ class Behaviour:
     model: slug of the model of the profile that reads them. sampled_by: slug of the model whose
         shipped completions they are. judge: whose labels are the primary ones.
     completions_per_scenario: the first so many of each scenario and round; None: all.
+    scenarios: the first so many of the file; None: all.
     """
 
     model: str
     sampled_by: str
     judge: str = "claude-1"
     completions_per_scenario: int | None = None
+    scenarios: int | None = None
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,8 @@ PROFILES: dict[str, Profile] = {
             swap_draw_questions=2,
             training_seeds=2,
             verdicts=False,
-            behaviour=Behaviour("llama-shape", "smollm2it", completions_per_scenario=6),
+            behaviour=Behaviour("llama-shape", "smollm2it", completions_per_scenario=12,
+                                scenarios=3),
             seconds=dict.fromkeys(range(17, 33), 120),
         ),
         Profile(
