@@ -37,7 +37,8 @@ def test_a_loaded_model_is_float32_and_frozen(tiny):
 def test_a_model_has_the_shape_its_spec_says(tiny):
     config, source = tiny.model.config, tiny.spec.source
     assert (config.model_type, config.num_hidden_layers, config.num_attention_heads,
-            config.hidden_size) == (source.family, source.layers, source.heads, source.d_model)
+            config.hidden_size) == (
+                source.family, source.shape.layers, source.shape.heads, source.shape.d_model)
 
 
 def test_the_embedded_model_has_the_shape_the_design_says(embedded):

@@ -4,7 +4,6 @@ import pytest
 
 from deception_saes.models.convert import convert
 from deception_saes.models.registry import MODELS, get
-from deception_saes.models.shapes import shape
 
 
 def matrices(module):
@@ -14,45 +13,45 @@ def matrices(module):
 def test_a_block_has_the_weights_that_the_real_one_has(tiny):
     from deception_saes.models.anatomy import anatomy
 
-    found = shape(tiny.spec)
+    found = tiny.spec.shape
     assert found.block_parameters == matrices(anatomy(tiny.model).blocks[0])
     assert found.flops_of_token == 2 * sum(map(matrices, anatomy(tiny.model).blocks))
 
 
 def test_the_embedded_model_has_the_weights_that_are_counted(embedded):
-    assert shape(embedded.spec).parameters == matrices(embedded.model)
+    assert embedded.spec.shape.parameters == matrices(embedded.model)
 
 
 @pytest.mark.parametrize(("slug", "millions"), [
     ("llama", 1236), ("smollm2", 134.5), ("tinyllama", 1100), ("pythia160m", 162),
     ("pythia410m", 405), ("gemma270m", 268)])
 def test_sizes_are_those_that_the_models_are_published_with(slug, millions):
-    assert shape(get(slug)).parameters / 1e6 == pytest.approx(millions, rel=0.01)
+    assert get(slug).shape.parameters / 1e6 == pytest.approx(millions, rel=0.01)
 
 
 def test_every_model_of_the_registry_has_a_shape():
     for model in MODELS.values():
-        assert shape(model).layers > 0
+        assert model.shape.layers > 0
 
 
 def test_a_model_without_a_shape_is_an_error():
-    unknown = dataclasses.replace(get("llama"), slug="new")
-    with pytest.raises(KeyError, match=r"sizes of new are not known; add them to models/shapes"):
-        shape(unknown)
+    unknown = dataclasses.replace(get("llama"), slug="new", sizes=None)
+    with pytest.raises(ValueError, match=r"sizes of new are not known; give its entry in models/"):
+        _ = unknown.shape
 
 
 @pytest.mark.parametrize("slug", ["llama", "tinyllama", "pythia160m", "pythia410m"])
 def test_random_weights_have_the_sizes_of_the_studys_model(slug):
-    assert shape(get(f"{slug}-shape")) == shape(get(slug))
+    assert get(f"{slug}-shape").shape == get(slug).shape
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_random_model_is_made_in_the_sizes_that_it_is_asked_for(tmp_path, tied):
     from transformers import AutoConfig
 
-    small = dataclasses.replace(get("tinyllama-random").source, layers=1, d_ff=24,
-                                vocabulary=7000, tied=tied)
-    convert(small, tmp_path)
+    source = get("tinyllama-random").source
+    small = dataclasses.replace(source.shape, layers=1, d_ff=24, vocabulary=7000, tied=tied)
+    convert(dataclasses.replace(source, shape=small), tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)
     assert (config.intermediate_size, config.vocab_size) == (24, 7000)
     assert config.tie_word_embeddings == tied

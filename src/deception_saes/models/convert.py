@@ -65,16 +65,17 @@ def _(source: RandomWeights, out: Path) -> None:
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
 
     tokenizer = _trained_tokenizer(PACKAGE_DIR / source.corpus)
-    shape: dict[str, Any] = {
-        "vocab_size": source.vocabulary or len(tokenizer),
-        "hidden_size": source.d_model,
-        "intermediate_size": source.d_ff or 2 * source.d_model,
-        "tie_word_embeddings": source.tied,
-        "num_hidden_layers": source.layers,
-        "num_attention_heads": source.heads,
+    shape = source.shape
+    sizes: dict[str, Any] = {
+        "vocab_size": max(shape.vocabulary, len(tokenizer)),
+        "hidden_size": shape.d_model,
+        "intermediate_size": shape.d_ff,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "tie_word_embeddings": shape.tied,
         "max_position_embeddings": 1024,
         # more than the usual scale, so that layers and heads of a random model do move its output
-        "initializer_range": 1.6 / math.sqrt(source.d_model),
+        "initializer_range": 1.6 / math.sqrt(shape.d_model),
         "bos_token_id": None,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
@@ -83,9 +84,9 @@ def _(source: RandomWeights, out: Path) -> None:
         torch.manual_seed(source.seed)
         model: PreTrainedModel
         if source.family == "llama":
-            model = LlamaForCausalLM(LlamaConfig(**shape, num_key_value_heads=source.kv_heads))
+            model = LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=shape.kv_heads))
         else:
-            model = GPTNeoXForCausalLM(GPTNeoXConfig(**shape))
+            model = GPTNeoXForCausalLM(GPTNeoXConfig(**sizes))
     _save(model, tokenizer, out)
 
 

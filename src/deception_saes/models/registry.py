@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deception_saes.models.shapes import Shape
 from deception_saes.models.spec import (
     GgufParts,
     GgufWheel,
@@ -12,6 +13,12 @@ from deception_saes.models.spec import (
 )
 
 _CORPUS = "tasks/data/questions.csv"
+
+_SMOLLM2 = Shape(30, 576, 9, 3, 1536, 49152)
+_LLAMA = Shape(16, 2048, 32, 8, 8192, 128256)
+_TINYLLAMA = Shape(22, 2048, 32, 4, 5632, 32000, tied=False)
+_PYTHIA_160M = Shape(12, 768, 12, 12, 3072, 50304, gated=False, tied=False)
+_PYTHIA_410M = Shape(24, 1024, 16, 16, 4096, 50304, gated=False, tied=False)
 
 MODELS: dict[str, ModelSpec] = {
     spec.slug: spec
@@ -27,6 +34,7 @@ MODELS: dict[str, ModelSpec] = {
             ),
             of_the_study=False,
             licence="Apache-2.0",
+            sizes=_SMOLLM2,
         ),
         ModelSpec(
             slug="llama",
@@ -34,6 +42,7 @@ MODELS: dict[str, ModelSpec] = {
             source=HubModel("meta-llama/Llama-3.2-1B", gated=True),
             of_the_study=True,
             licence="Llama 3.2 Community License",
+            sizes=_LLAMA,
         ),
         ModelSpec(
             slug="smollm2",
@@ -41,6 +50,7 @@ MODELS: dict[str, ModelSpec] = {
             source=HubModel("HuggingFaceTB/SmolLM2-135M"),
             of_the_study=True,
             licence="Apache-2.0",
+            sizes=_SMOLLM2,
         ),
         ModelSpec(
             slug="tinyllama",
@@ -48,6 +58,7 @@ MODELS: dict[str, ModelSpec] = {
             source=HubModel("TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T"),
             of_the_study=True,
             licence="Apache-2.0",
+            sizes=_TINYLLAMA,
         ),
         ModelSpec(
             slug="pythia160m",
@@ -55,6 +66,7 @@ MODELS: dict[str, ModelSpec] = {
             source=HubModel("EleutherAI/pythia-160m"),
             of_the_study=True,
             licence="Apache-2.0",
+            sizes=_PYTHIA_160M,
         ),
         ModelSpec(
             slug="pythia410m",
@@ -62,6 +74,7 @@ MODELS: dict[str, ModelSpec] = {
             source=HubModel("EleutherAI/pythia-410m"),
             of_the_study=True,
             licence="Apache-2.0",
+            sizes=_PYTHIA_410M,
         ),
         ModelSpec(
             slug="gemma270m",
@@ -82,43 +95,24 @@ MODELS: dict[str, ModelSpec] = {
             ),
             of_the_study=False,
             licence="Gemma",
+            sizes=Shape(18, 640, 4, 1, 2048, 262144, head_width=256),
         ),
-        ModelSpec(
-            slug="tinyllama-random",
-            name="random tiny Llama",
-            source=RandomWeights("llama", layers=8, heads=4, kv_heads=2, d_model=64, seed=0,
-                                 corpus=_CORPUS),
-            of_the_study=False,
-            licence="MIT",
-        ),
-        ModelSpec(
-            slug="tinyneox-random",
-            name="random tiny GPT-NeoX",
-            source=RandomWeights("gpt_neox", layers=8, heads=4, kv_heads=4, d_model=64, seed=0,
-                                 corpus=_CORPUS),
-            of_the_study=False,
-            licence="MIT",
-        ),
+        *(ModelSpec(slug, name, source, of_the_study=False, licence="MIT")
+          for slug, name, source in (
+            ("tinyllama-random", "random tiny Llama",
+             RandomWeights("llama", Shape(8, 64, 4, 2, 128, 4299, tied=False), 0, _CORPUS)),
+            ("tinyneox-random", "random tiny GPT-NeoX",
+             RandomWeights("gpt_neox", Shape(8, 64, 4, 4, 128, 4299, gated=False, tied=False), 0,
+                           _CORPUS)),
+        )),
         # random weights in the sizes of the study's models: what these cost in time and memory
-        *(ModelSpec(
-            slug=f"{slug}-shape",
-            name=f"random weights in the shape of {name}",
-            source=source,
-            of_the_study=False,
-            licence="MIT",
-        ) for slug, name, source in (
-            ("llama", "Llama-3.2-1B",
-             RandomWeights("llama", layers=16, heads=32, kv_heads=8, d_model=2048, seed=0,
-                           corpus=_CORPUS, d_ff=8192, vocabulary=128256, tied=True)),
-            ("tinyllama", "TinyLlama-1.1B",
-             RandomWeights("llama", layers=22, heads=32, kv_heads=4, d_model=2048, seed=0,
-                           corpus=_CORPUS, d_ff=5632, vocabulary=32000)),
-            ("pythia160m", "Pythia-160M",
-             RandomWeights("gpt_neox", layers=12, heads=12, kv_heads=12, d_model=768, seed=0,
-                           corpus=_CORPUS, d_ff=3072, vocabulary=50304)),
-            ("pythia410m", "Pythia-410M",
-             RandomWeights("gpt_neox", layers=24, heads=16, kv_heads=16, d_model=1024, seed=0,
-                           corpus=_CORPUS, d_ff=4096, vocabulary=50304)),
+        *(ModelSpec(f"{slug}-shape", f"random weights in the shape of {name}", source,
+                    of_the_study=False, licence="MIT")
+          for slug, name, source in (
+            ("llama", "Llama-3.2-1B", RandomWeights("llama", _LLAMA, 0, _CORPUS)),
+            ("tinyllama", "TinyLlama-1.1B", RandomWeights("llama", _TINYLLAMA, 0, _CORPUS)),
+            ("pythia160m", "Pythia-160M", RandomWeights("gpt_neox", _PYTHIA_160M, 0, _CORPUS)),
+            ("pythia410m", "Pythia-410M", RandomWeights("gpt_neox", _PYTHIA_410M, 0, _CORPUS)),
         )),
     )
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from deception_saes.models.shapes import Shape
+
 
 class ModelUnavailable(RuntimeError):
     """A model cannot be had here. The message names it, says why and what to do."""
@@ -67,22 +69,14 @@ class HubModel:
 class RandomWeights:
     """A model with seeded random weights, and a tokenizer trained on a shipped text.
 
+    shape: its sizes; the embedding has further rows if the tokenizer has more tokens than that.
     corpus: file below this package whose lines train the tokenizer.
-    d_ff: width of the MLP; None: twice d_model. vocabulary: rows of the embedding, of which the
-        tokenizer may use the first few only; None: as many as the tokenizer has tokens.
-    tied: whether the model unembeds by its embedding.
     """
 
     family: Literal["llama", "gpt_neox"]
-    layers: int
-    heads: int
-    kv_heads: int
-    d_model: int
+    shape: Shape
     seed: int
     corpus: str
-    d_ff: int | None = None
-    vocabulary: int | None = None
-    tied: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +89,7 @@ class ModelSpec:
     of_the_study: whether the original study used this very model (a verdict can then be
         "reproduced"; on any other model a claim can only agree or disagree).
     licence: of the weights.
+    sizes: from the published configuration; None where the source says them.
     """
 
     slug: str
@@ -102,3 +97,14 @@ class ModelSpec:
     source: GgufWheel | GgufParts | HubModel | RandomWeights
     of_the_study: bool
     licence: str
+    sizes: Shape | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """How large it is. Raises ValueError if its entry does not say."""
+        if isinstance(self.source, RandomWeights):
+            return self.source.shape
+        if self.sizes is None:
+            raise ValueError(f"the sizes of {self.slug} are not known; give its entry in "
+                             "models/registry.py `sizes`")
+        return self.sizes

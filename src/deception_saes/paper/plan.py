@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deception_saes.models.load import why_unavailable
-from deception_saes.models.shapes import shape
 from deception_saes.models.spec import HubModel
 from deception_saes.paper.units import book_units
 from deception_saes.sections.catalogue import written_sections
@@ -67,11 +66,11 @@ def plan(profile: Profile, seed: int, device: Device) -> Plan:
     total = (sum(of or 0.0 for of in seconds.values()) + _SECONDS_OF_PAGES
              + (len(units) * _SECONDS_A_UNIT + len(sections) * _SECONDS_A_NOTEBOOK) / profile.jobs)
     hub = [model for model in profile.models if isinstance(model.source, HubModel)]
-    kept = sum(4.0 * shape(model).parameters for model in profile.models if model not in hub)
+    kept = sum(4.0 * model.shape.parameters for model in profile.models if model not in hub)
     lacking = {model.slug: reason for model in profile.models
                if (reason := why_unavailable(model)) is not None}
     return Plan(costs, seconds, total,
-                sum(_BYTES_OF_HUB_WEIGHT * shape(model).parameters for model in hub),
+                sum(_BYTES_OF_HUB_WEIGHT * model.shape.parameters for model in hub),
                 kept + sum(cost.disk for cost in costs.values() if cost), peak_memory(profile),
                 lacking)
 

@@ -9,15 +9,12 @@ sets, its labels.
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from deception_saes.sections import behaviour
-from deception_saes.store.ensure import ensure
-from deception_saes.store.files import write_atomic
+from deception_saes.sections.banks import Bank, kept_bank, training_job
 from deception_saes.store.spec import PACKAGE_DIR, Spec
 
 if TYPE_CHECKING:
@@ -31,11 +28,10 @@ if TYPE_CHECKING:
     from deception_saes.saes.recipe import Recipe
     from deception_saes.saes.sae import Sae
     from deception_saes.saes.tags import SaeTag
-    from deception_saes.saes.training import Job
+    from deception_saes.saes.training import Job, Trained
     from deception_saes.sections.behaviour import BehaviourParams
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.run import NotRun, Work
-    from deception_saes.sections.trained import Bank
 
 P = TypeVar("P", bound="DataclassInstance")
 
@@ -120,35 +116,24 @@ def behaviour_bank(
     Raises SaeError if one of them cannot be trained.
     """
     from deception_saes.models.load import load
-    from deception_saes.sections.trained import Bank
 
     of = params.behaviour
     lm = load(of.model, work.artifacts, of.device)
     tags = [tag for tag in _tags(lm, depth) if fixed or tag.architecture == "jumprelu"]
-    spec, folder = behaviour_bank_spec(params, depth, fixed), _folder(fixed)
-    checkpoints = work.tree / "checkpoints" / f"{spec.unit}-{spec.hash}"
-    timing = f"{folder}/{spec.unit}.seconds.json"
 
-    def make(out: Path) -> None:
+    def train(checkpoints: Path) -> dict[str, Trained]:
         import torch
 
         from deception_saes.saes.bank import train_bank
-        from deception_saes.saes.files import save
 
         torch.set_num_threads(of.threads)
         rows = token_rows(params, TRAIN_ROUNDS, work)
         x_ND = rows.x_by_layer[tags[0].layer].to(of.device)
-        trained = train_bank(list(_jobs(params, lm, tags, rows, fixed)), x_ND, params.seed,
-                             checkpoints, f"behavioural SAEs L{tags[0].layer}")
-        for name, sae in trained.items():
-            save(sae.sae.to("cpu"), out / folder / name)
-        write_atomic(out / timing, json.dumps({name: round(sae.seconds, 3)
-                                               for name, sae in trained.items()}, indent=1) + "\n")
+        return train_bank(list(_jobs(params, lm, tags, rows, fixed)), x_ND, params.seed,
+                          checkpoints, f"behavioural SAEs L{tags[0].layer}")
 
-    ensure(work.tree, spec, make)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    seconds = json.loads((work.tree / timing).read_text(encoding="utf-8"))
-    return Bank(tags, work.tree / folder, lm.model.config.hidden_size, seconds)
+    return kept_bank(work.tree, _folder(fixed), behaviour_bank_spec(params, depth, fixed), tags,
+                     lm.model.config.hidden_size, train)
 
 
 def untrained_sae(params: BehaviourSaeParams, tag: SaeTag, work: Work) -> Sae:
@@ -178,22 +163,8 @@ def _tags(lm: LanguageModel, depth: int) -> list[SaeTag]:
 def _jobs(
     params: BehaviourSaeParams, lm: LanguageModel, tags: list[SaeTag], rows: TokenRows, fixed: bool
 ) -> Iterator[Job]:
-    from deception_saes.saes.sae import SaeConfig
-    from deception_saes.saes.training import Job
-
-    d_in = lm.model.config.hidden_size
     recipe = dataclasses.replace(params.recipe, learn_threshold=fixed)
     rows_of = {train_set: rows.of(trained_on(params, train_set))
                for train_set in dict.fromkeys(tag.train_set for tag in tags)}
     for tag in tags:
-        of = rows_of[tag.train_set]
-        about = {
-            "model_name": lm.spec.name, "model_class_name": "AutoModelForCausalLM",
-            "hook_name": f"{lm.model.base_model_prefix}.layers.{tag.layer}",
-            "hook_layer": tag.layer, "prepend_bos": False,
-            "context_size": int(rows.position.max()) + 1, "tag": tag.name,
-            "training_condition": tag.train_set, "training_rows": len(of), "seed": params.seed,
-            "recipe": dataclasses.asdict(recipe),
-        }
-        yield Job(tag.name, SaeConfig(tag.architecture, d_in, tag.expansion * d_in, tag.k,
-                                      metadata=about), recipe, of)
+        yield training_job(lm, tag, recipe, rows_of[tag.train_set], rows.position, params.seed)

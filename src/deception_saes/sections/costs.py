@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from deception_saes.models.shapes import Shape, shape
+from deception_saes.models.shapes import Shape
 from deception_saes.sections.catalogue import Section
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.run import NotRun
@@ -54,7 +54,7 @@ def section_cost(section: Section, profile: Profile, seed: int) -> Cost | None:
 
 def peak_memory(profile: Profile) -> float:
     """Bytes: the largest model in float32, and what stands beside it."""
-    largest = max(shape(model).parameters for model in profile.models)
+    largest = max(model.shape.parameters for model in profile.models)
     return 4.0 * largest + 1.2e9
 
 
@@ -64,7 +64,7 @@ def _half(profile: Profile) -> int:
 
 
 def _judged(params: Any, profile: Profile) -> Cost:
-    of = shape(params.of.model)
+    of = params.of.model.shape
     each = params.of.completions_per_scenario or 48
     judged = 2 * min(16, each) * _scenarios(params.of)
     completions = _completions(params.of)
@@ -87,7 +87,7 @@ def _scenarios(params: Any) -> int:
 
 
 def _layers(params: Any, profile: Profile) -> Cost:
-    of, rows = shape(params.behaviour.model), _completions(params.behaviour)
+    of, rows = params.behaviour.model.shape, _completions(params.behaviour)
     return Cost(rows, rows * _REPLY * of.flops_of_token / 2,
                 disk=rows * of.layers * of.d_model * 4.0, fixed=40)
 
@@ -98,7 +98,7 @@ def _components(params: Any, profile: Profile) -> Cost:
 
 def _grid(params: Any, profile: Profile) -> Cost:
     saes = params.behaviour_saes
-    of, completions = shape(saes.behaviour.model), _completions(saes.behaviour)
+    of, completions = saes.behaviour.model.shape, _completions(saes.behaviour)
     tokens = completions * _REPLY
     encoded = tokens * (_GRID + _PREFIX) * 4.0 * of.d_model**2 * _EXPANSION
     each = tokens * _OF_TOKENS
@@ -108,13 +108,13 @@ def _grid(params: Any, profile: Profile) -> Cost:
 
 
 def _sae_probes(params: Any, profile: Profile) -> Cost:
-    of = shape(params.behaviour_saes.behaviour.model)
+    of = params.behaviour_saes.behaviour.model.shape
     tokens = _completions(params.behaviour_saes.behaviour) * _REPLY
     return Cost(0, tokens * 2 * _GRID * 2.0 * of.d_model**2 * _EXPANSION, fixed=25)
 
 
 def _attribution(params: Any, profile: Profile) -> Cost:
-    of = shape(params.behaviour_saes.behaviour.model)
+    of = params.behaviour_saes.behaviour.model.shape
     scenarios = _scenarios(params.behaviour_saes.behaviour)
     replies = scenarios * 2 * (1 + 4 * 7)
     sampled = scenarios * 2 * 9
@@ -125,7 +125,7 @@ def _attribution(params: Any, profile: Profile) -> Cost:
 def _task(params: Any, profile: Profile) -> Cost:
     rows, forward = 0, 0.0
     for model in params.models:
-        of = shape(model)
+        of = model.shape
         for framing in params.framings:
             asked = params.questions or len(load_questions())
             if framing not in params.primary_framings:
@@ -139,7 +139,7 @@ def _task(params: Any, profile: Profile) -> Cost:
 
 def _zoo_training(saes: Any, profile: Profile) -> tuple[float, float]:
     """FLOPs of training a framing's SAEs, and bytes that they take."""
-    of, half = shape(saes.model), _half(profile)
+    of, half = saes.model.shape, _half(profile)
     count = _ZOO if saes.complete else _SWAPPED
     each = half * _QUESTION * 1.4  # mixed sets have the rows of both conditions
     return (count * _training(of, each, saes.sae_recipe.epochs, _EXPANSION * 1.1),
@@ -147,14 +147,14 @@ def _zoo_training(saes: Any, profile: Profile) -> tuple[float, float]:
 
 
 def _zoo(params: Any, profile: Profile) -> Cost:
-    of, half = shape(params.saes.model), _half(profile)
+    of, half = params.saes.model.shape, _half(profile)
     rows = _ZOO * _ZOO_EDITS * half
     training, disk = _zoo_training(params.saes, profile)
     return Cost(rows, rows * _from_middle(of), training, disk, fixed=40)
 
 
 def _swap(params: Any, profile: Profile) -> Cost:
-    of, half = shape(params.saes.model), _half(profile)
+    of, half = params.saes.model.shape, _half(profile)
     few = params.swap_draw_questions or half
     rows = 2 * _SWAPPED * (_SINGLE_EDITS * half + 3 * params.swap_draws * few)
     rows += params.training_seeds * (2 * half + params.swap_draws * few)
@@ -164,7 +164,7 @@ def _swap(params: Any, profile: Profile) -> Cost:
 
 
 def _sweep(params: Any, profile: Profile) -> Cost:
-    return _swept(shape(params.model), (params.sweep_sandbag_questions or _half(profile))
+    return _swept(params.model.shape, (params.sweep_sandbag_questions or _half(profile))
                   + (params.sweep_genuine_questions or _half(profile)))
 
 
@@ -176,7 +176,7 @@ def _swept(of: Shape, questions: int) -> Cost:
 
 
 def _circuit(params: Any, profile: Profile) -> Cost:
-    of, half = shape(params.model), _half(profile)
+    of, half = params.model.shape, _half(profile)
     few = min(params.draw_questions or half, half)
     sets = 3 * params.random_draws
     questions = 2 * _SUBSETS * half + sets * few + 4 * half
@@ -187,14 +187,14 @@ def _circuit(params: Any, profile: Profile) -> Cost:
 
 
 def _neutral(params: Any, profile: Profile) -> Cost:
-    of, half = shape(params.model), _half(profile)
+    of, half = params.model.shape, _half(profile)
     return Cost(4 * half, 4 * half * (_QUESTION * of.flops_of_token + of.flops_of_logits), fixed=5)
 
 
 def _models(params: Any, profile: Profile) -> Cost:
     rows, forward = 0, 0.0
     for place, model in enumerate(params.models):
-        of, half = shape(model), _half(profile)
+        of, half = model.shape, _half(profile)
         rows += 8 * half
         forward += 8 * half * (_QUESTION * of.flops_of_token + of.flops_of_logits)
         if place:  # the first model's heads are §27's
@@ -204,7 +204,7 @@ def _models(params: Any, profile: Profile) -> Cost:
 
 
 def _separation(params: Any, profile: Profile) -> Cost:
-    of, half = shape(params.saes.model), _half(profile)
+    of, half = params.saes.model.shape, _half(profile)
     return Cost(0, _ZOO * 2 * 4 * half * 2.0 * of.d_model**2 * _EXPANSION, fixed=30)
 
 

@@ -13,14 +13,11 @@ from deception_saes.sections import behaviour
 if TYPE_CHECKING:
     import pandas as pd
 
-    from deception_saes.activations.completions import TokenRows
     from deception_saes.analysis.paired_probes import Paired
     from deception_saes.models.spec import ModelSpec
-    from deception_saes.saes.sae import Sae
-    from deception_saes.saes.tags import SaeTag
     from deception_saes.sections.behaviour import Labelled
     from deception_saes.sections.behaviour_saes import BehaviourSaeParams
-    from deception_saes.sections.probing import Assessed, Null
+    from deception_saes.sections.probe_grid import Grid
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.results import Value
     from deception_saes.sections.run import NotRun, Output, Work
@@ -31,10 +28,8 @@ LIBRARIES = ("scikit-learn", "scipy")
 
 STUDY_TESTED = 33
 """Completions in the study's permutation test."""
-KINDS = ("trained", "untrained", "prefix")
 RELATED = ("smollm2", "smollm2it")
 """Models that the study's card of SmolLM2-135M is about, or an instruction-tuned relative of it."""
-RIVALS = ("raw", "components")
 
 
 @dataclass(frozen=True)
@@ -45,38 +40,6 @@ class Params:
     bootstrap_draws: int
     permutations: int
     seed: int
-
-
-@dataclass(frozen=True)
-class Probe:
-    """kind: one of KINDS, the features of an SAE, or of RIVALS, the layer's residual itself or its
-    principal components. tag: None for RIVALS."""
-
-    kind: str
-    layer: int
-    tag: SaeTag | None
-
-    @property
-    def name(self) -> str:
-        return f"L{self.layer}" if self.tag is None else self.tag.name
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Probes on the same completions and folds. scores_LN, assessed, null: in their order."""
-
-    probes: list[Probe]
-    scores_LN: np.ndarray
-    assessed: Assessed
-    null: Null
-
-    def places(self, kind: str) -> list[int]:
-        return [i for i, probe in enumerate(self.probes) if probe.kind == kind]
-
-    def place(self, kind: str, layer: int, name: str | None = None) -> int:
-        """Of the probe of this kind at this layer, and of this tag if one is named."""
-        return next(i for i in self.places(kind) if self.probes[i].layer == layer
-                    and name in (None, self.probes[i].name))
 
 
 def plan(
@@ -93,10 +56,12 @@ def compute(params: Params, work: Work) -> Output:
     import pandas as pd
 
     from deception_saes.analysis.paired_probes import paired
+    from deception_saes.sections.probe_grid import RIVALS, probe_grid
     from deception_saes.sections.run import Output
 
     data = behaviour.labelled_or_raise(params.behaviour_saes.behaviour, behaviour.MAIN_ROUND, work)
-    grid = _grid(params, data, work)
+    grid = probe_grid(params.behaviour_saes, data, params.permutations, params.bootstrap_draws,
+                      params.seed, work)
     trained = grid.places("trained")
     against = {
         kind: paired(grid.scores_LN[trained], grid.scores_LN[[
@@ -108,68 +73,6 @@ def compute(params: Params, work: Work) -> Output:
     chance = pd.DataFrame({"better": against["raw"].better_P})
     return Output(list(_values(grid, table, against["raw"], data, params)),
                   {"probes": table, "exchanged": chance})
-
-
-def _grid(params: Params, data: Labelled, work: Work) -> Grid:
-    from tqdm import tqdm
-
-    from deception_saes.analysis.permutation import ridge_scores
-    from deception_saes.analysis.probes import activation_probe, held_out_scores, one_thread
-    from deception_saes.sections.probing import assess, labellings, null_of
-
-    labels_PN = labellings(data.design, params.permutations, params.seed)
-    probes, scores, ridge = [], [], []
-    with one_thread():
-        for probe, x_ND in tqdm(_inputs(params, data, work), desc="probes", unit="probe"):
-            probes.append(probe)
-            scores.append(held_out_scores(activation_probe, x_ND, data.design))
-            ridge.append(ridge_scores(x_ND, data.design, labels_PN))
-        null = null_of(ridge, labels_PN, data.design, params.seed)
-        scores_LN = np.stack(scores)
-        assessed = assess(scores_LN, data.design, null.widen_L, params.bootstrap_draws,
-                          params.seed)
-    return Grid(probes, scores_LN, assessed, null)
-
-
-def _inputs(params: Params, data: Labelled, work: Work) -> Iterator[tuple[Probe, np.ndarray]]:
-    """Every probe with what it reads, [N, width]: means over a completion's tokens."""
-    from deception_saes.analysis.completion_features import completion_features
-    from deception_saes.sections.behaviour_saes import (
-        TRAIN_ROUNDS,
-        behaviour_bank,
-        token_rows,
-        untrained_sae,
-    )
-
-    saes = params.behaviour_saes
-    rows = token_rows(saes, (behaviour.MAIN_ROUND,), work)
-    seen = token_rows(saes, TRAIN_ROUNDS, work)
-
-    def features(sae: Sae, layer: int) -> np.ndarray:
-        return completion_features(sae, rows, layer, data.ids).mean_NS.astype(np.float64)
-
-    for depth in behaviour.DEPTHS:
-        bank = behaviour_bank(saes, depth, work)
-        layer = bank.tags[0].layer
-        raw_ND = data.activations.of(data.ids, "mean")[layer]
-        yield Probe("raw", layer, None), raw_ND
-        yield Probe("components", layer, None), _components(raw_ND, seen, layer)
-        for tag in bank.tags:
-            yield Probe("trained", layer, tag), features(bank.sae(tag), layer)
-            yield Probe("untrained", layer, tag), features(untrained_sae(saes, tag, work), layer)
-        prefix = behaviour_bank(saes, depth, work, fixed=False)
-        for tag in prefix.tags:
-            yield Probe("prefix", layer, tag), features(prefix.sae(tag), layer)
-
-
-def _components(raw_ND: np.ndarray, seen: TokenRows, layer: int) -> np.ndarray:
-    """All principal components of the tokens that the SAEs are trained on: as a dictionary, the
-    largest without a loss."""
-    from sklearn.decomposition import PCA
-
-    found: np.ndarray = PCA(svd_solver="full").fit(
-        seen.x_by_layer[layer].double().numpy()).transform(raw_ND)
-    return found
 
 
 def _rows(grid: Grid, against: dict[str, Paired]) -> Iterator[dict[str, Any]]:
@@ -217,8 +120,7 @@ def _values(
         yield from values_of(grid.assessed, i, f"{base}.raw.L{grid.probes[i].layer}",
                              "the raw probe", n, {**about, "layer": grid.probes[i].layer})
     best = max(trained, key=lambda i: grid.assessed.found.accuracy[i])
-    tag = grid.probes[best].tag
-    assert tag is not None  # a trained SAE has one
+    tag = grid.tag(best)
     where = {**about, "layer": tag.layer, "tag": tag.name, "train_set": tag.train_set}
     yield from values_of(grid.assessed, best, f"{base}.best", f"the best of {len(trained)} SAE "
                          "probes", n, where, {"accuracy": "B-14"} if told else None)
@@ -276,7 +178,7 @@ def _training_sets(grid: Grid, base: str, n: int, about: dict[str, Any]) -> Iter
     from deception_saes.sections.results import Value
 
     by = {train_set: [i for i in grid.places("trained")
-                      if _tag(grid, i).train_set == train_set]
+                      if grid.tag(i).train_set == train_set]
           for train_set in ("honest_only", "deceptive_only", "mixed")}
     for other in ("deceptive_only", "mixed"):
         found, low, high = _mean_difference(grid, by["honest_only"], by[other])
@@ -312,8 +214,3 @@ def _mean_difference(
     low, high = interval(found, resampled_R, float(of.widen_L[[*first, *second]].max()), (-1, 1))
     return 100 * found, 100 * low, 100 * high
 
-
-def _tag(grid: Grid, place: int) -> SaeTag:
-    tag = grid.probes[place].tag
-    assert tag is not None  # asked of SAEs alone
-    return tag

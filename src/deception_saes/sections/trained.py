@@ -1,14 +1,11 @@
 """The trained SAEs of one model under one framing, and the activations they are about.
 
-Both are kept in the profile's tree. The unit of training is a bank: all SAEs of one depth, which
-share one activation matrix.
+Both are kept in the profile's tree, the SAEs as one bank a depth.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deception_saes.sections.banks import Bank, kept_bank, training_job
 from deception_saes.store.ensure import ensure
-from deception_saes.store.files import write_atomic
 from deception_saes.store.spec import Spec
 
 if TYPE_CHECKING:
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
     from deception_saes.saes.recipe import Recipe
     from deception_saes.saes.sae import Sae
     from deception_saes.saes.tags import SaeTag
-    from deception_saes.saes.training import Job
+    from deception_saes.saes.training import Job, Trained
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.run import SectionRun
     from deception_saes.tasks.framings import Condition
@@ -69,29 +66,6 @@ class Source:
     task: SectionRun
 
 
-@dataclass(frozen=True)
-class Bank:
-    """The SAEs of one depth. source: where they are, a folder or a hub repository.
-    d_in: the model's width. seconds: of training, by tag; none of downloaded ones."""
-
-    tags: list[SaeTag]
-    source: str | Path
-    d_in: int
-    seconds: dict[str, float]
-
-    def sae(self, tag: SaeTag, device: str = "cpu") -> Sae:
-        """The SAE of this tag, read from its files. Raises SaeError if it is of another model."""
-        from deception_saes.saes.errors import SaeError
-        from deception_saes.saes.hub import load
-
-        sae = load(self.source, tag.name)
-        if sae.config.d_in != self.d_in:
-            raise SaeError(f"{self.source}, {tag.name}: its d_in is {sae.config.d_in}, the "
-                           f"residual of {tag.model} is {self.d_in} wide; name a release of this "
-                           "model in sae_source")
-        return sae.to(device)
-
-
 def sae_params(profile: Profile, seed: int, model: ModelSpec, framing: str) -> SaeParams:
     """The SAEs of a model under a framing, by the profile's recipe. The zoo, the complete set, is
     of the primary model under the circuit's framing."""
@@ -119,30 +93,20 @@ def bank(params: SaeParams, depth: int, source: Source) -> Bank:
     tags, d_in = _tags(params, lm, depth), lm.model.config.hidden_size
     if params.sae_source:
         return Bank(tags, params.sae_source, d_in, {})
-    spec = bank_spec(params, depth, source.task.hash)
-    checkpoints = source.tree / "checkpoints" / f"{spec.unit}-{spec.hash}"
-    timing = f"{params.folder}/{spec.unit}.seconds.json"
 
-    def make(out: Path) -> None:
+    def train(checkpoints: Path) -> dict[str, Trained]:
         import torch
 
         from deception_saes.saes.bank import train_bank
-        from deception_saes.saes.files import save
 
         torch.set_num_threads(params.threads)
         rows = activations(params, "choosing", "suffix", source)
         x_ND = rows.x_by_layer[tags[0].layer].to(params.device)
-        trained = train_bank(list(_jobs(lm, tags, rows, params)), x_ND, params.seed, checkpoints,
-                             f"SAEs of {lm.spec.slug} L{tags[0].layer}, {params.framing}")
-        for name, of in trained.items():
-            save(of.sae.to("cpu"), out / params.folder / name)
-        write_atomic(out / timing, json.dumps({name: round(of.seconds, 3)
-                                               for name, of in trained.items()}, indent=1) + "\n")
+        return train_bank(list(_jobs(lm, tags, rows, params)), x_ND, params.seed, checkpoints,
+                          f"SAEs of {lm.spec.slug} L{tags[0].layer}, {params.framing}")
 
-    ensure(source.tree, spec, make)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    seconds = json.loads((source.tree / timing).read_text(encoding="utf-8"))
-    return Bank(tags, source.tree / params.folder, d_in, seconds)
+    return kept_bank(source.tree, params.folder, bank_spec(params, depth, source.task.hash), tags,
+                     d_in, train)
 
 
 def untrained(params: SaeParams, tag: SaeTag, source: Source) -> Sae:
@@ -228,20 +192,7 @@ def _tags(params: SaeParams, lm: LanguageModel, depth: int) -> list[SaeTag]:
 def _jobs(
     lm: LanguageModel, tags: list[SaeTag], rows: Activations, params: SaeParams
 ) -> Iterator[Job]:
-    from deception_saes.saes.sae import SaeConfig
-    from deception_saes.saes.training import Job
-
-    d_in = lm.model.config.hidden_size
     for tag in tags:
         of = np.flatnonzero(np.isin(rows.condition, TRAIN_SETS[tag.train_set]))
-        about = {
-            "model_name": lm.spec.name, "model_class_name": "AutoModelForCausalLM",
-            "hook_name": f"{lm.model.base_model_prefix}.layers.{tag.layer}",
-            "hook_layer": tag.layer, "prepend_bos": False,
-            "context_size": int(rows.position.max()) + 1, "tag": tag.name,
-            "training_condition": tag.train_set, "framing": params.framing,
-            "training_rows": len(of), "seed": params.seed,
-            "recipe": dataclasses.asdict(params.sae_recipe),
-        }
-        yield Job(tag.name, SaeConfig(tag.architecture, d_in, tag.expansion * d_in, tag.k,
-                                      metadata=about), params.sae_recipe, of)
+        yield training_job(lm, tag, params.sae_recipe, of, rows.position, params.seed,
+                           framing=params.framing)
