@@ -13,7 +13,7 @@ PORT ?= 8000
 
 PEERS := .venv-peers
 
-.PHONY: help book section plan resample verify times test torture shapes bench serve lock clean
+.PHONY: help book section plan resample verify times key test torture shapes bench serve hooks lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ verify: book  ## build the book and compare every value with the reference resul
 times: $(VENV)/.ready  ## where the time of the last build went, unit by unit
 	$(RUN) times $(OPTIONS)
 
+key: $(VENV)/.ready  ## the hash of everything that decides the book: what to cache artifacts by
+	@$(RUN) key $(OPTIONS)
+
 test: $(VENV)/.ready-dev $(PEERS)/.ready  ## linters, types, tests, and the smoke book with warnings as errors
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
@@ -57,6 +60,9 @@ bench: $(PEERS)/.ready  ## the figures of speed: ratios to the plain way and to 
 
 serve: book  ## build the book and serve it on this machine
 	$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory artifacts/$(PROFILE)$(if $(SEED),-seed$(SEED))/html
+
+hooks: $(VENV)/.ready-dev  ## ruff, notebook pairing and no outputs, checked at every commit
+	$(PY) -m pre_commit install
 
 lock:  ## resolve requirements*.in anew, in fresh environments, into requirements*.txt
 	sh workflow/lock.sh $(PYTHON)

@@ -72,6 +72,10 @@ def _run(options: argparse.Namespace, profile: Profile, seed: int) -> int:
             from deception_saes.paper.plan import DEVICES, plan_text
 
             print(plan_text(profile, seed, DEVICES[options.device]))
+        case "key":
+            from deception_saes.paper.units import book_units
+
+            print(book_units(profile, seed)["html"].spec.hash)
         case "times":
             from deception_saes.paper.times import times_text
 
@@ -99,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_arguments(commands.add_parser("judge", help="have completions judged by a server"))
     plan = commands.add_parser("plan", help="what a build would run and cost")
     plan.add_argument("--device", choices=("cpu", "t4", "a100", "rtx4090", "h100"), default="cpu")
+    key = commands.add_parser("key", help="print the hash of everything that decides the book")
     times = commands.add_parser("times", help="where a build's time went")
     verify = commands.add_parser("verify", help="compare a run with the reference results")
     verify.add_argument("--exact", action="store_true", help="to the last bit")
@@ -106,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     make = commands.add_parser("make", help="make one unit of the workflow")
     make.add_argument("unit")
     make.add_argument("--spec", help="hash of the spec that is expected; another is an error")
-    for command in (book, fetch, resample, section, publish, plan, times, verify, make):
+    for command in (book, fetch, resample, section, publish, plan, key, times, verify, make):
         command.add_argument("--profile", choices=PROFILES, default="embedded")
         command.add_argument("--seed", type=int, help="the profile's own if left out")
     return parser

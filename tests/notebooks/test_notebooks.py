@@ -1,4 +1,5 @@
 import ast
+import difflib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import subprocess
 import sys
 
 import jupytext
+import nbformat
 import pytest
 
 from deception_saes.paper.plots.swap_captions import FIGURES
@@ -107,3 +109,23 @@ def test_a_notebook_runs_by_itself_and_makes_what_it_needs(source, section, tmp_
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert sum("text/html" in output.get("data", {}) for output in outputs) >= 1
     assert not [output for output in outputs if output["output_type"] == "error"]
+
+
+def test_an_edit_in_jupyter_comes_back_as_that_edit_alone(root, tmp_path):
+    shutil.copy(root / "pyproject.toml", tmp_path)
+    text = tmp_path / "s29.py"
+    shutil.copy(root / "notebooks" / "s29_neutral_prompts.py", text)
+    before = text.read_text().splitlines()
+    convert(tmp_path, "--sync", "s29.py")
+    paired = tmp_path / "s29.ipynb"
+    notebook = nbformat.read(paired, as_version=4)
+    code = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    code.outputs = [nbformat.v4.new_output("stream", text="what a run printed")]
+    code.execution_count = 7
+    notebook.cells[0].source += "\n\nOne more sentence."
+    nbformat.write(notebook, paired)
+    os.utime(paired, (paired.stat().st_mtime + 60,) * 2)  # saved after the text
+    convert(tmp_path, "--sync", "s29.ipynb")
+    changed = [line for line in difflib.ndiff(before, text.read_text().splitlines())
+               if line[0] in "+-"]
+    assert changed == ["+ #", "+ # One more sentence."]

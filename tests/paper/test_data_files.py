@@ -15,6 +15,7 @@ from deception_saes.paper.data_files import (
     read_dictionary,
     size_of_zip,
 )
+from deception_saes.sections import s23
 from deception_saes.sections.catalogue import SECTIONS
 
 UNITS = {"", "auroc", "Cohen's d", "count", "features", "kappa", "logits", "nats", "p", "percent",
@@ -123,3 +124,15 @@ def test_what_is_said_to_be_a_probability_lies_between_0_and_1(published, tmp_pa
             for name, of in file.columns.items():
                 if of.unit in {"probability", "p", "auroc"} and row[name]:
                     assert 0 <= float(row[name]) <= 1, (file.name, name)
+
+
+def test_a_module_may_describe_its_own_tables(monkeypatch, smoke_run, tmp_path):
+    known = {key: of for key, of in read_dictionary().items() if key != ("s23_topics", "")}
+    monkeypatch.setattr(data_files, "read_dictionary", lambda: known)
+    monkeypatch.setattr(s23, "COLUMNS", {("topics", ""): ("", "by topic, told here")},
+                        raising=False)
+    files = publish_data(tmp_path, smoke_run.tree, [SECTIONS[23]], [smoke_run.results])
+    assert [file.about for file in files if file.name == "s23_topics.csv"] == [
+        "by topic, told here"]
+    published = (tmp_path / "data" / "columns.csv").read_text().splitlines()
+    assert published[-1] == 's23_topics,,,"by topic, told here"'

@@ -1,5 +1,6 @@
 import dataclasses
 
+from deception_saes.__main__ import main
 from deception_saes.paper.units import book_units, urgency
 from deception_saes.sections.profiles import profile_named
 
@@ -29,3 +30,10 @@ def test_urgency_follows_the_profiles_seconds():
     slow = dataclasses.replace(EMBEDDED, seconds={**EMBEDDED.seconds, 32: 5000})
     units = book_units(EMBEDDED, 0)
     assert urgency(units, slow)["s32"] > urgency(units, EMBEDDED)["s27"]
+
+
+def test_the_key_is_the_hash_that_the_pages_are_kept_under(smoke, artifacts, monkeypatch, capsys):
+    monkeypatch.setenv("DECEPTION_SAES_ARTIFACTS", str(artifacts))
+    assert main(["key", "--profile", "smoke"]) == 0
+    units = book_units(smoke, smoke.seed)
+    assert capsys.readouterr().out.strip() == units["html"].spec.hash

@@ -8,6 +8,7 @@ import io
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
@@ -81,7 +82,8 @@ def publish_data(
         for path in sorted((tree / "figures").glob(f"{section.key}_*.csv")):
             texts[path.name] = (section, path.read_text(encoding="utf-8"))
         texts[f"{section.key}_values.csv"] = (section, _values_csv(of.values))
-    dictionary = read_dictionary()
+    dictionary = read_dictionary() | (own := _of_modules(sections))
+    texts[COLUMNS.name] = (None, texts[COLUMNS.name][1] + _dictionary_rows(own))
     files = [_described(name, section, text, dictionary)
              for name, (section, text) in texts.items()]
     for name, (_, text) in texts.items():
@@ -108,6 +110,20 @@ def read_dictionary() -> dict[tuple[str, str], Meaning]:
                 raise ValueError(f"{COLUMNS.name}: {key[0]}, {key[1]!r} stands twice")
             found[key] = Meaning(row["unit"], row["meaning"])
     return found
+
+
+def _of_modules(sections: Sequence[Section]) -> dict[tuple[str, str], Meaning]:
+    """What sections' modules say of their own tables, see `sections.run.SectionModule`."""
+    return {(f"{section.key}_{table}", column): Meaning(*of) for section in sections
+            for (table, column), of in getattr(import_module(section.module), "COLUMNS",
+                                               {}).items()}
+
+
+def _dictionary_rows(dictionary: dict[tuple[str, str], Meaning]) -> str:
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n").writerows(
+        (*key, of.unit, of.meaning) for key, of in dictionary.items())
+    return out.getvalue()
 
 
 def unused_rows(files: Iterable[DataFile]) -> set[tuple[str, str]]:
@@ -160,7 +176,8 @@ def _described(
     if missing or (key, "") not in dictionary:
         what = f"the column {missing[0]!r} of {name}" if missing else f"the file {name}"
         raise ValueError(f"{what} is not described; add a row to paper/data/{COLUMNS.name}: "
-                         f"{key},{missing[0] if missing else ''},unit,meaning")
+                         f"{key},{missing[0] if missing else ''},unit,meaning; or an entry to "
+                         "COLUMNS of the section's module")
     return DataFile(name, section, dictionary[key, ""].meaning, sum(1 for _ in rows),
                     len(text.encode()),
                     {column: dictionary[_key(key, column, dictionary)] for column in head})

@@ -66,7 +66,8 @@ def stage(checkout: Path, site: Path, of: Built) -> None:
     Raises UnfinishedNotebook if a notebook has a code cell that has not run.
     """
     shutil.copytree(checkout / "book", site / "book")
-    shutil.copy(checkout / "_toc.yml", site / "_toc.yml")
+    toc = yaml.safe_load((checkout / "_toc.yml").read_text(encoding="utf-8"))
+    write_atomic(site / "_toc.yml", yaml.safe_dump(with_sections(toc, of.sections)))
     static = site / "book" / "_static"
     _mathjax(static / "mathjax")
     files = publish_data(static, of.tree, of.sections, of.results)
@@ -91,6 +92,16 @@ def stage(checkout: Path, site: Path, of: Built) -> None:
     published = {file.name for file in files}
     for section in of.sections:
         _notebook(checkout, site, section, of, published)
+
+
+def with_sections(toc: Mapping[str, Any], sections: Sequence[Section]) -> dict[str, Any]:
+    """A table of contents with the parts of these sections before its own, each in its order."""
+    listed = [section for section in sections if f"notebooks/{section.stem}" != toc["root"]]
+    parts = [{"caption": part, "chapters": [{"file": f"notebooks/{section.stem}"}
+                                            for section in listed if section.part == part]}
+             for part in dict.fromkeys(section.part for section in listed)]
+    parts += toc.get("parts", [])
+    return {**toc, **({"parts": parts} if parts else {})}
 
 
 def _notebook(

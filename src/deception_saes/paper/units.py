@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from deception_saes.models.load import conversion_spec, converted, why_unavailable
@@ -166,10 +167,11 @@ def _notebook_unit(
     section: Section, profile: Profile, seed: int, tree: Path, computed: Spec
 ) -> Unit:
     source = checkout() / "notebooks" / f"{section.stem}.py"
+    plots = f"deception_saes.paper.plots.{section.key}"
     spec = Spec(
         unit=f"notebook-{section.key}",
         params={"profile": profile.name, "seed": seed},
-        sources=("deception_saes.paper.page", f"deception_saes.paper.plots.{section.key}"),
+        sources=("deception_saes.paper.page", *([plots] if find_spec(plots) else [])),
         data=(source, CLAIMS, TAGS),
         inputs=(computed.hash,),
         libraries=_NOTEBOOK_LIBRARIES,

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Section:
-    """number: as in "§23". name: notebook name after `sNN_`. title: on pages."""
+    """number: as in "§23". name: notebook name after `sNN_`. title: on pages. part: of the book."""
 
     number: int
     name: str
     title: str
+    part: str
 
     @property
     def key(self) -> str:
@@ -34,25 +35,27 @@ class Section:
         return importlib.util.find_spec(self.module) is not None
 
 
+DECEPTION, SANDBAGGING = "Behavioural deception", "Sandbagging"
+
 SECTIONS: dict[int, Section] = {
     section.number: section
     for section in (
-        Section(17, "behavioural_sampling", "Behavioural sampling"),
-        Section(18, "layer_sweep", "Layer sweep"),
-        Section(19, "pca_robustness", "PCA robustness"),
-        Section(20, "behavioural_saes", "Behavioural SAE grid"),
-        Section(21, "sae_probes", "SAE probes"),
-        Section(22, "feature_attribution", "Feature attribution"),
-        Section(23, "sandbagging_task", "The sandbagging task"),
-        Section(24, "full_sae_swap_primary", "Full-SAE-swap, primary model"),
-        Section(25, "sae_zoo", "SAE zoo"),
-        Section(26, "full_sae_swap_smollm2", "Full-SAE-swap, SmolLM2"),
-        Section(27, "head_sweep", "Head sweep"),
-        Section(28, "circuit_ablation", "Circuit ablation"),
-        Section(29, "neutral_prompts", "Neutral prompts"),
-        Section(30, "across_models", "Across models"),
-        Section(31, "full_sae_swap_tinyllama", "Full-SAE-swap, TinyLlama"),
-        Section(32, "topk_against_jumprelu", "TopK against JumpReLU"),
+        Section(17, "behavioural_sampling", "Behavioural sampling", DECEPTION),
+        Section(18, "layer_sweep", "Layer sweep", DECEPTION),
+        Section(19, "pca_robustness", "PCA robustness", DECEPTION),
+        Section(20, "behavioural_saes", "Behavioural SAE grid", DECEPTION),
+        Section(21, "sae_probes", "SAE probes", DECEPTION),
+        Section(22, "feature_attribution", "Feature attribution", DECEPTION),
+        Section(23, "sandbagging_task", "The sandbagging task", SANDBAGGING),
+        Section(24, "full_sae_swap_primary", "Full-SAE-swap, primary model", SANDBAGGING),
+        Section(25, "sae_zoo", "SAE zoo", SANDBAGGING),
+        Section(26, "full_sae_swap_smollm2", "Full-SAE-swap, SmolLM2", SANDBAGGING),
+        Section(27, "head_sweep", "Head sweep", SANDBAGGING),
+        Section(28, "circuit_ablation", "Circuit ablation", SANDBAGGING),
+        Section(29, "neutral_prompts", "Neutral prompts", SANDBAGGING),
+        Section(30, "across_models", "Across models", SANDBAGGING),
+        Section(31, "full_sae_swap_tinyllama", "Full-SAE-swap, TinyLlama", SANDBAGGING),
+        Section(32, "topk_against_jumprelu", "TopK against JumpReLU", SANDBAGGING),
     )
 }
 

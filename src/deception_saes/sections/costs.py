@@ -47,9 +47,14 @@ class Cost:
 
 def section_cost(section: Section, profile: Profile, seed: int) -> Cost | None:
     """What the section costs by itself, the SAEs that it is about with the first that needs them;
-    None if the profile does not run it. Models that have yet to be fetched count as had."""
+    None if the profile does not run it. A section that is not counted here costs its budget. Models
+    that have yet to be fetched count as had."""
     params = import_module(section.module).plan(profile, seed, profile.models, {})
-    return None if isinstance(params, NotRun) else _COSTS[section.number](params, profile)
+    if isinstance(params, NotRun):
+        return None
+    if section.number not in _COSTS:
+        return Cost(0, 0.0, fixed=profile.seconds.get(section.number, 0.0))
+    return _COSTS[section.number](params, profile)
 
 
 def peak_memory(profile: Profile) -> float:

@@ -45,7 +45,9 @@ class Output:
 
 class SectionModule(Protocol):
     """What a module `sections/sNN.py` holds. Optional: LIBRARIES, distributions beside LIBRARIES
-    here whose version decides its results."""
+    here whose version decides its results; COLUMNS, by (table, column) the unit and the meaning of
+    what its tables hold, those that stand in paper/data/columns.csv left out, the column "" being
+    the table."""
 
     DATA: tuple[str, ...]
     """Data files below the package that decide the results."""
