@@ -165,8 +165,8 @@ PROFILES: dict[str, Profile] = {
             swap_draw_questions=40,
             verdicts=True,
             behaviour=Behaviour("smollm2it", "smollm2it"),
-            seconds={17: 140, 18: 170, 19: 20, 20: 80, 21: 50, 22: 260, 23: 190, 24: 330,
-                     25: 180, 26: 270, 27: 460, 28: 900, 29: 20, 30: 60, 31: 5, 32: 50},
+            seconds={17: 140, 18: 60, 19: 15, 20: 80, 21: 50, 22: 240, 23: 190, 24: 320,
+                     25: 200, 26: 240, 27: 440, 28: 600, 29: 10, 30: 40, 31: 5, 32: 40},
         ),
         Profile(
             name="shapes",

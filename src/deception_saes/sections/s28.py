@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from deception_saes.interventions.heads import Means
     from deception_saes.models.anatomy import Head
     from deception_saes.models.load import LanguageModel
     from deception_saes.models.spec import ModelSpec
@@ -54,6 +55,7 @@ def compute(params: Params, work: Work) -> Output:
     import pandas as pd
 
     from deception_saes.analysis.circuit import selection_frequency, subsets
+    from deception_saes.interventions.ablation import head_means
     from deception_saes.models.load import load
     from deception_saes.sections.halves import half_of
     from deception_saes.sections.run import Output
@@ -68,9 +70,11 @@ def compute(params: Params, work: Work) -> Output:
     p_SQ = p_correct_under(lm, asked, "sandbag", [(), *sets], "subsets")
     on_choosing_SQ = p_correct_under(lm, choosing, "sandbag", [(), *sets], "subsets, choosing")
     subset_table = _subset_table(sets, p_SQ, on_choosing_SQ, params)
+    means = head_means(lm.model, [choosing.prompts[c] for c in ("genuine", "sandbag")],
+                       sorted({head.layer for head in chosen}))
     by_mode = {(condition, mode): p_Q
                for condition in CONDITIONS
-               for mode, p_Q in _modes(lm, asked, choosing, condition, chosen)}
+               for mode, p_Q in _modes(lm, asked, condition, chosen, means)}
     draws = random_draws(lm, asked.spread(params.draw_questions), chosen, params)
     effects = work.needed[27].table("sandbag_effects")
     frequency = selection_frequency(effects.iloc[:, 1:].to_numpy(), params.circuit_size,
@@ -88,14 +92,12 @@ def compute(params: Params, work: Work) -> Output:
 
 
 def _modes(
-    lm: LanguageModel, asked: PromptSet, choosing: PromptSet, condition: Any, chosen: list[Head]
+    lm: LanguageModel, asked: PromptSet, condition: Any, chosen: list[Head], means: Means
 ) -> Iterator[tuple[str, np.ndarray]]:
     """P(correct) in percent, clean, with zeros and with means for the chosen heads, [questions]."""
-    from deception_saes.interventions.ablation import ablated_p_correct, head_means
+    from deception_saes.interventions.ablation import ablated_p_correct
 
     prompts, correct = asked.prompts[condition], asked.correct[condition]
-    layers = sorted({head.layer for head in chosen})
-    means = head_means(lm.model, [choosing.prompts[c] for c in ("genuine", "sandbag")], layers)
     clean, zero = 100 * ablated_p_correct(lm.model, prompts, correct, [(), tuple(chosen)],
                                           label=f"{condition}, zero")
     mean = 100 * ablated_p_correct(lm.model, prompts, correct, [tuple(chosen)], means,
