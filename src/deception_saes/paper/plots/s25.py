@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from deception_saes.paper.plots.architectures import look, present
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 
 Colours = dict[str, str]
 
-ARCHITECTURES = {"topk": ("TopK", "genuine"), "jumprelu": ("JumpReLU", "sandbag"),
-                 "gated": ("Gated", "neutral")}
 TRAIN_SETS = {"genuine_only": ("genuine only", "genuine"), "mixed": ("mixed", "neutral"),
               "sandbagging_only": ("sandbagging only", "sandbag")}
 _MARKERS = "os^"  # by layer, shallow to deep
@@ -33,7 +33,7 @@ def front(figure: Figure, colours: Colours, run: SectionRun) -> None:
         (right, "l0_last", "kl_recovered", "KL recovered, last position"),
     ):
         for (architecture, layer), of in table.groupby(["architecture", "layer"]):
-            colour = ARCHITECTURES[architecture][1]
+            colour = look(architecture).colour
             for large, some in of.groupby(of["expansion"] > of["expansion"].min()):
                 axes.scatter(some[l0], some[measure], marker=_MARKERS[layers.index(layer)], s=34,
                              facecolors="none" if large else colours[colour],
@@ -41,19 +41,20 @@ def front(figure: Figure, colours: Colours, run: SectionRun) -> None:
         _powers_of_two(axes, _L0_TICKS)
         axes.set_xlabel("L0, active features of a row")
         axes.set_ylabel(label)
-    _legend(figure, colours, layers, "8x (hollow)")
+    _legend(figure, colours, table, "8x (hollow)")
 
 
-def _legend(figure: Figure, colours: Colours, layers: list[int], hollow: str) -> None:
+def _legend(figure: Figure, colours: Colours, table: pd.DataFrame, hollow: str) -> None:
     from matplotlib.lines import Line2D
 
     def mark(marker: str, colour: str, label: str, fill: str | None = None) -> Line2D:
         return Line2D([], [], linestyle="none", marker=marker, color=colour, label=label,
                       markerfacecolor=fill or colour)
 
-    handles = [mark("D", colours[colour], name) for name, colour in ARCHITECTURES.values()]
+    handles = [mark("D", colours[of.colour], of.name)
+               for of in present(table["architecture"]).values()]
     handles += [mark(marker, colours["ink"], f"L{layer}")
-                for marker, layer in zip(_MARKERS, layers, strict=True)]
+                for marker, layer in zip(_MARKERS, sorted(table["layer"].unique()), strict=True)]
     handles.append(mark("D", colours["ink"], hollow, "none"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
 
@@ -67,7 +68,7 @@ def swaps(figure: Figure, colours: Colours, run: SectionRun) -> None:
     for axes, (name, label) in zip(figure.subplots(2, 2, sharex=True).flat, panels, strict=True):
         for (architecture, layer), of in table.groupby(["architecture", "layer"]):
             for alone, some in of.groupby(of["train_set"] != "mixed"):
-                colour = colours[ARCHITECTURES[architecture][1]]
+                colour = colours[look(architecture).colour]
                 axes.scatter(some["l0_last"], some[name], marker=_MARKERS[layers.index(layer)],
                              s=30, facecolors="none" if alone else colour, edgecolors=colour,
                              alpha=0.85)
@@ -76,7 +77,7 @@ def swaps(figure: Figure, colours: Colours, run: SectionRun) -> None:
         axes.set_ylabel(label)
         if axes.get_subplotspec().is_last_row():
             axes.set_xlabel("L0 at the last position")
-    _legend(figure, colours, layers, "trained on one condition (hollow)")
+    _legend(figure, colours, table, "trained on one condition (hollow)")
 
 
 def k_sweep(figure: Figure, colours: Colours, run: SectionRun) -> None:
@@ -108,7 +109,8 @@ def cost(figure: Figure, colours: Colours, run: SectionRun) -> None:
     """Seconds to train each SAE, by architecture and size of the training set."""
     table = run.table("saes")
     axes = figure.subplots()
-    for row, (architecture, (_, colour)) in enumerate(ARCHITECTURES.items()):
+    looks = present(table["architecture"])
+    for row, (architecture, seen) in enumerate(looks.items()):
         of = table[table["architecture"] == architecture]
         for shift, (train_sets, filled) in enumerate(((["mixed"], True),
                                                       (["genuine_only", "sandbagging_only"],
@@ -116,9 +118,9 @@ def cost(figure: Figure, colours: Colours, run: SectionRun) -> None:
             some = of[of["train_set"].isin(train_sets)]
             spread = np.linspace(-0.12, 0.12, len(some)) if len(some) > 1 else np.zeros(len(some))
             axes.plot(some["seconds"], row - 0.15 + 0.3 * shift + spread, "o",
-                      color=colours[colour],
-                      markerfacecolor=colours[colour] if filled else "none")
-    axes.set_yticks(range(len(ARCHITECTURES)), [name for name, _ in ARCHITECTURES.values()])
+                      color=colours[seen.colour],
+                      markerfacecolor=colours[seen.colour] if filled else "none")
+    axes.set_yticks(range(len(looks)), [seen.name for seen in looks.values()])
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds of training, one thread an SAE")

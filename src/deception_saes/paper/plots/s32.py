@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from deception_saes.paper.plots.s25 import ARCHITECTURES, TRAIN_SETS
+from deception_saes.paper.plots.architectures import look, present, shifts
+from deception_saes.paper.plots.s25 import TRAIN_SETS
 from deception_saes.sections.s32 import BASELINES
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def pairs(figure: Figure, colours: Colours, run: SectionRun) -> None:
     keys = list(compared.groupby(["layer", "train_set"]).groups)
     axes = figure.subplots()
     for architecture, shift in (("topk", -0.18), ("jumprelu", 0.18)):
-        name, colour = ARCHITECTURES[architecture]
+        seen = look(architecture)
+        name, colour = seen.name, seen.colour
         of = compared[compared["architecture"] == architecture]
         at = np.array([keys.index(key) for key in zip(of["layer"], of["train_set"], strict=True)])
         at = at + shift
@@ -57,12 +59,14 @@ def dictionaries(figure: Figure, colours: Colours, run: SectionRun) -> None:
         of = table[table["dictionary"] == name]
         axes.plot([layers.index(layer) - 0.3 for layer in of["layer"]], of["d_max"], marker,
                   color=colours["ink"], label=BASELINES[name])
-    for column, (architecture, (name, colour)) in enumerate(ARCHITECTURES.items()):
+    looks = present(table["architecture"].dropna())
+    shift_of = shifts(looks, 0.4)
+    for architecture, seen in looks.items():
         of = table[table["architecture"] == architecture]
-        place = [layers.index(layer) - 0.1 + 0.2 * column for layer in of["layer"]]
+        place = [layers.index(layer) + 0.1 + shift_of[architecture] for layer in of["layer"]]
         shift = np.linspace(-0.06, 0.06, len(of))
-        axes.plot(np.array(place) + shift, of["d_max"], "o", color=colours[colour], alpha=0.75,
-                  markersize=5, label=name)
+        axes.plot(np.array(place) + shift, of["d_max"], "o", color=colours[seen.colour],
+                  alpha=0.75, markersize=5, label=seen.name)
     axes.set_xticks(range(len(layers)), [f"L{layer}" for layer in layers])
     axes.grid(visible=False, axis="x")
     axes.set_ylim(bottom=0)
@@ -77,7 +81,7 @@ def matched(run: SectionRun) -> pd.DataFrame:
     for of in compared.sort_values(["layer", "train_set", "architecture"]).itertuples():
         rows.append({
             "layer": f"L{of.layer}", "trained on": TRAIN_SETS[of.train_set][0],
-            "architecture": ARCHITECTURES[of.architecture][0], "live": f"{of.n_live:.0f}",
+            "architecture": look(of.architecture).name, "live": f"{of.n_live:.0f}",
             "d_max": _d(of.d_max), "95% of nulls": _d(of.null_95), "p": f"{of.p:.3f}",
             "picked": f"{_d(of.d_picked)} [{_d(of.d_picked_low)}, {_d(of.d_picked_high)}]",
             "untrained": _d(of.untrained_d_max), "no floor": _d(of.d_max_no_floor),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from deception_saes.paper.plots.s25 import ARCHITECTURES
+from deception_saes.paper.plots.architectures import look, present, shifts
 from deception_saes.sections.swap_tables import NAMES, PLAIN, gap_name
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ Colours = dict[str, str]
 _FOREST = ("E2", "E6", "E4", "E1", "E3", "E6Δ", "E4Δ", "E1Δ")
 _PLAIN = ("patch", "median_residual", "mean_difference", "random_direction")
 _DECIDING = ("E6-E4", "E6-E1", "E6Δ-E1Δ")
-_MARKERS = {"topk": "o", "jumprelu": "s", "gated": "^", PLAIN: "D"}
 
 
 def forest(figure: Figure, colours: Colours, run: SectionRun) -> None:
@@ -30,19 +29,19 @@ def forest(figure: Figure, colours: Colours, run: SectionRun) -> None:
     table = table[table["prompts"] == "sandbag"]
     layers = sorted(table["layer"].unique())
     names = [*_FOREST, *_PLAIN]
+    looks = present(table["architecture"])
+    shift_of = shifts([name for name in looks if name != PLAIN], 0.44)
     every_axes = figure.subplots(1, len(layers), sharey=True, sharex=True)
     for axes, layer in zip(every_axes, layers, strict=True):
-        for architecture, shift in ((PLAIN, 0.0), ("topk", -0.22), ("jumprelu", 0.0),
-                                    ("gated", 0.22)):
+        for architecture, seen in looks.items():
             of = table[(table["layer"] == layer) & (table["architecture"] == architecture)
                        & table["intervention"].isin(names)]
             if of.empty:
                 continue
-            name, colour = ARCHITECTURES.get(architecture, (PLAIN, "ink"))
-            at = np.array([names.index(found) for found in of["intervention"]]) + shift
-            axes.errorbar(of["effect"], at, xerr=_ends(of, "effect"), fmt=_MARKERS[architecture],
-                          markersize=4, capsize=2, linestyle="none", color=colours[colour],
-                          label=name)
+            at = np.array([names.index(found) for found in of["intervention"]])
+            axes.errorbar(of["effect"], at + shift_of.get(architecture, 0.0),
+                          xerr=_ends(of, "effect"), fmt=seen.marker, markersize=4, capsize=2,
+                          linestyle="none", color=colours[seen.colour], label=seen.name)
         axes.axvline(0, color=colours["muted"], linewidth=0.8)
         axes.set_title(f"L{layer}")
         axes.set_xlabel("effect, pp")
@@ -58,21 +57,24 @@ def gap_forest(figure: Figure, colours: Colours, run: SectionRun) -> None:
     margin = next((value.value for value in run.results.values
                    if value.id.endswith(".headline.jumprelu.margin")), None)
     layers = sorted(table["layer"].unique())
+    looks = present(table["architecture"])
+    shift_of = shifts(looks, 0.4)
     every_axes = figure.subplots(1, len(layers), sharey=True, sharex=True)
     for axes, layer in zip(every_axes, layers, strict=True):
         if margin is not None and margin > 0:
             axes.axvspan(-margin, margin, color=colours["grid"], alpha=0.6, linewidth=0,
                          label="counts as none")
-        for architecture, shift in (("topk", -0.2), ("jumprelu", 0.0), ("gated", 0.2)):
+        for architecture, seen in looks.items():
             of = table[(table["layer"] == layer) & (table["architecture"] == architecture)]
             if of.empty:
                 continue
-            name, colour = ARCHITECTURES[architecture]
-            at = np.array([_DECIDING.index(found) for found in of["gap"]]) + shift
-            axes.hlines(at, of["wide_low"], of["wide_high"], color=colours[colour], linewidth=1)
-            axes.errorbar(of["mean"], at, xerr=_ends(of, "mean"), fmt=_MARKERS[architecture],
-                          markersize=5, linewidth=3, linestyle="none", color=colours[colour],
-                          label=name)
+            at = np.array([_DECIDING.index(found) for found in of["gap"]])
+            at = at + shift_of[architecture]
+            axes.hlines(at, of["wide_low"], of["wide_high"], color=colours[seen.colour],
+                        linewidth=1)
+            axes.errorbar(of["mean"], at, xerr=_ends(of, "mean"), fmt=seen.marker,
+                          markersize=5, linewidth=3, linestyle="none",
+                          color=colours[seen.colour], label=seen.name)
         axes.axvline(0, color=colours["muted"], linewidth=0.8)
         axes.set_title(f"L{layer}")
         axes.set_xlabel("gap, pp")
@@ -97,14 +99,14 @@ def doses(figure: Figure, colours: Colours, run: SectionRun) -> None:
                 points = [(0.0, start), *((d, f"{swap}.{d:g}") for d in (0.25, 0.5, 0.75)),
                           (1.0, swap)]
                 found = [(dose, by_name.loc[name] if name else None) for dose, name in points]
-                name, colour = ARCHITECTURES[architecture]
+                seen = look(architecture)
                 x = [dose for dose, _ in found]
                 y = [0.0 if of_dose is None else of_dose["effect"] for _, of_dose in found]
                 ends = [(0.0, 0.0) if of_dose is None else
                         (of_dose["ci_low"], of_dose["ci_high"]) for _, of_dose in found]
-                axes.plot(x, y, marker=_MARKERS[architecture], markersize=4,
-                          color=colours[colour], label=name)
-                axes.fill_between(x, *np.transpose(ends), color=colours[colour], alpha=0.15)
+                axes.plot(x, y, marker=seen.marker, markersize=4,
+                          color=colours[seen.colour], label=seen.name)
+                axes.fill_between(x, *np.transpose(ends), color=colours[seen.colour], alpha=0.15)
             axes.axhline(0, color=colours["muted"], linewidth=0.8)
             axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
             if row == 0:
@@ -124,12 +126,12 @@ def top_features(figure: Figure, colours: Colours, run: SectionRun) -> None:
     for axes, layer in zip(every_axes, layers, strict=True):
         for (architecture, prompts), of in table[table["layer"] == layer].groupby(
                 ["architecture", "prompts"]):
-            name, colour = ARCHITECTURES[architecture]
+            seen = look(architecture)
             m = of["intervention"].str.removeprefix("E5.").astype(int)
             axes.errorbar(m, of["effect"], yerr=_ends(of, "effect"), capsize=2, markersize=4,
-                          marker=_MARKERS[architecture], color=colours[colour],
+                          marker=seen.marker, color=colours[seen.colour],
                           linestyle="-" if prompts == "sandbag" else ":",
-                          label=f"{name}, {prompts} prompts")
+                          label=f"{seen.name}, {prompts} prompts")
         axes.axhline(0, color=colours["muted"], linewidth=0.8)
         axes.set_xscale("log", base=4)
         axes.set_xticks(sorted(m.unique()), [str(count) for count in sorted(m.unique())])
@@ -145,7 +147,7 @@ def gaps(run: SectionRun) -> pd.DataFrame:
     table = run.table("gaps")
     table = table[table["prompts"] == "sandbag"]
     return pd.DataFrame({
-        "SAE": [ARCHITECTURES.get(of, (of, ""))[0] for of in table["architecture"]],
+        "SAE": [look(of).name for of in table["architecture"]],
         "layer": [f"L{layer}" for layer in table["layer"]],
         "gap": [gap_name(gap) for gap in table["gap"]],
         "pp, over questions": _intervals(table, "ci_low", "ci_high"),
@@ -169,7 +171,7 @@ def genuine_effects(run: SectionRun) -> pd.DataFrame:
             if found.empty:
                 continue
             rows.append({
-                "SAE": ARCHITECTURES.get(architecture, (architecture, ""))[0],
+                "SAE": look(architecture).name,
                 "layer": f"L{layer}", "intervention": NAMES.get(name, name),
                 **{f"on {prompts}": f"{_signed(found.loc[prompts, 'effect'])} ["
                    f"{_signed(found.loc[prompts, 'ci_low'])},\N{NO-BREAK SPACE}"
@@ -184,7 +186,7 @@ def centres(run: SectionRun) -> pd.DataFrame:
     """How much of a prompt the medians keep."""
     table = run.table("centres")
     return pd.DataFrame({
-        "SAE": [ARCHITECTURES[of][0] for of in table["architecture"]],
+        "SAE": [look(of).name for of in table["architecture"]],
         "layer": [f"L{layer}" for layer in table["layer"]],
         "L0 of a prompt": table["l0_prompt"].map("{:.0f}".format),
         "L0 of m_G": table["l0_m_G"].map("{:.0f}".format),
