@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,6 +9,7 @@ from deception_saes.models.forward import (
     log_probabilities,
     shared_prefix,
     suffix_batches,
+    token_mass,
 )
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}  # of log-probabilities, about -10 in float32
@@ -82,6 +84,16 @@ def test_log_probabilities_add_up_to_one_in_float64(tiny):
     log_p_BV = log_probabilities(tiny.model, batch.hidden_BTD[:, -1])
     assert log_p_BV.dtype == torch.float64
     torch.testing.assert_close(log_p_BV.exp().sum(-1), torch.ones(len(batch.rows)).double())
+
+
+@pytest.mark.parametrize("tokens", [[[3], [0, 9, 700], [5, 6]], [[8, 2], [1, 4], [7, 0]]],
+                         ids=["unequal numbers", "equal numbers"])
+def test_the_mass_is_the_sum_over_each_prompts_own_tokens(tiny, tokens):
+    hidden = torch.randn(2, len(tokens), tiny.model.config.hidden_size,
+                         generator=torch.Generator().manual_seed(0))
+    p = log_probabilities(tiny.model, hidden).exp()
+    expected = [[p[k, q, of].sum().item() for q, of in enumerate(tokens)] for k in range(2)]
+    assert token_mass(tiny.model, hidden, tokens) == pytest.approx(np.array(expected), rel=1e-4)
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])

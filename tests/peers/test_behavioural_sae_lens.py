@@ -16,7 +16,7 @@ from deception_saes.sections.profiles import profile_named
 from deception_saes.sections.run import Work
 
 MODEL = profile_named("smoke").models[0]
-TAGS = behavioural_tags(MODEL.slug, MODEL.source.layers)
+TAGS = behavioural_tags(MODEL.slug, MODEL.shape.layers)
 PREFIX = [tag for tag in TAGS if tag.architecture == "jumprelu"]
 
 

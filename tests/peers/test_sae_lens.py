@@ -20,7 +20,7 @@ METADATA = {"model_name": "tinyllama-random", "hook_name": "model.layers.4", "pr
             "context_size": 64, "hook_layer": 4, "training_condition": "mixed",
             "recipe": {"epochs": 3, "learning_rate": 3e-4, "target_l0": None}, "note": "ε = 1 pp"}
 MODEL = profile_named("smoke").models[0]
-TAGS = sandbagging_tags(MODEL.slug, MODEL.source.layers)
+TAGS = sandbagging_tags(MODEL.slug, MODEL.shape.layers)
 
 
 @pytest.fixture(scope="session")
