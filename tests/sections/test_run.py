@@ -31,6 +31,11 @@ def nothing_computes(monkeypatch):
     monkeypatch.setattr(s23, "compute", compute)
 
 
+def test_a_profile_that_a_section_would_stop_at_is_refused_at_once(smoke):
+    with pytest.raises(ValueError, match="profile smoke: swap_draws is 7; give an even number"):
+        dataclasses.replace(smoke, swap_draws=7)
+
+
 def mean_of(run, framing, condition, answerable):
     table = run.table("questions")
     rows = table[(table["model"] == "tinyllama-random") & (table["framing"] == framing)]

@@ -38,7 +38,7 @@ class Profile:
     answerable_min_p: least P(correct | genuine) of an answerable question.
     bootstrap_draws: resamples behind every confidence interval.
     batch_size: prompts a forward pass.
-    device: a torch device. threads: torch's CPU threads, which decide the last bits of a result.
+    device: a torch device.
     circuit_framing: the framing under which heads are ranked and ablated.
     circuit_size: how many suppressor heads are ablated together.
     sweep_sandbag_questions, sweep_genuine_questions: questions of the head sweep under each
@@ -51,8 +51,8 @@ class Profile:
         those of that release are used.
     swaps: by section, §24, §26 and §31, the slug of the model and the framing it is about; a
         section without an entry is not run.
-    swap_draws: draws of each random edit. swap_draw_questions: evaluating questions that they are
-        run on, spread over the half; None: the whole half.
+    swap_draws: draws of each random edit, an even number. swap_draw_questions: evaluating
+        questions that they are run on, spread over the half; None: the whole half.
     swap_top: numbers of features that E5 swaps.
     training_seeds: how many seeds the headline gap is measured with.
     equivalence_share: what counts as no gap, as a share of the clean genuine − sandbag difference.
@@ -96,6 +96,12 @@ class Profile:
     training_seeds: int = 5
     equivalence_share: float = 0.1
     seconds: Mapping[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where a run would stop only after minutes of work."""
+        if self.swap_draws % 2:
+            raise ValueError(f"profile {self.name}: swap_draws is {self.swap_draws}; give an even "
+                             "number, since the draws come in complements")
 
 
 _ALL_FRAMINGS = ("two_shot_labelled", "two_shot_same_prefix", "zero_shot", "chat")
@@ -161,7 +167,7 @@ PROFILES: dict[str, Profile] = {
                               l1=3e-3, l0=0.1, target_l0=64.0),
             swaps={24: ("smollm2it", "two_shot_labelled"),
                    26: ("smollm2it", "two_shot_same_prefix")},
-            swap_draws=25,
+            swap_draws=24,
             swap_draw_questions=32,
             verdicts=True,
             behaviour=Behaviour("smollm2it", "smollm2it"),
