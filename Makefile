@@ -59,7 +59,7 @@ bench: $(PEERS)/.ready  ## the figures of speed: ratios to the plain way and to 
 	for script in benchmarks/*.py; do $(PEERS)/bin/python $$script || exit 1; done
 
 serve: book  ## build the book and serve it on this machine
-	$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory artifacts/$(PROFILE)$(if $(SEED),-seed$(SEED))/html
+	$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory "$$(dirname "$$($(RUN) book $(OPTIONS) | tail -n 1)")"
 
 hooks: $(VENV)/.ready-dev  ## ruff, notebook pairing and no outputs, checked at every commit
 	$(PY) -m pre_commit install

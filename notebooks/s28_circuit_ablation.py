@@ -48,7 +48,7 @@ against random heads that damage a neutral text as much one by one, [[gap.damage
 # ## 28.1 and 28.3 Restoration, by zeros and by means
 #
 # Zero ablation takes away what a head writes on average too, and may harm for that alone. Mean ablation
-# puts the head's mean output in place (choosing half, both conditions weighted equally).
+# puts the head's mean output in place (over questions of the choosing half, both conditions weighted equally).
 
 # %%
 page.figure(

@@ -1,6 +1,6 @@
 import pytest
 
-from deception_saes.paper.claims import VERDICTS, judge, load_claims, values_by_claim
+from deception_saes.paper.claims import VERDICTS, is_about, judge, load_claims, values_by_claim
 from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.results import Results, Value
 
@@ -19,6 +19,29 @@ def judged(*measured, **how):
 
 def results(section, *values):
     return Results(section, "done", None, "embedded", 0, "abc", {}, 1.0, list(values))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_maximum_without_an_interval_decides_nothing(same):
+    assert verdict("S-20", 13.3, same=same).why == "no interval to decide by"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_counts_of_different_totals_are_not_compared(same):
+    claim = CLAIMS["S-18"]
+    assert claim.unit == "of 27"
+    found = judge(claim, Value("s32.x", "q", 22.0, "of 9"), same)
+    assert (found.word, found.why) == ("inconclusive", "counted of 9, by the study of 27")
+    assert judge(claim, Value("s32.x", "q", 22.0, "of 27"), True).word == "reproduced"
+
+
+@pytest.mark.parametrize(("id", "model", "about"), [
+    ("S-07", "Llama-3.2-1B", True), ("S-07", "TinyLlama-1.1B-intermediate-step-1431k-3T", False),
+    ("B-16", "Llama-3.2-1B", False), ("S-18", "Llama-3.2-1B", True), ("R-17", "Pythia-160M", True),
+    ("S-20", "Llama-3.2-1B", True), ("S-05", "SmolLM2-135M", True), ("S-05", "Pythia-410M", False),
+])
+def test_a_claim_about_one_model_is_not_about_another(id, model, about):
+    assert is_about(CLAIMS[id], model) is about
 
 
 def test_there_are_sixty_claims_in_the_order_of_their_file():
@@ -44,10 +67,10 @@ def test_a_published_interval_holds_its_value():
     ("S-22", (30.0, 28.0, 32.0), "reproduced"),  # range
     ("S-22", (60.0, 55.0, 65.0), "not reproduced"),
     ("S-22", (52.0, 48.0, 56.0), "inconclusive"),
-    ("B-03", (72.5,), "reproduced"),  # value
+    ("B-03", (72.5, 71.0, 74.0), "reproduced"),  # value
     ("B-03", (71.0, 69.0, 73.0), "reproduced"),
     ("B-03", (60.0, 58.0, 62.0), "not reproduced"),
-    ("B-03", (72.4,), "not reproduced"),
+    ("B-03", (72.5,), "inconclusive"),
     ("S-12", (39.0, 37.0, 41.0), "reproduced"),  # arithmetic
     ("S-12", (20.0, 15.0, 25.0), "not reproduced"),
     ("B-13", (46.0,), "reproduced"),  # approximate: a tenth of 50
@@ -194,7 +217,7 @@ def test_a_count_of_dependent_comparisons_decides_nothing_on_another_model(id):
 
 @pytest.mark.parametrize("id", ["B-02", "B-05", "B-10", "S-01", "R-08"])
 def test_a_level_keeps_its_own_reason(id):
-    assert verdict(id, 5.0, same=False).why.startswith("a level on one model")
+    assert verdict(id, 5.0, 4.0, 6.0, same=False).why.startswith("a level on one model")
 
 
 @pytest.mark.parametrize("same", [True, False])

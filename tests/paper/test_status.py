@@ -56,14 +56,27 @@ def test_seeds_stand_beside_each_other_with_their_range():
     assert "| Number | Seed 0 | Seed 7 | Range |" in table
     assert "3.0 pp | 5.5 pp | 2.5 |" in table
     assert "not run | not run | – |" in table
+    assert "n =" not in table
+
+
+def test_seeds_that_asked_different_numbers_of_questions_say_so():
+    other = results(middle=5.5)
+    other = dataclasses.replace(other, values=[dataclasses.replace(value, n=9)
+                                               for value in other.values])
+    table = seeds_table(EMBEDDED, {0: [results()], 7: [other]})
+    assert "3.0 pp, n = " in table
+    assert "5.5 pp, n = 9 |" in table
 
 
 def test_other_seeds_are_found_by_their_trees(tree, monkeypatch):
     other = tree.with_name("embedded-seed3") / "results" / "s29.json"
     write_results(results(middle=4.0, seed=3), other)
     (tree.with_name("embedded-seedx") / "results").mkdir(parents=True)
-    found = other_seeds(EMBEDDED, tree.parent)
+    own = tree / "results" / "s29.json"
+    write_results(results(middle=3.0), own)
+    found = other_seeds(EMBEDDED, 0, tree.parent)
     assert found == {3: [other]}
+    assert other_seeds(EMBEDDED, 3, tree.parent) == {0: [own]}
     monkeypatch.setattr(reference, "REFERENCES", tree / "none")
     by_seed = results_by_seed(EMBEDDED, 0, [results()], found)
     assert [by_seed[seed][0].values[0].value for seed in (0, 3)] == [3.0, 4.0]

@@ -129,14 +129,15 @@ def layer_matched_sets(
 ) -> list[tuple[Head, ...]]:
     """Random sets with the chosen ones' multiset of layers, disjoint from them.
 
-    All of them, each once, if there are fewer than `draws`; none if a layer has too few others.
+    All of them, each once, if there are fewer than 100 or than `draws`; none if a layer has too
+    few others.
     """
     layers = sorted({head.layer for head in chosen})
     others = {layer: sorted(h for h in set(all_heads) - set(chosen) if h.layer == layer)
               for layer in layers}
     wanted = {layer: sum(head.layer == layer for head in chosen) for layer in layers}
     count = prod(comb(len(others[layer]), wanted[layer]) for layer in layers)
-    if count < draws:
+    if count < max(draws, 100):
         parts = [list(combinations(others[layer], wanted[layer])) for layer in layers]
         return [tuple(head for part in choice for head in part) for choice in product(*parts)]
     rng = generator(seed, "layer-matched heads")

@@ -22,6 +22,11 @@ NOT_RUN = "not run"
 VERDICTS = ("reproduced", "agrees", "not reproduced", "disagrees", "inconclusive", NOT_RUN)
 
 _NULL_CLAIMS = {"upper_bound", "null"}
+_MODELS = ("Llama", "TinyLlama", "SmolLM2", "Pythia-160M", "Pythia-410M", "d20")
+"""How claims about one model begin to name it."""
+_MEASURED = {"value", "ratio"}
+"""Kinds that an interval decides, except a threshold, which is set: without one a value would count
+as exact."""
 _RELATIVE_TOLERANCE = {"approximate": 0.1, "count": 0.0, "threshold": 0.0, "layer": 0.0}
 _NO_EFFECT = {"pp": 0.0, "Cohen's d": 0.0, "auroc": 0.5, "ratio": 1.0, "effect": 0.0}
 # percentages, whose unit does not tell where no effect is: balanced accuracies are 50 by chance
@@ -84,6 +89,12 @@ def values_by_claim(results: Iterable[Results]) -> dict[str, tuple[Results, Valu
     return found
 
 
+def is_about(claim: Claim, model: str) -> bool:
+    """Whether the claim is about the model of this name, or about several."""
+    named = next((name for name in _MODELS if claim.model.startswith(name)), "")
+    return model.startswith(named)
+
+
 def judge(
     claim: Claim, value: Value, model_of_the_study: bool, margin: float | None = None
 ) -> Verdict:
@@ -98,12 +109,11 @@ def judge(
     by a margin that is not above 0 and finite, as of a model that does not sandbag. Claims of
     other kinds have no use for a margin.
     """
-    if value.value is None:
-        return Verdict("inconclusive", "the measured value is not finite")
+    undecided = _undecided(claim, value)
+    if value.value is None or undecided:
+        return Verdict("inconclusive", undecided)
     low = value.value if value.ci_low is None else value.ci_low
     high = value.value if value.ci_high is None else value.ci_high
-    if claim.kind == "list":
-        return Verdict("inconclusive", "a list of one model's own parts, not a number")
     if claim.kind in _NULL_CLAIMS and margin is not None and not model_of_the_study:
         return _judge_equivalence(claim, value, margin)
     if claim.kind in _NULL_CLAIMS or claim.kind == "at_most":
@@ -111,6 +121,19 @@ def judge(
     if model_of_the_study:
         return _judge_same(claim, value.value, low, high)
     return _judge_direction(claim, low, high)
+
+
+def _undecided(claim: Claim, value: Value) -> str:
+    """Why no number could decide; empty if one could."""
+    if value.value is None:
+        return "the measured value is not finite"
+    if claim.kind == "list":
+        return "a list of one model's own parts, not a number"
+    if value.unit.startswith("of ") and value.unit != claim.unit:
+        return f"counted {value.unit}, by the study {claim.unit}"
+    if value.ci_low is None and claim.kind in _MEASURED and claim.unit != "threshold":
+        return "no interval to decide by"
+    return ""
 
 
 def _judge_bound(claim: Claim, low: float, high: float, same_model: bool) -> Verdict:

@@ -181,7 +181,7 @@ def _heads(of: Numbers) -> Finding:
     holds = {"above": "remains", "below": "turns negative",
              "neither": "is not shown"}[side(same)]
     return Finding(
-        (28, 29, 30), f"Ablating five attention heads {says}: {with_interval(restored)}, "
+        (28, 29, 30), f"Ablating the suppressor heads {says}: {with_interval(restored)}, "
         f"{with_interval(gap)} beyond random heads of the same layers and {with_interval(portion)} "
         "beyond what it does to honest prompts; where the answer's label does not repeat the "
         f"instruction, that portion {holds} ({with_interval(same)}).",

@@ -16,6 +16,7 @@ from deception_saes.paper.claims import (
     VERDICTS,
     Claim,
     Verdict,
+    is_about,
     judge,
     load_claims,
     values_by_claim,
@@ -165,7 +166,9 @@ def section_number(claim: Claim) -> int:
 def _judged(claim: Claim, value: Value, margin: float | None, profile: Profile) -> Verdict:
     if not profile.verdicts:
         return Verdict(NOT_JUDGED, "random weights prove nothing")
-    return judge(claim, value, value.model is None or get(value.model).of_the_study, margin)
+    model = None if value.model is None else get(value.model)
+    same = model is None or (model.of_the_study and is_about(claim, model.name))
+    return judge(claim, value, same, margin)
 
 
 def _margin(of_section: Results, value: Value) -> float | None:

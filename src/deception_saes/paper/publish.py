@@ -116,7 +116,7 @@ def _copied(row: Mapping[str, Any], saes_dir: Path, new: Path) -> Sae:
     (new / tag).mkdir()
     for name in (files.WEIGHTS, files.CFG):
         if not (saes_dir / tag / name).is_file():
-            raise SaeError(f"{saes_dir / tag / name}: there is no such file; run the section again")
+            raise SaeError(f"{saes_dir / tag / name}: there is no such file; run `make book`")
         shutil.copyfile(saes_dir / tag / name, new / tag / name)
     try:
         sae = files.load(new / tag)
@@ -126,7 +126,7 @@ def _copied(row: Mapping[str, Any], saes_dir: Path, new: Path) -> Sae:
     found = (sae.config.architecture, sae.config.k)
     if found != expected:
         raise ReleaseError(f"{saes_dir / tag}: architecture and k are {found}, in the section's "
-                           f"table {expected}; run the section again")
+                           f"table {expected}; run `make book`")
     return sae
 
 

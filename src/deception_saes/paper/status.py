@@ -54,34 +54,34 @@ def not_run_list(results: Sequence[Results]) -> str:
 def seeds_table(profile: Profile, by_seed: Mapping[int, Sequence[Results]]) -> str:
     """MyST: each headline number under every seed that has been run, and how far it moves.
 
-    A section that one seed's tree lacks reads "not run" there.
+    A section that one seed's tree lacks reads "not run" there. Where seeds counted different
+    numbers of questions, each says its own.
     """
     numbers = {seed: Numbers(profile, results) for seed, results in by_seed.items()}
     lines = []
     for headline in HEADLINES:
-        shown, found = [], []
-        for of in numbers.values():
-            if not of.was_run(headline.section):
-                shown.append("not run")
-                continue
-            value = of(headline.section, headline.rest)
-            shown.append(cell(with_interval(value)))
-            if value.value is not None:
-                found.append(value.value)
+        values = [of(headline.section, headline.rest) if of.was_run(headline.section) else None
+                  for of in numbers.values()]
+        counts = len({value.n for value in values if value is not None})
+        shown = ["not run" if value is None
+                 else cell(with_interval(value) + (f", n = {value.n}" if counts > 1 else ""))
+                 for value in values]
+        found = [value.value for value in values if value is not None and value.value is not None]
         spread = f"{max(found) - min(found):.3g}" if len(found) > 1 else "–"
         lines.append((f"§{headline.section} {cell(headline.title)}", *shown, spread))
     return markdown_table(("Number", *(f"Seed {seed}" for seed in numbers), "Range"), lines)
 
 
-def other_seeds(profile: Profile, artifacts: Path) -> dict[int, list[Path]]:
-    """Results files of the profile's other seeds that lie in `artifacts`, by seed."""
-    found = {}
+def other_seeds(profile: Profile, seed: int, artifacts: Path) -> dict[int, list[Path]]:
+    """Results files that lie in `artifacts` of the profile's seeds other than `seed`, by seed."""
+    trees = {profile.seed: artifacts / profile.name}
     for tree in artifacts.glob(f"{profile.name}-seed*"):
         number = tree.name.removeprefix(f"{profile.name}-seed")
-        files = sorted((tree / "results").glob("s*.json"))
-        if number.isdigit() and files:
-            found[int(number)] = files
-    return dict(sorted(found.items()))
+        if number.isdigit():
+            trees[int(number)] = tree
+    found = {other: sorted((tree / "results").glob("s*.json"))
+             for other, tree in sorted(trees.items()) if other != seed}
+    return {other: files for other, files in found.items() if files}
 
 
 def results_by_seed(

@@ -10,7 +10,7 @@ from deception_saes.paper.units import Unit, book_units
 from deception_saes.sections.profiles import Profile
 
 _KINDS = {
-    "sections": r"s\d\d", "activations": r"activations-.*", "SAEs": r"saes-.*",
+    "sections": r"s\d+", "activations": r"activations-.*", "SAEs": r"saes-.*",
     "notebooks": r"notebook-.*", "pages": r"html", "models": r".*",
 }
 

@@ -186,8 +186,11 @@ def _execute(source: Path, profile: str, seed: int, tree: Path, out: Path) -> No
     target.parent.mkdir(parents=True)
     converted = subprocess.run(
         [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", str(source), "-o", "-"],
-        capture_output=True, check=True,
+        capture_output=True, check=False,
     )
+    if converted.returncode:
+        raise NotebookFailed(f"{converted.stderr.decode()}\n{source.name} is not a notebook that "
+                             "jupytext can read (above); mend its cells' marks")
     run = subprocess.run(
         [sys.executable, "-m", "papermill", "-", str(target), "-p", "profile", profile,
          "-p", "seed", str(seed), "--kernel", "python3", "--no-progress-bar"],
@@ -207,7 +210,7 @@ def _html_unit(
 ) -> Unit:
     root = checkout()
     pages = [path for path in (root / "book").rglob("*") if path.is_file()]
-    others = other_seeds(profile, artifacts_root())
+    others = other_seeds(profile, seed, artifacts_root())
     spec = Spec(
         unit="html",
         params={"profile": profile.name, "seed": seed},

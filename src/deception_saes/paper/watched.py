@@ -20,6 +20,8 @@ def run_watched(command: Sequence[str]) -> int:
 
     An interrupt ends the command and is raised again.
     """
+    if sys.platform == "win32":  # without process groups, and a parent may be a launcher
+        return subprocess.call(command)
     caller = os.getppid()
     by_make = "MAKELEVEL" in os.environ
     child = subprocess.Popen(

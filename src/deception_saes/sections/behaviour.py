@@ -198,8 +198,7 @@ def capture_spec(params: BehaviourParams, round: str) -> Spec:
     return Spec(f"activations-{params.model.slug}-completions-{round}",
                 {"round": round, "depths": DEPTHS,
                  **{name: getattr(params, name) for name in run_by}},
-                sources=("deception_saes.activations.completions",
-                         "deception_saes.tasks.completions", "deception_saes.tasks.scenarios"),
+                sources=(__name__,),
                 data=tuple(PACKAGE_DIR / name for name in DATA[:2]))
 
 

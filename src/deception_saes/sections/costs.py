@@ -14,8 +14,10 @@ from typing import Any
 
 from deception_saes.models.shapes import Shape
 from deception_saes.sections.catalogue import Section
+from deception_saes.sections.judged import JUDGED_DRAWS
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.run import NotRun
+from deception_saes.sections.steered import DRAWS, RANDOM, SAID_RANDOM, STRENGTHS
 from deception_saes.tasks.completions import load_completions
 from deception_saes.tasks.scenarios import load_scenarios
 from deception_saes.tasks.trivia import load_questions
@@ -71,7 +73,7 @@ def _half(profile: Profile) -> int:
 def _judged(params: Any, profile: Profile) -> Cost:
     of = params.of.model.shape
     each = params.of.completions_per_scenario or 48
-    judged = 2 * min(16, each) * _scenarios(params.of)
+    judged = 2 * min(JUDGED_DRAWS, each) * _scenarios(params.of)
     completions = _completions(params.of)
     rows = judged + completions
     # the batch judge gives every completion of a request its own prompt
@@ -121,8 +123,8 @@ def _sae_probes(params: Any, profile: Profile) -> Cost:
 def _attribution(params: Any, profile: Profile) -> Cost:
     of = params.behaviour_saes.behaviour.model.shape
     scenarios = _scenarios(params.behaviour_saes.behaviour)
-    replies = scenarios * 2 * (1 + 4 * 7)
-    sampled = scenarios * 2 * 9
+    replies = scenarios * 2 * (1 + len(STRENGTHS) * (2 + RANDOM))
+    sampled = scenarios * DRAWS * (1 + 2 * (2 + SAID_RANDOM))
     tokens = replies * _REPLY + sampled * (_REPLY + _RUBRIC + 40)
     return Cost(replies + sampled, tokens * (of.flops_of_token + of.flops_of_logits), fixed=30)
 
@@ -184,7 +186,7 @@ def _circuit(params: Any, profile: Profile) -> Cost:
     of, half = params.model.shape, _half(profile)
     few = min(params.draw_questions or half, half)
     sets = 3 * params.random_draws
-    questions = 2 * _SUBSETS * half + sets * few + 4 * half
+    questions = _SUBSETS * (half + few) + sets * few + 4 * half
     tokens = questions * _QUESTION + (sets + 2 * _SUBSETS) * _SHOTS
     damaged = of.layers * of.heads * _NEUTRAL / 2 + sets * _NEUTRAL
     return Cost(questions, (tokens * 0.9 + damaged) * of.flops_of_token

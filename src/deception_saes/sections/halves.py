@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from deception_saes.sections.run import SectionRun
 
 
+def has_half(task: SectionRun, model: str, framing: str, half: str) -> bool:
+    """Whether §23 found questions for this half."""
+    table = task.table("questions")
+    return bool(((table["model"] == model) & (table["framing"] == framing)
+                 & (table["half"] == half)).any())
+
+
 def half_of(task: SectionRun, lm: LanguageModel, framing: str, half: str) -> PromptSet:
     """The prompts of one half of the answerable questions, as §23 found them.
 

@@ -87,8 +87,7 @@ def _read_here(of: BehaviourParams, work: Work) -> dict[str, dict[str, str]]:
               "device", "threads")
     given = {"per_prompt": PER_PROMPT, "draws": JUDGED_DRAWS}
     spec = Spec(unit, given | {name: getattr(of, name) for name in run_by},
-                sources=("deception_saes.tasks.judges.embedded", "deception_saes.tasks.completions",
-                         "deception_saes.tasks.scenarios"),
+                sources=(__name__,),
                 data=tuple(PACKAGE_DIR / name for name in DATA[:2]))
     name = f"sections/{unit}.csv"
 

@@ -43,7 +43,8 @@ class Profile:
     circuit_size: how many suppressor heads are ablated together.
     sweep_sandbag_questions, sweep_genuine_questions: questions of the head sweep under each
         condition, spread over the choosing half; None: the whole half.
-    draw_questions: evaluating questions of the random-head draws; None: the whole half.
+    draw_questions: evaluating questions of the random-head draws, and choosing questions for
+        heads' means and the best subset, spread over their half; None: the whole half.
     random_draws: draws of each kind of random heads. permutations: draws of every null.
     sae_recipe: how every SAE is trained.
     behaviour_recipe: how the behavioural SAEs are trained; None: as the others.

@@ -41,6 +41,7 @@ class Params:
     behaviour_saes: BehaviourSaeParams
     bootstrap_draws: int
     permutations: int
+    equivalence_share: float
     seed: int
 
 
@@ -86,15 +87,15 @@ def compute(params: Params, work: Work) -> Output:
     rows = token_rows(saes, (behaviour.MAIN_ROUND,), work)
     fired = list(_fired(saes, data, rows, work))
     study = next(of for of in fired if _is_the_studys(of.tag, fired))
-    live_S = np.asarray(study.fires_NS.any(axis=0))
-    along = directions(saes, study.sae, study.tag.layer, study.top, live_S, work)
+    firing_S = np.asarray(study.fires_NS.any(axis=0))
+    along = directions(saes, study.sae, study.tag.layer, study.top, firing_S, work)
     replies = pd.DataFrame(reply_rows(saes, along, work))
     generated = pd.DataFrame(generated_rows(saes, along, work))
     saes_table = pd.DataFrame([_sae_row(of, data, params) for of in fired])
     features = pd.DataFrame(_feature_rows(study, data))
     values = [*_values(study, saes_table, features, data, params),
               *steering_values(replies, generated, saes.behaviour.model.slug, study.tag,
-                               params.bootstrap_draws, params.seed)]
+                               params.equivalence_share, params.bootstrap_draws, params.seed)]
     return Output(values, {
         "saes": saes_table, "features": features,
         "strongest": pd.DataFrame(_strongest(study, data, rows, saes, work)),
@@ -147,10 +148,10 @@ def _sae_row(of: Fired, data: Labelled, params: Params) -> dict[str, Any]:
     n_yes = int(design.deceptive_N.sum())
     n_no = len(fires_N) - n_yes
     low, high = newcombe(yes, n_yes, no, n_no)
-    live = of.fires_NS.any(axis=0)
-    q_S = false_discovery_control(within_scenario_p(of.fires_NS, design)[live])
+    firing = of.fires_NS.any(axis=0)
+    q_S = false_discovery_control(within_scenario_p(of.fires_NS, design)[firing])
     return {"sae": of.tag.name, "layer": of.tag.layer, "architecture": of.tag.architecture,
-            "train_set": of.tag.train_set, "live": int(live.sum()), "feature": of.top,
+            "train_set": of.tag.train_set, "firing": int(firing.sum()), "feature": of.top,
             "difference": 100 * float(of.difference_S[of.top]),
             "null_95": 100 * float(np.quantile(null_P, 0.95)),
             "p": empirical_p(float(of.difference_S[of.top]), null_P),
@@ -167,11 +168,11 @@ def _feature_rows(of: Fired, data: Labelled) -> Iterator[dict[str, Any]]:
 
     deceptive_N = data.design.deceptive_N
     n = int(deceptive_N.sum())
-    live = np.flatnonzero(of.fires_NS.any(axis=0))
-    q_S = false_discovery_control(within_scenario_p(of.fires_NS, data.design)[live])
+    firing = np.flatnonzero(of.fires_NS.any(axis=0))
+    q_S = false_discovery_control(within_scenario_p(of.fires_NS, data.design)[firing])
     hits_S, other_S = (of.fires_NS[deceptive_N == label].sum(axis=0) for label in (True, False))
-    for place in np.argsort(-of.difference_S[live], kind="stable"):
-        feature = int(live[place])
+    for place in np.argsort(-of.difference_S[firing], kind="stable"):
+        feature = int(firing[place])
         hits, other = int(hits_S[feature]), int(other_S[feature])
         ends = newcombe(hits, n, other, len(deceptive_N) - n)
         row: dict[str, Any] = {"feature": feature,
@@ -223,18 +224,18 @@ def _values(
                     claim=claim, ci_low=first[f"{label}_low"], ci_high=first[f"{label}_high"],
                     n=n // 2, **about)
     yield Value(f"{base}.difference", f"difference of the two rates of feature {of.top}, a maximum "
-                "over features", first["difference"], "pp", claim="B-20",
+                "over features", first["difference"], "pp",
                 ci_low=first["difference_low"], ci_high=first["difference_high"], n=n, **about)
     yield Value(f"{base}.difference.null_95", "95% quantile of the largest difference under "
                 "permuted labels", row["null_95"], "pp", n=params.permutations, **about)
     yield Value(f"{base}.difference.p", "p of the largest difference", row["p"], "p",
                 n=params.permutations, **about)
     yield Value(f"{base}.remeasured", "difference of the rates of the feature picked on four "
-                "folds, on the fifth", row["remeasured"], "pp", ci_low=row["remeasured_low"],
-                ci_high=row["remeasured_high"], n=n, **about)
+                "folds, on the fifth", row["remeasured"], "pp", claim="B-20",
+                ci_low=row["remeasured_low"], ci_high=row["remeasured_high"], n=n, **about)
     yield Value(f"{base}.discoveries", "features whose rate depends on the label within scenarios, "
-                "false discovery rate 5%", float(row["discoveries"]), f"of {row['live']}",
-                n=int(row["live"]), **about)
+                "false discovery rate 5%", float(row["discoveries"]), f"of {row['firing']}",
+                n=int(row["firing"]), **about)
     yield Value(f"{base}.saes.above_null", "SAEs whose largest difference has p at most 0.05",
                 float((table["p"] <= 0.05).sum()), f"of {len(table)}", n=len(table), model=model)
     yield Value(f"{base}.saes.remeasured", "SAEs whose re-measured difference has an interval "

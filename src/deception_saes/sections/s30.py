@@ -52,7 +52,10 @@ def compute(params: Params, work: Work) -> Output:
 
     values: list[Value] = []
     rows: list[dict[str, object]] = []
+    missing = params.missing | _unanswered(params, work)
     for spec in params.models:
+        if spec.slug in missing:
+            continue
         lm = load(spec, work.artifacts, params.device)
         chosen = _circuit(lm, params, work)
         for framing in params.primary_framings:
@@ -62,8 +65,19 @@ def compute(params: Params, work: Work) -> Output:
                          "heads": " ".join(map(str, chosen)),
                          "ids": " ".join(value.id for value in found)})
     rows += [{"model": slug, "framing": "", "status": "not run", "reason": reason}
-             for slug, reason in params.missing.items()]
+             for slug, reason in missing.items()]
     return Output(values, {"models": pd.DataFrame(rows)})
+
+
+def _unanswered(params: Params, work: Work) -> dict[str, str]:
+    """Models beside the primary one that answer no question under a framing, with the reason."""
+    from deception_saes.sections.halves import has_half
+
+    needed = [(params.framing, "choosing"),
+              *((framing, "evaluating") for framing in params.primary_framings)]
+    return {spec.slug: f"none of its questions is answerable under the framing {framing}"
+            for spec in params.models[1:] for framing, half in needed
+            if not has_half(work.needed[23], spec.slug, framing, half)}
 
 
 def _circuit(lm: LanguageModel, params: Params, work: Work) -> list[Head]:

@@ -48,9 +48,9 @@ class Directions:
 
 
 def directions(
-    params: BehaviourSaeParams, sae: Sae, layer: int, feature: int, live_S: np.ndarray, work: Work
+    params: BehaviourSaeParams, sae: Sae, layer: int, feature: int, firing_S: np.ndarray, work: Work
 ) -> Directions:
-    """Directions of the rounds that the SAEs are trained on. live_S: features among which random
+    """Directions of the rounds that the SAEs are trained on. firing_S: features among which random
     ones are drawn, the feature itself left out."""
     import numpy as np
     import torch
@@ -62,7 +62,7 @@ def directions(
     x_TD = rows.x_by_layer[layer]
     mean = {train_set: x_TD[torch.from_numpy(rows.of(trained_on(params, train_set)))].mean(dim=0)
             for train_set in ("deceptive_only", "honest_only")}
-    others = np.setdiff1d(np.flatnonzero(live_S), [feature])
+    others = np.setdiff1d(np.flatnonzero(firing_S), [feature])
     drawn = generator(params.seed, "random features").choice(others, RANDOM, replace=False)
     decoder_SD = sae.weights["W_dec"]
     found = {FEATURE: decoder_SD[feature], MEAN: mean["deceptive_only"] - mean["honest_only"],
@@ -151,9 +151,13 @@ def effects(replies: pd.DataFrame, name: str, strength: float) -> np.ndarray:
 
 
 def steering_values(
-    replies: pd.DataFrame, generated: pd.DataFrame, model: str, tag: SaeTag, draws: int, seed: int
+    replies: pd.DataFrame, generated: pd.DataFrame, model: str, tag: SaeTag,
+    equivalence_share: float, draws: int, seed: int,
 ) -> Iterator[Value]:
-    """Effects on the replies over scenarios, and what the sampled completions are like."""
+    """Effects on the replies over scenarios, and what the sampled completions are like.
+
+    equivalence_share: what counts as no effect, as a share of that along the mean difference.
+    """
     import numpy as np
 
     from deception_saes.analysis.bootstrap import mean_interval
@@ -175,6 +179,9 @@ def steering_values(
                 "p(deceptive reply) − log p(honest reply) in nats a token, with a 90% interval",
                 gap.mean, "effect", claim="R-17", ci_low=gap.low, ci_high=gap.high, n=gap.n,
                 **about)
+    yield Value(f"{base}.gap.margin", "what counts as no effect of steering: a share of that along "
+                "the mean difference", equivalence_share * float(per_scenario[MEAN].mean()),
+                "effect", n=gap.n, **about)
     yield Value(f"{base}.random.sd", "SD over random features of the mean effect",
                 float(random.mean(axis=1).std(ddof=1)), "nats", n=RANDOM, **about)
     by = generated.dropna(subset=["cross_entropy"]).groupby(["direction", "strength"])

@@ -25,8 +25,7 @@ from deception_saes.tasks.framings import Condition
 PLAIN = "no SAE"
 PUBLISHED_BOUND = 0.15
 """pp: what the study's gaps stay below."""
-_WITH_SHARE = ("E2", "E6", "E6Δ", "E5.1", "E5.4", "E5.16", "E5.64", "median_residual",
-               "mean_difference")
+_WITH_SHARE = ("E2", "E6", "E6Δ", "median_residual", "mean_difference")  # and every E5
 _PAIRS = (("E6", "E4"), ("E6", "E1"), ("E6", "half"), ("E1", "half"), ("E6Δ", "E1Δ"),
           ("E6Δ", "E4Δ"), ("E6", "E3"), ("E6", "E2"), ("mean_difference", "random_direction"))
 _MIRRORED = ("E4", "E4Δ", "half")
@@ -129,7 +128,7 @@ def gaps(cell: Cell) -> dict[str, Gap]:
 def _sigma(treated: str, control: str, effects: Effects) -> tuple[float, int]:
     """Sigma and its degrees of freedom. Of a swap less its mirror image: of a relabelled set less
     its complement, the next draw. Of a swap less anything else: of a relabelled set. 0 of an edit
-    that learns no labels."""
+    that no relabelled set stands beside: its interval is over questions alone."""
     null = {"E6": "E1", "E6Δ": "E1Δ"}.get(treated)
     if null not in effects:
         return 0.0, 1
@@ -150,7 +149,8 @@ def _effects(cell: Cell, cells: Sequence[Cell], how: Counting) -> Iterator[dict[
         per_question = effects_NQ.mean(axis=0)
         found = mean_interval(per_question, how.draws, how.seed)
         share = low = high = np.nan
-        if name in _WITH_SHARE and cell.condition == "sandbag" and reached > 0:
+        shared = name in _WITH_SHARE or name.startswith("E5.")
+        if shared and cell.condition == "sandbag" and reached > 0:
             of_patch = ratio_interval(per_question, patch_Q, how.draws, how.seed)
             share, low, high = (100 * x for x in (of_patch.mean, of_patch.low, of_patch.high))
         sigma = effects_NQ.mean(axis=1).std(ddof=1) if len(effects_NQ) > 1 else np.nan

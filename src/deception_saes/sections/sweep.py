@@ -30,6 +30,7 @@ class _SweepParams:
     framing: str
     condition: str
     questions: tuple[str, ...]
+    device: str
     threads: int
     layer: int
 
@@ -54,9 +55,8 @@ def sweep(lm: LanguageModel, asked: PromptSet, condition: Condition, tree: Path)
     for layer in range(anatomy(lm.model).n_layers):
         unit = f"sweep-{lm.spec.slug}-{asked.framing.name}-{condition}-L{layer}"
         spec = Spec(unit, _SweepParams(lm.spec, asked.framing.name, condition, asked.ids,
-                                       torch.get_num_threads(), layer),
-                    sources=("deception_saes.interventions.ablation",
-                             "deception_saes.tasks.prompts"))
+                                       lm.model.device.type, torch.get_num_threads(), layer),
+                    sources=(__name__,))
         if not is_made(tree, spec) and run is None and resumable:
             run = ResumableRun(lm.model, prompts)
 

@@ -152,8 +152,7 @@ def activations(
     run_by = ("model", "framing", "batch_size", "device", "threads")
     spec = Spec(unit, {"half": half, "positions": positions,
                        **{name: getattr(params, name) for name in run_by}},
-                sources=("deception_saes.activations.files", "deception_saes.tasks.prompts"),
-                inputs=(source.task.hash,))
+                sources=(__name__,), inputs=(source.task.hash,))
     name = f"activations/{unit.removeprefix('activations-')}.safetensors"
 
     def make(out: Path) -> None:

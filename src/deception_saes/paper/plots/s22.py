@@ -101,7 +101,7 @@ def saes(run: SectionRun) -> pd.DataFrame:
         "p": of["p"].map("{:.3f}".format),
         "re-measured, pp": [f"{_signed(row.remeasured)} [{_signed(row.remeasured_low)}, "
                             f"{_signed(row.remeasured_high)}]" for row in of.itertuples()],
-        "features that depend on the label": [f"{row.discoveries} of {row.live}"
+        "features that depend on the label": [f"{row.discoveries} of {row.firing}"
                                               for row in of.itertuples()]})
 
 
