@@ -61,6 +61,14 @@ def test_an_interrupt_ends_it_too():
     assert starter.wait(10) != 0
 
 
+def test_an_interrupt_ends_what_does_not_end_when_asked():
+    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPER}"
+    starter, sleeper = started(deaf)
+    starter.send_signal(signal.SIGINT)
+    assert ends(sleeper, 20)
+    assert starter.wait(10) != 0
+
+
 def test_it_ends_when_the_make_that_called_it_is_killed(tmp_path):
     # as in the Makefile: a plain command, which make starts without a shell between
     (tmp_path / "starter.py").write_text(STARTER.replace("sys.argv[1]", repr(SLEEPER)))

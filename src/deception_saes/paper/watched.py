@@ -10,9 +10,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 _SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_TO_END = 10.0
 
 
 def run_watched(command: Sequence[str]) -> int:
@@ -36,8 +38,13 @@ def run_watched(command: Sequence[str]) -> int:
                     print("the make that started this is gone; stopping", file=sys.stderr)
                     _end_group(child.pid, signal.SIGKILL)
     except BaseException:
+        # asked first, since on a cluster Snakemake then takes its jobs back; it may also hang
         _end_group(child.pid, signal.SIGTERM)
         child.wait()
+        until = time.monotonic() + _SECONDS_TO_END
+        while _has_members(child.pid) and time.monotonic() < until:
+            time.sleep(0.1)
+        _end_group(child.pid, signal.SIGKILL)
         raise
 
 
@@ -58,6 +65,14 @@ def main(arguments: Sequence[str]) -> int:
             if os.getppid() != int(parent):
                 print("the build that started this is gone; stopping", file=sys.stderr)
                 _end_group(os.getpgrp(), signal.SIGKILL)
+
+
+def _has_members(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _end_group(group: int, how: signal.Signals) -> None:
