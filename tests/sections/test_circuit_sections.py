@@ -1,11 +1,13 @@
 """§27 to §30 of the smoke profile: one story, told by numbers that agree with each other."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
+from deception_saes.sections import s30
 from deception_saes.sections.run import run_section
 
 MODEL = "tinyllama-random"
@@ -84,6 +86,18 @@ def test_a_model_that_cannot_be_had_is_a_row_that_says_why(smoke, artifacts, tmp
     row = run_section(30, profile, 0, tmp_path).table("models").iloc[-1]
     assert (row["model"], row["status"]) == ("pythia160m", "not run")
     assert "nobody/nothing" in row["reason"]
+
+
+def test_a_model_that_answers_no_question_is_a_row_that_says_why(smoke, artifacts):
+    questions = run_section(23, smoke, smoke.seed, artifacts).table("questions").copy()
+    unanswered = (questions["model"] == "tinyneox-random") & (
+        questions["framing"] == "two_shot_same_prefix")
+    questions.loc[unanswered, "half"] = None
+    task = SimpleNamespace(table=lambda name: questions)
+    params = s30.plan(smoke, smoke.seed, smoke.models, {})
+    assert s30.unanswered(params, task) == {
+        "tinyneox-random": "none of its questions is answerable under the framing "
+        "two_shot_same_prefix"}
 
 
 def test_without_the_primary_model_the_section_is_not_run(smoke, tmp_path, empty_hub_cache):

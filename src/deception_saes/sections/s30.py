@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from deception_saes.models.spec import ModelSpec
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.results import Value
-    from deception_saes.sections.run import NotRun, Output, Work
+    from deception_saes.sections.run import NotRun, Output, SectionRun, Work
 
 DATA = ("tasks/data/questions.csv",)
 NEEDS = (23, 27)
@@ -52,7 +52,7 @@ def compute(params: Params, work: Work) -> Output:
 
     values: list[Value] = []
     rows: list[dict[str, object]] = []
-    missing = params.missing | _unanswered(params, work)
+    missing = params.missing | unanswered(params, work.needed[23])
     for spec in params.models:
         if spec.slug in missing:
             continue
@@ -69,7 +69,7 @@ def compute(params: Params, work: Work) -> Output:
     return Output(values, {"models": pd.DataFrame(rows)})
 
 
-def _unanswered(params: Params, work: Work) -> dict[str, str]:
+def unanswered(params: Params, task: SectionRun) -> dict[str, str]:
     """Models beside the primary one that answer no question under a framing, with the reason."""
     from deception_saes.sections.halves import has_half
 
@@ -77,7 +77,7 @@ def _unanswered(params: Params, work: Work) -> dict[str, str]:
               *((framing, "evaluating") for framing in params.primary_framings)]
     return {spec.slug: f"none of its questions is answerable under the framing {framing}"
             for spec in params.models[1:] for framing, half in needed
-            if not has_half(work.needed[23], spec.slug, framing, half)}
+            if not has_half(task, spec.slug, framing, half)}
 
 
 def _circuit(lm: LanguageModel, params: Params, work: Work) -> list[Head]:
