@@ -72,7 +72,7 @@ Zero minus mean ablation: [[effect.sandbag.zero_minus_mean]] on sandbag prompts,
 # %%
 page.figure(
     s28.subset_forest,
-    caption="Restoration by every subset of the five, with 95% bootstrap intervals over n = [[effect.sandbag.zero|n]] questions of the evaluating half. The best subset of each size was chosen on the choosing half.",
+    caption="Restoration by every subset of the five, with 95% bootstrap intervals over questions of the evaluating half: n = [[effect.sandbag.zero|n]] for single heads, for the best subset of each size, chosen on the choosing half, and for all five, n = [[random.uniform|n]] for the others.",
     alt="Forest plot of restoration by each of the 31 subsets of the suppressor heads.",
     size=(7.5, 8.5),
     min_width=520,

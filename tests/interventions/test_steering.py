@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from deception_saes.interventions.steering import added, prefilled, reply_log_p, steered_texts
+from deception_saes.interventions.steering import (
+    added,
+    prefilled,
+    reply_log_p,
+    steered_texts,
+    unsteered_log_p,
+)
 from deception_saes.models.anatomy import anatomy
 from deception_saes.tasks.sampling import sample
 
@@ -44,6 +50,16 @@ def test_replies_are_scored_as_by_whole_passes(tiny, vectors):
     assert torch.equal(found, again)  # the cache is as it was
 
 
+def test_replies_of_several_lengths_are_scored_together_as_one_by_one(tiny, vectors):
+    cache, replies = prefilled(tiny.model, PROMPT), [REPLY, [30], [4, 4, 19, 8, 25]]
+    found = unsteered_log_p(tiny.model, cache, PROMPT[-1], replies)
+    alone = [float(reply_log_p(tiny.model, cache, PROMPT[-1], reply, LAYER, vectors[:1])[0])
+             for reply in replies]
+    assert found.tolist() == pytest.approx(alone, abs=1e-5)
+    assert found[0] == pytest.approx(whole(tiny, vectors[0]), abs=1e-5)
+    assert unsteered_log_p(tiny.model, cache, PROMPT[-1], []).shape == (0,)
+
+
 def test_strength_zero_is_the_clean_model_to_the_bit(tiny, vectors):
     ids = torch.tensor([PROMPT])
     with torch.inference_mode():
@@ -82,5 +98,7 @@ def test_nothing_to_score_is_an_error(tiny, vectors):
     cache = prefilled(tiny.model, PROMPT)
     with pytest.raises(ValueError, match="no token"):
         reply_log_p(tiny.model, cache, PROMPT[-1], [], LAYER, vectors)
+    with pytest.raises(ValueError, match="no token"):
+        unsteered_log_p(tiny.model, cache, PROMPT[-1], [REPLY, []])
     with pytest.raises(ValueError, match="at least two"):
         prefilled(tiny.model, [3])

@@ -86,10 +86,15 @@ def test_a_family_that_cannot_be_resumed_gives_the_same(gemma, prompts):
     check(gemma, prompts, range(3))
 
 
-def test_many_branches_and_small_batches_change_nothing(tiny, monkeypatch):
+@pytest.mark.parametrize("rows_of_joined", [0, 21, 128], ids=["apart", "some joined", "all joined"])
+@PROMPTS
+def test_many_branches_and_small_batches_change_nothing(
+    tiny, monkeypatch, prompts, rows_of_joined
+):
     monkeypatch.setattr(last_position, "_ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(last_position, "_ROWS_OF_JOINED", rows_of_joined)
     monkeypatch.setattr(last_position, "TOKENS_OF_BRANCH", 4)
-    check(tiny.model, WITH_PREFIX, [0, 3, 7], count=7)
+    check(tiny.model, prompts, [0, 3, 7], count=7)
 
 
 def test_small_batches_change_nothing_where_a_run_cannot_be_resumed(gemma, monkeypatch):

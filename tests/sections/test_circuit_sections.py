@@ -3,11 +3,14 @@
 import dataclasses
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from deception_saes.models.anatomy import Head
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
 from deception_saes.sections import s30
+from deception_saes.sections.head_subsets import best_of_size
 from deception_saes.sections.run import run_section
 
 MODEL = "tinyllama-random"
@@ -41,6 +44,20 @@ def test_the_last_subset_is_the_whole_circuit(runs):
     assert table["restoration"].iloc[-1] == pytest.approx(
         value(runs, f"s28.{MODEL}.effect.sandbag.zero"), abs=1e-4)
     assert table["best_of_size"].sum() == 5
+
+
+def test_what_claims_are_about_is_measured_on_every_question(smoke, runs):
+    table = runs[28].table("subsets")
+    reported = table["best_of_size"] | table["size"].isin([1, 5])
+    every = runs[28].results.value(f"s28.{MODEL}.effect.sandbag.zero").n
+    assert set(table["n"][reported]) == {every}
+    assert set(table["n"][~reported]) == {smoke.draw_questions} != {every}
+
+
+def test_the_best_of_a_size_is_the_one_that_restores_most_on_the_choosing_half():
+    a, b, c = Head(0, 0), Head(0, 1), Head(1, 0)
+    sets = [(a,), (b,), (c,), (a, b), (a, c), (a, b, c)]
+    assert best_of_size(sets, np.array([1.0, 3.0, 2.0, -2.0, -1.0, 0.0])) == {1, 4, 5}
 
 
 def test_redundancy_is_given_only_where_the_sum_is_above_zero(runs):

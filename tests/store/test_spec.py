@@ -1,5 +1,4 @@
 import dataclasses
-import importlib.metadata
 import itertools
 from dataclasses import dataclass
 
@@ -71,7 +70,7 @@ def test_the_content_of_a_data_file_changes_the_hash(spec, data):
 
 def test_the_version_of_a_library_changes_the_hash(spec, monkeypatch):
     before = spec.hash
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"{name} 99")
+    monkeypatch.setattr(spec_module, "_version", lambda name: f"{name} 99")
     assert spec.hash != before
 
 

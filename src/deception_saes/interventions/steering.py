@@ -89,15 +89,43 @@ def reply_log_p(
         raise ValueError("the reply has no token; there is nothing to score")
     past = copy.deepcopy(cache)
     past.batch_repeat_interleave(len(vectors_BD))
-    ids_T = torch.tensor([last, *reply], device=model.device)
+    ids_T = torch.tensor([last, *reply[:-1]], device=model.device)
     with added(model, layer, vectors_BD):
         hidden_BTD = model.base_model(
-            input_ids=ids_T[:-1].expand(len(vectors_BD), -1), past_key_values=past,
+            input_ids=ids_T.expand(len(vectors_BD), -1), past_key_values=past,
             use_cache=True).last_hidden_state
-    target_T = ids_T[1:]
-    found = [torch.log_softmax(finite_logits(model, hidden_TD).double(), dim=-1)
-             .gather(1, target_T[:, None]).mean() for hidden_TD in hidden_BTD]
-    return torch.stack(found).cpu()
+    return torch.stack([_mean_log_p(model, hidden_TD, reply) for hidden_TD in hidden_BTD]).cpu()
+
+
+@torch.inference_mode()
+def unsteered_log_p(
+    model: PreTrainedModel, cache: DynamicCache, last: int, replies: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Mean log-probability of the tokens of each reply, float64 [B], in nats, nothing added.
+
+    cache, last and errors as in `reply_log_p`. There may be no reply.
+    """
+    if not all(replies):
+        raise ValueError("a reply has no token; there is nothing to score")
+    if not replies:
+        return torch.empty(0, dtype=torch.float64)
+    past = copy.deepcopy(cache)
+    past.batch_repeat_interleave(len(replies))
+    # padding stands behind a reply, where none of its tokens looks
+    ids_BT = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor([last, *reply[:-1]]) for reply in replies], batch_first=True)
+    hidden_BTD = model.base_model(input_ids=ids_BT.to(model.device), past_key_values=past,
+                                  use_cache=True).last_hidden_state
+    return torch.stack([_mean_log_p(model, hidden_TD[: len(reply)], reply)
+                        for hidden_TD, reply in zip(hidden_BTD, replies, strict=True)]).cpu()
+
+
+def _mean_log_p(
+    model: PreTrainedModel, hidden_TD: torch.Tensor, reply: Sequence[int]
+) -> torch.Tensor:
+    target_T1 = torch.tensor(reply, device=hidden_TD.device)[:, None]
+    log_p_TV = torch.log_softmax(finite_logits(model, hidden_TD).double(), dim=-1)
+    return log_p_TV.gather(1, target_T1).mean()
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ Shape suffixes: N edits, Q prompts, D d_model, R rows, each one edit of one prom
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
 
 # Measured on two cores with SmolLM2-135M: fewer rows waste the reading of weights; more gain
-# nothing, as every row of a batch is masked from every other.
+# nothing, as every row of a batch is masked from every other, and from other branches' keys.
 _ROWS_AT_ONCE = 384
+_ROWS_OF_JOINED = 128
 _COPIED_KEYS_AT_ONCE = 4096
 
 
@@ -96,11 +97,12 @@ class LastPositionRun:
 class _Branch:
     """Last positions that share a tree.
 
-    keys: of what stands before them, trunk and tree. sees_QK: which of them each last position
-    may attend to; itself it may not, for there the edited token stands. positions_Q: of the last
-    tokens in their prompts. rows: their places among the prompts.
+    trunk: its tokens. keys: of what stands before the last positions, trunk and tree. sees_QK:
+    which of them each last position may attend to; itself it may not, for there the edited token
+    stands. positions_Q: of the last tokens in their prompts. rows: their places among the prompts.
     """
 
+    trunk: int
     keys: list[LayerKeys]
     sees_QK: torch.Tensor
     positions_Q: torch.Tensor
@@ -116,7 +118,7 @@ class _ResumedRun:
 
     def go_on(self, layer: int, x_NQD: torch.Tensor) -> torch.Tensor:
         hidden_NQD = torch.empty_like(x_NQD)
-        for branch in self.branches:
+        for branch in _joined(self.branches, max(1, _ROWS_OF_JOINED // max(1, len(x_NQD)))):
             rows_RD = x_NQD[:, branch.rows].flatten(0, 1)
             done = []
             for first in range(0, len(rows_RD), _ROWS_AT_ONCE):
@@ -164,10 +166,34 @@ def _resumed(
                 residuals[block.layer].append(last_QD)
         clean.append(parts.final_norm(last_QD))
         above = [_above(min(layers), of_layer) for of_layer in (*before, keys.seen)]
-        branches.append(_Branch(above, _sees_before(tree, offset),
+        branches.append(_Branch(offset, above, _sees_before(tree, offset),
                                 offset + torch.tensor(tree.depths())[tree.leaves], rows))
     return _ResumedRun(parts, branches, laid.in_order(clean),
                        {layer: laid.in_order(parts) for layer, parts in residuals.items()})
+
+
+def _joined(branches: Sequence[_Branch], prompts: int) -> Iterator[_Branch]:
+    """The branches, neighbours made one as long as that has at most so many prompts."""
+    together: list[_Branch] = []
+    for branch in branches:
+        if together and sum(len(one.rows) for one in (*together, branch)) > prompts:
+            yield _as_one(together)
+            together = []
+        together.append(branch)
+    yield _as_one(together)
+
+
+def _as_one(branches: Sequence[_Branch]) -> _Branch:
+    """One branch of all their prompts, none of which sees another's tree."""
+    if len(branches) == 1:
+        return branches[0]
+    trunk = branches[0].trunk
+    trees_QK = torch.block_diag(*(branch.sees_QK[:, trunk:] for branch in branches)).bool()
+    sees_trunk_QK = torch.ones(len(trees_QK), trunk, dtype=torch.bool)
+    return _Branch(trunk, [*branches[0].keys[:-1], *(branch.keys[-1] for branch in branches)],
+                   torch.cat([sees_trunk_QK, trees_QK], dim=1),
+                   torch.cat([branch.positions_Q for branch in branches]),
+                   [row for branch in branches for row in branch.rows])
 
 
 def _above(layer: int, keys: LayerKeys) -> LayerKeys:

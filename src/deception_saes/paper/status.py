@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deception_saes.paper.headlines import HEADLINES, Numbers
-from deception_saes.paper.page import with_interval
 from deception_saes.paper.reference import read_reference, seeds_with_reference
 from deception_saes.paper.tables import cell, markdown_table
 from deception_saes.sections.catalogue import SECTIONS
@@ -57,6 +56,8 @@ def seeds_table(profile: Profile, by_seed: Mapping[int, Sequence[Results]]) -> s
     A section that one seed's tree lacks reads "not run" there. Where seeds counted different
     numbers of questions, each says its own.
     """
+    from deception_saes.paper.page import with_interval  # draws figures: slow to import
+
     numbers = {seed: Numbers(profile, results) for seed, results in by_seed.items()}
     lines = []
     for headline in HEADLINES:

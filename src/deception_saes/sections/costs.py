@@ -25,7 +25,7 @@ from deception_saes.tasks.trivia import load_questions
 # Lengths in tokens, measured with SmolLM2's tokenizer; other tokenizers differ by a tenth or so.
 _SHOTS, _QUESTION, _REPLY, _RUBRIC, _NEUTRAL = 42, 13, 20, 260, 96
 _ANSWERABLE = 0.6  # share of questions, measured on SmolLM2-135M-Instruct
-_SUBSETS = 31
+_SUBSETS, _REPORTED_SUBSETS = 31, 8
 _SWAPPED = 7  # SAEs that §24 and its like swap: two architectures at three depths, Gated at one
 _SINGLE_EDITS = 18
 _ZOO, _ZOO_EDITS = 42, 6
@@ -186,7 +186,8 @@ def _circuit(params: Any, profile: Profile) -> Cost:
     of, half = params.model.shape, _half(profile)
     few = min(params.draw_questions or half, half)
     sets = 3 * params.random_draws
-    questions = _SUBSETS * (half + few) + sets * few + 4 * half
+    few_subsets = 2 * _SUBSETS - _REPORTED_SUBSETS
+    questions = _REPORTED_SUBSETS * half + few_subsets * few + sets * few + 6 * half
     tokens = questions * _QUESTION + (sets + 2 * _SUBSETS) * _SHOTS
     damaged = of.layers * of.heads * _NEUTRAL / 2 + sets * _NEUTRAL
     return Cost(questions, (tokens * 0.9 + damaged) * of.flops_of_token

@@ -43,8 +43,9 @@ class Profile:
     circuit_size: how many suppressor heads are ablated together.
     sweep_sandbag_questions, sweep_genuine_questions: questions of the head sweep under each
         condition, spread over the choosing half; None: the whole half.
-    draw_questions: evaluating questions of the random-head draws, and choosing questions for
-        heads' means and the best subset, spread over their half; None: the whole half.
+    draw_questions: evaluating questions of the random-head draws and of subsets of heads that no
+        claim is about, choosing questions for heads' means and the best subset, spread over their
+        half; None: the whole half.
     random_draws: draws of each kind of random heads. permutations: draws of every null.
     sae_recipe: how every SAE is trained.
     behaviour_recipe: how the behavioural SAEs are trained; None: as the others.
@@ -159,16 +160,16 @@ PROFILES: dict[str, Profile] = {
             jobs=2,
             circuit_framing="two_shot_labelled",
             circuit_size=5,
-            sweep_sandbag_questions=50,
-            sweep_genuine_questions=25,
+            sweep_sandbag_questions=40,
+            sweep_genuine_questions=20,
             draw_questions=32,
-            random_draws=50,
+            random_draws=40,
             permutations=999,
             sae_recipe=Recipe(epochs=20, learning_rate=1e-3, threshold_rate=10.0, decay=0.3,
                               l1=3e-3, l0=0.1, target_l0=64.0),
             swaps={24: ("smollm2it", "two_shot_labelled"),
                    26: ("smollm2it", "two_shot_same_prefix")},
-            swap_draws=24,
+            swap_draws=20,
             swap_draw_questions=32,
             verdicts=True,
             behaviour=Behaviour("smollm2it", "smollm2it"),

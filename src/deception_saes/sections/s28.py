@@ -58,6 +58,7 @@ def compute(params: Params, work: Work) -> Output:
     from deception_saes.interventions.ablation import head_means
     from deception_saes.models.load import load
     from deception_saes.sections.halves import half_of
+    from deception_saes.sections.head_subsets import best_of_size, restorations, table_of_subsets
     from deception_saes.sections.run import Output
     from deception_saes.sections.sweep import circuit, p_correct_under
 
@@ -67,14 +68,18 @@ def compute(params: Params, work: Work) -> Output:
     choosing = choosing.spread(params.draw_questions)
     chosen = circuit(work.needed[27].table("heads"), params.circuit_size)
     sets = subsets(chosen)
-    p_SQ = p_correct_under(lm, asked, "sandbag", [(), *sets], "subsets")
     on_choosing_SQ = p_correct_under(lm, choosing, "sandbag", [(), *sets], "subsets, choosing")
-    subset_table = _subset_table(sets, p_SQ, on_choosing_SQ, params)
+    on_choosing_S = (on_choosing_SQ[1:] - on_choosing_SQ[0]).mean(axis=1)
     means = head_means(lm.model, [choosing.prompts[c] for c in ("genuine", "sandbag")],
                        sorted({head.layer for head in chosen}))
     by_mode = {(condition, mode): p_Q
                for condition in CONDITIONS
                for mode, p_Q in _modes(lm, asked, condition, chosen, means)}
+    together_Q = by_mode["sandbag", "zero"] - by_mode["sandbag", "clean"]
+    restored = restorations(lm, asked, sets, best_of_size(sets, on_choosing_S), together_Q,
+                            params.draw_questions)
+    subset_table = table_of_subsets(sets, restored, on_choosing_S, params.bootstrap_draws,
+                                    params.seed)
     draws = random_draws(lm, asked.spread(params.draw_questions), chosen, params)
     effects = work.needed[27].table("sandbag_effects")
     frequency = selection_frequency(effects.iloc[:, 1:].to_numpy(), params.circuit_size,
@@ -83,7 +88,7 @@ def compute(params: Params, work: Work) -> Output:
     questions = pd.DataFrame({"question": asked.ids, **{
         f"p_correct_{condition}_{mode}": p_Q / 100 for (condition, mode), p_Q in by_mode.items()}})
     return Output(
-        [*_main_values(by_mode, params), *_subset_values(sets, p_SQ, subset_table, params),
+        [*_main_values(by_mode, params), *_subset_values(sets, restored, subset_table, params),
          *_draw_values(draws, params), *_stability_values(stability, chosen, params)],
         {"questions": questions, "subsets": subset_table, "draws": draws.table,
          "draw_effects": draws.effects,
@@ -103,26 +108,6 @@ def _modes(
     mean = 100 * ablated_p_correct(lm.model, prompts, correct, [tuple(chosen)], means,
                                    label=f"{condition}, mean")[0]
     yield from (("clean", clean), ("zero", zero), ("mean", mean))
-
-
-def _subset_table(
-    sets: Sequence[tuple[Head, ...]], p_SQ: np.ndarray, on_choosing_SQ: np.ndarray, params: Params
-) -> pd.DataFrame:
-    import pandas as pd
-
-    from deception_saes.analysis.bootstrap import mean_interval
-
-    rows = []
-    for index, heads in enumerate(sets, start=1):
-        found = mean_interval(p_SQ[index] - p_SQ[0], params.bootstrap_draws, params.seed)
-        rows.append({"size": len(heads), "heads": " ".join(map(str, heads)),
-                     "restoration": found.mean, "ci_low": found.low, "ci_high": found.high,
-                     "n": found.n,
-                     "on_choosing": float((on_choosing_SQ[index] - on_choosing_SQ[0]).mean())})
-    table = pd.DataFrame(rows)
-    best = table.groupby("size")["on_choosing"].idxmax()
-    table["best_of_size"] = table.index.isin(best)
-    return table
 
 
 @dataclass(frozen=True)
@@ -202,24 +187,27 @@ def _main_values(
 
 
 def _subset_values(
-    sets: Sequence[tuple[Head, ...]], p_SQ: np.ndarray, table: pd.DataFrame, params: Params
+    sets: Sequence[tuple[Head, ...]], restored: Sequence[np.ndarray], table: pd.DataFrame,
+    params: Params,
 ) -> Iterator[Value]:
+    import numpy as np
+
     from deception_saes.analysis.bootstrap import Interval, mean_interval
     from deception_saes.analysis.circuit import redundancy
     from deception_saes.sections.results import Value
     from deception_saes.sections.s27 import SINGLE_HEAD_CLAIMS
 
-    effects = p_SQ[1:] - p_SQ[0]
     singles = [i for i, heads in enumerate(sets) if len(heads) == 1]
     for rank, index in enumerate(singles, start=1):
         claim = SINGLE_HEAD_CLAIMS[rank - 1] if rank <= len(SINGLE_HEAD_CLAIMS) else None
         yield _value(params, f"single{rank}", f"restoration by {sets[index][0]} alone, suppressor "
-                     f"{rank}", mean_interval(effects[index], params.bootstrap_draws, params.seed),
+                     f"{rank}", mean_interval(restored[index], params.bootstrap_draws, params.seed),
                      "pp", condition="sandbag", layer=sets[index][0].layer, claim=claim)
-    found = redundancy(effects[-1], effects[singles], params.bootstrap_draws, params.seed)
+    together_Q, alone_HQ = restored[-1], np.stack([restored[i] for i in singles])
+    found = redundancy(together_Q, alone_HQ, params.bootstrap_draws, params.seed)
     yield _value(params, "sum_of_singles", "sum of the single-head effects", found.sum_of_singles,
                  "pp", condition="sandbag", claim="S-11")
-    share = found.share or Interval(float("nan"), float("nan"), float("nan"), effects.shape[1])
+    share = found.share or Interval(float("nan"), float("nan"), float("nan"), len(together_Q))
     percent = Interval(100 * share.mean, 100 * share.low, 100 * share.high, share.n)
     yield _value(params, "redundancy", "redundancy, 1 − combined / sum of singles", percent,
                  "percent", condition="sandbag", claim="S-12")

@@ -105,14 +105,15 @@ def generated_rows(
     import torch
     from tqdm import tqdm
 
-    from deception_saes.interventions.steering import prefilled, reply_log_p, steered_texts
+    from deception_saes.interventions.steering import prefilled, steered_texts, unsteered_log_p
     from deception_saes.rng import subseed
     from deception_saes.tasks.completions import MAX_NEW_TOKENS, Completion
     from deception_saes.tasks.judges.embedded import judge_single
 
     of = behaviour.read(params.behaviour, (), work)
-    said = (FEATURE, MEAN, *(f"random {i}" for i in range(1, SAID_RANDOM + 1)))
-    steered = [("none", 0.0), *((name, sign * SAID_AT) for name in said for sign in (-1, 1))]
+    along_which = (FEATURE, MEAN, *(f"random {i}" for i in range(1, SAID_RANDOM + 1)))
+    steered = [("none", 0.0),
+               *((name, sign * SAID_AT) for name in along_which for sign in (-1, 1))]
     model = of.lm.model
     vectors_BD = torch.stack([along.vector(name, strength) if strength
                               else torch.zeros_like(along.unit[FEATURE])
@@ -124,13 +125,16 @@ def generated_rows(
         cache = prefilled(model, prompt)
         texts = steered_texts(of.lm, cache, prompt[-1], along.layer, vectors_BD, DRAWS,
                               subseed(params.seed, "steered", scenario.id), MAX_NEW_TOKENS)
-        for (name, strength), drawn in zip(steered, texts, strict=True):
-            for draw, text in enumerate(drawn):
-                ids = of.lm.tokenizer(text, add_special_tokens=False)["input_ids"]
-                cost = -float(reply_log_p(model, cache, prompt[-1], ids, along.layer,
-                                          vectors_BD[:1])[0]) if ids else None
-                found.append({"scenario": scenario.id, "direction": name, "strength": strength,
-                              "draw": draw, "text": text, "cross_entropy": cost})
+        said = [{"scenario": scenario.id, "direction": name, "strength": strength, "draw": draw,
+                 "text": text, "cross_entropy": None}
+                for (name, strength), drawn in zip(steered, texts, strict=True)
+                for draw, text in enumerate(drawn)]
+        ids = [of.lm.tokenizer(row["text"], add_special_tokens=False)["input_ids"] for row in said]
+        spoke = [place for place, of_text in enumerate(ids) if of_text]
+        log_p = unsteered_log_p(model, cache, prompt[-1], [ids[place] for place in spoke])
+        for place, of_text in zip(spoke, log_p, strict=True):
+            said[place]["cross_entropy"] = -float(of_text)
+        found += said
     asked = [Completion(str(place), params.behaviour.model.slug, row["scenario"], "steered",
                         row["draw"], 1.0, params.seed, True, row["text"])
              for place, row in enumerate(found)]

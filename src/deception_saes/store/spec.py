@@ -53,7 +53,7 @@ class Spec:
             "data": [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
                      for path in sorted(self.data)],
             "inputs": list(self.inputs),
-            "libraries": {name: importlib.metadata.version(name) for name in self.libraries},
+            "libraries": {name: _version(name) for name in self.libraries},
         }
         return json.dumps(described, sort_keys=True, indent=1)
 
@@ -85,7 +85,7 @@ def imported_files(modules: Iterable[str]) -> list[Path]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        path = _module_file(name)
+        path = _module_file(name, PACKAGE_DIR)
         if path is None:
             raise ModuleNotFoundError(f"{name} is not a module of {PACKAGE}")
         if path not in found:
@@ -94,10 +94,16 @@ def imported_files(modules: Iterable[str]) -> list[Path]:
     return sorted(found)
 
 
-def _module_file(name: str) -> Path | None:
+# A process asks for some sixty specs of much the same modules, of which neither code nor versions
+# change under it: each is read once.
+_version = cache(importlib.metadata.version)
+
+
+@cache
+def _module_file(name: str, package_dir: Path) -> Path | None:
     if name.split(".", maxsplit=1)[0] != PACKAGE:
         return None
-    path = PACKAGE_DIR.joinpath(*name.split(".")[1:])
+    path = package_dir.joinpath(*name.split(".")[1:])
     for candidate in (path.with_suffix(".py"), path / "__init__.py"):
         if candidate.is_file():
             return candidate
@@ -107,7 +113,7 @@ def _module_file(name: str) -> Path | None:
 @cache
 def _imports(path: Path) -> tuple[str, ...]:
     names: set[str] = set()
-    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    waiting: list[ast.AST] = [_parsed(path)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) in _FOR_TYPES:
@@ -124,11 +130,15 @@ def _imports(path: Path) -> tuple[str, ...]:
         waiting.extend(ast.iter_child_nodes(node))
     parents = {".".join(name.split(".")[:depth])
                for name in names for depth in range(1, name.count(".") + 1)}
-    return tuple(sorted(name for name in names | parents if _module_file(name) is not None))
+    return tuple(sorted(name for name in names | parents if _module_file(name, PACKAGE_DIR)))
 
 
 @cache
 def _code_hash(path: Path) -> str:
     """Hash of the syntax tree: comments and layout do not make old numbers stale."""
-    tree = ast.dump(ast.parse(path.read_text(encoding="utf-8")))
-    return hashlib.sha256(tree.encode()).hexdigest()
+    return hashlib.sha256(ast.dump(_parsed(path)).encode()).hexdigest()
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
