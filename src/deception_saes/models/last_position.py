@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
 
 # Measured on two cores with SmolLM2-135M: fewer rows waste the reading of weights; more gain
-# nothing, as every row of a batch is masked from every other, and from other branches' keys.
+# nothing, as every row of a batch is masked from every other. Branches are joined up to fewer, as
+# every row is then masked from the other branches' keys too.
 _ROWS_AT_ONCE = 384
 _ROWS_OF_JOINED = 128
 _COPIED_KEYS_AT_ONCE = 4096
