@@ -173,8 +173,8 @@ PROFILES: dict[str, Profile] = {
             swap_draw_questions=32,
             verdicts=True,
             behaviour=Behaviour("smollm2it", "smollm2it"),
-            seconds={17: 140, 18: 60, 19: 15, 20: 80, 21: 50, 22: 240, 23: 190, 24: 320,
-                     25: 200, 26: 240, 27: 440, 28: 600, 29: 10, 30: 40, 31: 5, 32: 40},
+            seconds={17: 150, 18: 60, 19: 15, 20: 80, 21: 50, 22: 240, 23: 200, 24: 270,
+                     25: 200, 26: 190, 27: 350, 28: 430, 29: 10, 30: 40, 31: 5, 32: 40},
         ),
         Profile(
             name="shapes",
