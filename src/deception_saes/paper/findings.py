@@ -104,8 +104,8 @@ def _sandbags(of: Numbers) -> Finding:
     return Finding(
         (23,), f"Told to answer wrongly, {does}: P(correct) falls by {with_interval(labelled)} "
         "where the answer's label repeats the instruction and by "
-        f"{with_interval(same)} where it does not; with a mere paraphrase of the honest "
-        f"instruction it falls by {with_interval(null)} and {with_interval(null_same)}.",
+        f"{with_interval(same)} where it does not; to a mere paraphrase of the honest "
+        f"instruction the same difference is {with_interval(null)} and {with_interval(null_same)}.",
         (Row("wrongly, labelled", labelled, "sandbag"),
          Row("wrongly, same prefix", same, "sandbag"),
          Row("paraphrase, labelled", null, "neutral"),
