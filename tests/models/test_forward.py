@@ -48,7 +48,7 @@ def test_continuations_give_what_a_plain_forward_pass_gives(tiny, log_p):
     for batch in suffix_batches(tiny.model, WITH_PREFIX, 2):
         wanted = [(place, tail) for place, tail in tails if place < len(batch.rows)]
         for _ in range(2):  # the second time from a cache that the first one must leave as it was
-            states = continuation_states(tiny.model, batch, wanted)
+            states = continuation_states(tiny.model, batch.cache, wanted)
             assert len(states) == len(wanted)
             for (place, tail), state_TD in zip(wanted, states, strict=True):
                 whole = log_p(tiny, [*WITH_PREFIX[batch.rows[place]], *tail])[-len(tail):]
@@ -58,7 +58,7 @@ def test_continuations_give_what_a_plain_forward_pass_gives(tiny, log_p):
 
 def test_no_continuation_is_no_work(tiny):
     batch = next(suffix_batches(tiny.model, WITH_PREFIX, 2))
-    assert continuation_states(tiny.model, batch, []) == []
+    assert continuation_states(tiny.model, batch.cache, []) == []
 
 
 @pytest.mark.parametrize(("prompts", "prefix"), [

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deception_saes.models.anatomy import anatomy
-from deception_saes.models.forward import finite_logits
+from deception_saes.models.forward import continuation_states, finite_logits
 from deception_saes.rng import generator
 from deception_saes.tasks.sampling import choose, decode, end_tokens
 
@@ -107,17 +107,10 @@ def unsteered_log_p(
     """
     if not all(replies):
         raise ValueError("a reply has no token; there is nothing to score")
-    if not replies:
-        return torch.empty(0, dtype=torch.float64)
-    past = copy.deepcopy(cache)
-    past.batch_repeat_interleave(len(replies))
-    # padding stands behind a reply, where none of its tokens looks
-    ids_BT = torch.nn.utils.rnn.pad_sequence(
-        [torch.tensor([last, *reply[:-1]]) for reply in replies], batch_first=True)
-    hidden_BTD = model.base_model(input_ids=ids_BT.to(model.device), past_key_values=past,
-                                  use_cache=True).last_hidden_state
-    return torch.stack([_mean_log_p(model, hidden_TD[: len(reply)], reply)
-                        for hidden_TD, reply in zip(hidden_BTD, replies, strict=True)]).cpu()
+    states = continuation_states(model, cache, [(0, [last, *reply[:-1]]) for reply in replies])
+    found = [float(_mean_log_p(model, hidden_TD, reply))
+             for hidden_TD, reply in zip(states, replies, strict=True)]
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def _mean_log_p(

@@ -105,9 +105,12 @@ def suffix_batches(
 
 @torch.inference_mode()
 def continuation_states(
-    model: PreTrainedModel, batch: SuffixBatch, continuations: Sequence[tuple[int, Sequence[int]]]
+    model: PreTrainedModel, cache: DynamicCache, continuations: Sequence[tuple[int, Sequence[int]]]
 ) -> list[torch.Tensor]:
-    """Final hidden states [T, D] at the tokens of each (place in the batch, token ids)."""
+    """Final hidden states [T, D] at the tokens of each (place in the cache's batch, token ids).
+
+    cache: of what stands before them; it stays as it is.
+    """
     if not continuations:
         return []
     longest = max(len(tokens) for _, tokens in continuations)
@@ -115,7 +118,7 @@ def continuation_states(
     ids_BT = torch.zeros(len(continuations), longest, dtype=torch.long, device=model.device)
     for i, (_, tokens) in enumerate(continuations):
         ids_BT[i, : len(tokens)] = torch.tensor(list(tokens), device=model.device)
-    past = copy.deepcopy(batch.cache)
+    past = copy.deepcopy(cache)
     past.batch_select_indices(torch.tensor([place for place, _ in continuations],
                                            device=model.device))
     out = model.base_model(input_ids=ids_BT, past_key_values=past, use_cache=True)

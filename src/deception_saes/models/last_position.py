@@ -119,7 +119,7 @@ class _ResumedRun:
 
     def go_on(self, layer: int, x_NQD: torch.Tensor) -> torch.Tensor:
         hidden_NQD = torch.empty_like(x_NQD)
-        for branch in _joined(self.branches, max(1, _ROWS_OF_JOINED // max(1, len(x_NQD)))):
+        for branch in _joined(self.branches, _ROWS_OF_JOINED // max(1, len(x_NQD))):
             rows_RD = x_NQD[:, branch.rows].flatten(0, 1)
             done = []
             for first in range(0, len(rows_RD), _ROWS_AT_ONCE):
@@ -190,9 +190,9 @@ def _as_one(branches: Sequence[_Branch]) -> _Branch:
         return branches[0]
     trunk = branches[0].trunk
     trees_QK = torch.block_diag(*(branch.sees_QK[:, trunk:] for branch in branches)).bool()
-    sees_trunk_QK = torch.ones(len(trees_QK), trunk, dtype=torch.bool)
+    trunk_QK = torch.cat([branch.sees_QK[:, :trunk] for branch in branches])
     return _Branch(trunk, [*branches[0].keys[:-1], *(branch.keys[-1] for branch in branches)],
-                   torch.cat([sees_trunk_QK, trees_QK], dim=1),
+                   torch.cat([trunk_QK, trees_QK], dim=1),
                    torch.cat([branch.positions_Q for branch in branches]),
                    [row for branch in branches for row in branch.rows])
 

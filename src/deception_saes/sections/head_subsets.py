@@ -45,11 +45,11 @@ def restorations(
 
 def table_of_subsets(
     sets: Sequence[tuple[Head, ...]], restored: Sequence[np.ndarray], on_choosing_S: np.ndarray,
-    draws: int, seed: int,
+    best: set[int], draws: int, seed: int,
 ) -> pd.DataFrame:
     """One row a set: its restoration with an interval of so many bootstrap draws, and on the
     choosing half."""
-    best, rows = best_of_size(sets, on_choosing_S), []
+    rows = []
     for place, (heads, restoration_Q) in enumerate(zip(sets, restored, strict=True)):
         found = mean_interval(restoration_Q, draws, seed)
         rows.append({"size": len(heads), "heads": " ".join(map(str, heads)),

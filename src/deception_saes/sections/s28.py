@@ -76,9 +76,9 @@ def compute(params: Params, work: Work) -> Output:
                for condition in CONDITIONS
                for mode, p_Q in _modes(lm, asked, condition, chosen, means)}
     together_Q = by_mode["sandbag", "zero"] - by_mode["sandbag", "clean"]
-    restored = restorations(lm, asked, sets, best_of_size(sets, on_choosing_S), together_Q,
-                            params.draw_questions)
-    subset_table = table_of_subsets(sets, restored, on_choosing_S, params.bootstrap_draws,
+    best = best_of_size(sets, on_choosing_S)
+    restored = restorations(lm, asked, sets, best, together_Q, params.draw_questions)
+    subset_table = table_of_subsets(sets, restored, on_choosing_S, best, params.bootstrap_draws,
                                     params.seed)
     draws = random_draws(lm, asked.spread(params.draw_questions), chosen, params)
     effects = work.needed[27].table("sandbag_effects")

@@ -209,7 +209,7 @@ def _string_probabilities(
     """
     beginnings = sorted({(place, string[:-1]) for place, of_prompt in enumerate(strings)
                          for string in of_prompt if len(string) > 1})
-    states = continuation_states(lm.model, batch, beginnings)
+    states = continuation_states(lm.model, batch.cache, beginnings)
     log_p = {}
     if states:
         log_p_NV = log_probabilities(lm.model, torch.cat(states))

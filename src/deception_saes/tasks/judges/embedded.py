@@ -235,8 +235,8 @@ def _label_log_p(
     log_p_BL = first_BV[:, [label[0] for label in labels]]
     longer = [(place, column) for place in range(len(batch.rows))
               for column, label in enumerate(labels) if len(label) > 1]
-    states = continuation_states(model, batch, [(place, labels[column][:-1])
-                                                for place, column in longer])
+    states = continuation_states(model, batch.cache, [(place, labels[column][:-1])
+                                                      for place, column in longer])
     for (place, column), hidden_TD in zip(longer, states, strict=True):
         after_TV = log_probabilities(model, hidden_TD)
         rest = labels[column][1:]
