@@ -51,6 +51,7 @@ test: $(VENV)/.ready-dev $(PEERS)/.ready  ## linters, types, tests, and the smok
 torture: $(VENV)/.ready-dev  ## kill, starve and damage builds for an hour (needs root); not part of the tests
 	$(PY) tests/slow/killed_runs.py artifacts/torture/killed
 	$(PY) tests/slow/bad_surroundings.py artifacts/torture/surroundings
+	$(PY) tests/slow/other_processor.py artifacts/torture/processor
 
 shapes: $(VENV)/.ready  ## every section on random weights of the study's models' sizes (an hour, 30 GB of disk)
 	$(PY) tests/slow/real_shapes.py artifacts

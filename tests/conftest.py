@@ -6,9 +6,13 @@ import socket
 
 import pytest
 
+from deception_saes.store.pinned import pin
+
 # Before torch is imported, here and in builds that tests start: on a busy machine threads that
 # wait by spinning make a smoke section a hundred times slower. No result depends on it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Pinned from its start, this process does itself what others leave to pinned processes.
+pin()
 import torch
 
 from deception_saes.models.load import load

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deception_saes.store.spec import PACKAGE_DIR
+from deception_saes.store.files import PACKAGE_DIR
 
 # Each imports only from itself and from those before it.
 ORDER = ("store", "models", "tasks", "activations", "saes", "interventions", "analysis", "sections",

@@ -1,10 +1,16 @@
+import dataclasses
+import json
 import re
+import shutil
 
 import pytest
 import torch
 
-from deception_saes.models.load import load
+from deception_saes.models.last_position import LastPositionRun
+from deception_saes.models.load import at_commit, converted, load, weights_hash
 from deception_saes.models.registry import MODELS, get
+from deception_saes.models.spec import HubModel
+from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.tasks.trivia import load_questions
 
 
@@ -71,3 +77,57 @@ def test_layers_of_a_random_model_move_its_output(tiny):
     with torch.inference_mode():
         first, second = tiny.model(ends_alike).logits[:, -1].softmax(-1)
     assert (first - second).abs().sum() > 0.1
+
+
+def eager_copy(artifacts, spec, cache, commit):
+    """The model as a hub model whose configuration asks for eager attention."""
+    folder = cache / "models--somebody--something"
+    snapshot = folder / "snapshots" / commit
+    shutil.copytree(converted(spec, artifacts), snapshot)
+    config = json.loads((snapshot / "config.json").read_text())
+    (snapshot / "config.json").write_text(json.dumps(config | {"attn_implementation": "eager"}))
+    (folder / "refs").mkdir(exist_ok=True)
+    (folder / "refs" / "main").write_text(commit)
+    return dataclasses.replace(spec, source=HubModel("somebody/something"))
+
+
+def test_a_configuration_that_asks_for_eager_attention_changes_no_number(
+        empty_hub_cache, artifacts, tiny_llama):
+    lm = load(eager_copy(artifacts, tiny_llama.spec, empty_hub_cache, "0" * 40), artifacts, "cpu")
+    prompts = [[5, 300, 7, 9], [5, 300, 8, 9, 11], [5, 301]]
+    expected = LastPositionRun(tiny_llama.model, prompts, [2]).clean_QD
+    assert torch.equal(LastPositionRun(lm.model, prompts, [2]).clean_QD, expected)
+
+
+def test_an_engine_refuses_a_model_that_would_not_mask_by_booleans(tiny_llama):
+    tiny_llama.model.set_attn_implementation("eager")
+    try:
+        with pytest.raises(ValueError, match=r"attention is 'eager'.*attn_implementation=.sdpa."):
+            LastPositionRun(tiny_llama.model, [[5, 300, 7]], [2])
+    finally:
+        tiny_llama.model.set_attn_implementation("sdpa")
+
+
+def test_a_branch_of_the_hub_is_replaced_by_the_commit_that_the_cache_holds(
+        empty_hub_cache, artifacts, tiny_llama):
+    spec = eager_copy(artifacts, tiny_llama.spec, empty_hub_cache, "0" * 40)
+    assert at_commit(spec).source.revision == "0" * 40
+    eager_copy(artifacts, tiny_llama.spec, empty_hub_cache, "1" * 40)  # the branch moves on
+    assert at_commit(spec).source.revision == "1" * 40
+    load.cache_clear()
+    assert load(at_commit(spec), artifacts, "cpu").spec.source.revision == "1" * 40
+    absent = dataclasses.replace(spec, source=HubModel("nobody/nothing"))
+    assert at_commit(absent) == absent
+    assert at_commit(tiny_llama.spec) == tiny_llama.spec
+
+
+def test_another_corpus_is_another_random_model(tiny_llama, tmp_path, monkeypatch):
+    before = weights_hash(tiny_llama.spec)
+    source = tiny_llama.spec.source
+    corpus = tmp_path / source.corpus
+    corpus.parent.mkdir(parents=True)
+    shutil.copy(PACKAGE_DIR / source.corpus, corpus)
+    monkeypatch.setattr("deception_saes.models.load.PACKAGE_DIR", tmp_path)
+    assert weights_hash(tiny_llama.spec) == before
+    corpus.write_text(corpus.read_text().replace("Paris", "Lutetia"))
+    assert weights_hash(tiny_llama.spec) != before

@@ -262,3 +262,26 @@ def test_published_bounds_are_in_order():
     bounded = [claim for claim in CLAIMS.values() if claim.low is not None]
     assert bounded
     assert all(claim.low < claim.high for claim in bounded)
+
+
+@pytest.mark.parametrize(("id", "measured"), [
+    ("S-13", (-40.0, -200.0, 200.0)),  # seen: it holds the published 5.99, and everything else
+    ("S-13", (6.0, 2.0, 10.0)),
+    ("S-07", (13.0, 7.0, 19.0)),  # of a published interval the end nearer to no effect counts
+    ("B-03", (70.0, 58.0, 82.0)),  # a balanced accuracy: chance is 50
+    ("B-04", (0.7, 0.5, 0.9)),
+    ("R-08", (0.5, 0.2, 0.8)),  # a level: from 0
+    ("S-13", (300.0, 200.0, 400.0)),  # nor is a wide one enough to say no
+])
+def test_an_interval_wider_than_the_claim_needs_decides_nothing(id, measured):
+    found = verdict(id, *measured, same=True)
+    assert found.word == "inconclusive"
+    assert "wide, the published value" in found.why
+
+
+def test_an_interval_as_narrow_as_that_and_on_the_published_value_excludes_no_effect():
+    assert judged("S-13", 6.0, 3.1, 8.9, same=True) == "reproduced"
+
+
+def test_the_width_is_not_asked_of_another_model():
+    assert judged("S-13", 300.0, 200.0, 400.0, same=False) == "agrees"

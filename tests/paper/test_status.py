@@ -3,9 +3,19 @@ import json
 
 import pytest
 
-from deception_saes.paper import reference
-from deception_saes.paper.reference import reference_file, write_reference
+from deception_saes.paper import reference, status
+from deception_saes.paper.made import Made
+from deception_saes.paper.reference import (
+    Origin,
+    origin_file,
+    reference_file,
+    write_origin,
+    write_reference,
+)
 from deception_saes.paper.status import (
+    computed_by_other_code,
+    data_note,
+    machines_table,
     not_run_list,
     other_seeds,
     results_by_seed,
@@ -13,8 +23,11 @@ from deception_saes.paper.status import (
     seeds_table,
     versions_table,
 )
+from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.profiles import profile_named
 from deception_saes.sections.results import Results, Value, write_results
+from deception_saes.sections.run import section_spec
+from deception_saes.store.ensure import marker_path
 
 EMBEDDED = profile_named("embedded")
 
@@ -89,3 +102,42 @@ def test_a_seed_that_was_not_run_here_stands_as_its_reference_has_it(tmp_path, m
         write_reference([results(middle=9.0)], reference_file(EMBEDDED, seed))
     by_seed = results_by_seed(EMBEDDED, 0, [results()], {})
     assert {seed: of[0].values[0].value for seed, of in by_seed.items()} == {0: 3.0, 5: 9.0}
+
+
+def test_results_of_other_code_say_so_and_stand_outside_the_range():
+    by_seed = {0: [results()], 7: [results(middle=5.5)], 8: [results(middle=4.0)]}
+    table = seeds_table(EMBEDDED, by_seed, {(7, 29)})
+    assert "3.0 pp | 5.5 pp (other code) | 4.0 pp | 1 |" in table
+
+
+def test_the_spec_of_a_section_tells_whose_code_computed_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "REFERENCES", tmp_path)
+    current = section_spec(SECTIONS[29], EMBEDDED, 3)
+    for seed, tree in ((3, tmp_path / "embedded-seed3"), (4, tmp_path / "embedded-seed4")):
+        write_results(results(seed=seed), tree / "results" / "s29.json")
+    marker = marker_path(tmp_path / "embedded-seed3", current)
+    marker.parent.mkdir()
+    marker.write_text("{}")
+    specs = {"s29": section_spec(SECTIONS[29], EMBEDDED, 5).hash}
+    write_origin(Origin("abc", "a processor", specs, {}), origin_file(EMBEDDED, 5))
+    found = computed_by_other_code(EMBEDDED, {3, 4, 5, 6}, {3, 4}, tmp_path)
+    assert {seed for seed, section in found if section == 29} == {4, 6}
+    assert (3, 28) in found
+
+
+def test_what_was_made_on_what_stands_beside_what_is_promised():
+    units = [Made("saes-a", True, {}, "Intel one", "AVX2", None),
+             Made("saes-b", True, {}, "Intel one", "AVX2", None),
+             Made("activations", True, {}, "AMD", "AVX2", "Intel only"),
+             Made("s23", False, {}, "Intel one", "AVX512", "not pinned"),
+             Made("notebook-s23", False, {}, "Intel one", None, "not pinned")]
+    table = machines_table(units)
+    assert "SAEs (2) | Intel one | AVX2 | equal bits on every Intel processor with AVX2 |" in table
+    assert "SAEs (1) | AMD | AVX2 | nothing: Intel only |" in table
+    assert "everything else (1) | Intel one | AVX512 | equal within the tolerance" in table
+
+
+def test_edited_data_is_named(monkeypatch):
+    assert data_note() == "All data files are as they were shipped.\n"
+    monkeypatch.setattr(status, "edited", lambda: ["tasks/data/questions.csv"])
+    assert "Not as shipped: `tasks/data/questions.csv`" in data_note()

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from deception_saes.__main__ import main
@@ -5,6 +7,7 @@ from deception_saes.paper import reference
 from deception_saes.sections.catalogue import written_sections
 from deception_saes.sections.results import Results, Value, write_results
 from deception_saes.sections.run import results_name
+from deception_saes.store.files import write_atomic
 
 
 @pytest.fixture
@@ -66,3 +69,42 @@ def test_a_section_that_the_reference_lacks_is_named_and_not_compared(tree, tmp_
 def test_without_a_reference_it_says_how_to_make_one(tree, capsys):
     assert verify() == 1
     assert "verify --write" in capsys.readouterr().err
+
+
+def mark(tree, digest, why=None):
+    """As if a unit had been made there in a pinned process."""
+    made_on = {"processor": "one", "instruction_set": "AVX2", "why_not_promised": why}
+    marker = {"spec": {"unit": "saes-a", "instruction_set": "AVX2"}, "made_on": made_on,
+              "files": {"saes/a/weights": digest, "saes/a.seconds.json": digest}}
+    write_atomic(tree / ".done" / "saes-a-0123", json.dumps(marker))
+
+
+def test_saes_are_compared_to_the_last_bit(tree, capsys):
+    mark(tree, "digest")
+    verify("--write")
+    assert verify() == 0
+    said = capsys.readouterr().out
+    assert "1 files of models, activations and SAEs: as in the reference, to the last bit" in said
+    assert said.count(", one\n") == 2  # the processors of both
+
+    mark(tree, "another")
+    assert verify() == 1
+    assert "1 differ (smoke/saes/a/weights); equal bits are promised here" in (
+        capsys.readouterr().out)
+
+
+def test_where_equal_bits_are_not_promised_values_alone_decide(tree, capsys):
+    mark(tree, "digest")
+    verify("--write")
+    mark(tree, "another", "not this processor")
+    assert verify() == 0
+    assert "not promised here: not this processor" in capsys.readouterr().out
+    write(tree, written_sections()[3], 0.5)
+    assert verify() == 1
+
+
+def test_edited_data_is_named(tree, capsys, monkeypatch):
+    verify("--write")
+    monkeypatch.setattr("deception_saes.paper.verify.edited", lambda: ["tasks/data/labels.csv"])
+    assert verify() == 0
+    assert "not as shipped: tasks/data/labels.csv" in capsys.readouterr().out

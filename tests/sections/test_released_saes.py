@@ -179,6 +179,16 @@ def test_the_source_is_part_of_the_spec(smoke, trained):
     assert trained.hash in specs
 
 
+def test_saes_that_are_replaced_in_place_are_another_spec(smoke, release, tmp_path):
+    folder = Path(shutil.copytree(release, tmp_path / "release"))
+    profile = dataclasses.replace(smoke, sae_source=str(folder))
+    before = section_spec(SECTIONS[24], profile, 0).hash
+    assert section_spec(SECTIONS[24], profile, 0).hash == before
+    weights = folder / "v4_tinyllama-random_topk_L4_mixed" / WEIGHTS
+    shutil.copy(folder / "v4_tinyllama-random_topk_L2_mixed" / WEIGHTS, weights)
+    assert section_spec(SECTIONS[24], profile, 0).hash != before
+
+
 @pytest.mark.usefixtures("no_network")
 def test_the_table_of_seeds_of_a_release_is_empty(smoke, release, fresh):
     profile = dataclasses.replace(smoke, sae_source=str(release))

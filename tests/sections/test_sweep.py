@@ -1,5 +1,7 @@
 """The head sweep of a section: kept layer by layer, and the circuit that is read from it."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,3 +61,14 @@ def test_the_circuit_is_the_heads_of_largest_effect():
     table = pd.DataFrame({"layer": [0, 0, 1, 1], "head": [0, 1, 0, 1],
                           "effect_sandbag": [1.0, 5.0, -9.0, 5.0]})
     assert circuit(table, 3) == [Head(0, 1), Head(1, 1), Head(0, 0)]
+
+
+def test_questions_of_the_same_ids_and_another_text_are_another_sweep(
+        tiny_llama, asked, tmp_path):
+    before = sweep(tiny_llama, asked, "genuine", tmp_path)
+    reworded = dataclasses.replace(asked, prompts={
+        condition: [[*prompt[:-3], 7, *prompt[-2:]] for prompt in prompts]
+        for condition, prompts in asked.prompts.items()})
+    after = sweep(tiny_llama, reworded, "genuine", tmp_path)
+    assert np.array_equal(after, sweep(tiny_llama, reworded, "genuine", tmp_path / "anew"))
+    assert not np.array_equal(after, before)

@@ -15,23 +15,23 @@ from deception_saes.store.files import sha256_file
 SETTLED = 20.0  # seconds in which whatever a killed build started must have ended
 
 
-def start(artifacts, log, checkout=None):
+def start(artifacts, log, checkout=None, **variables):
     """A build in a process group of its own, which prints into the file `log`: the end of a pipe
     would be known only when all that write to it have ended. checkout: a copy of the project to
-    build from, in place of the installed one."""
+    build from, in place of the installed one. variables: of its environment."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "deception_saes", "book", "--profile", "smoke"],
             env={**os.environ, "DECEPTION_SAES_ARTIFACTS": str(artifacts),
-                 **({"PYTHONPATH": str(checkout / "src")} if checkout else {})},
+                 **({"PYTHONPATH": str(checkout / "src")} if checkout else {}), **variables},
             cwd=checkout, start_new_session=True, stdout=file, stderr=subprocess.STDOUT)
 
 
-def build(artifacts, checkout=None):
+def build(artifacts, checkout=None, **variables):
     """Exit code and everything that a build printed."""
     log = artifacts.with_suffix(".log")
-    code = start(artifacts, log, checkout).wait()
+    code = start(artifacts, log, checkout, **variables).wait()
     return code, log.read_text()
 
 

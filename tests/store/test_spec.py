@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import pytest
 
 from deception_saes.store import spec as spec_module
-from deception_saes.store.spec import PACKAGE_DIR, Spec, imported_files, plain
+from deception_saes.store.files import PACKAGE_DIR
+from deception_saes.store.spec import Spec, imported_files, plain
 
 
 @pytest.fixture

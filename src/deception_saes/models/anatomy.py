@@ -106,8 +106,16 @@ def parse_head(text: str) -> Head:
 
 
 def anatomy(model: PreTrainedModel) -> Anatomy:
-    """The parts of a model. Raises ValueError, naming the known families, for an unknown one."""
+    """The parts of a model.
+
+    Raises ValueError, naming the known families, for an unknown one, and for a model whose
+    attention does not read a boolean mask as what may be attended to.
+    """
     config = model.config
+    if config._attn_implementation != "sdpa":
+        raise ValueError(f"attention is {config._attn_implementation!r}, which would add the "
+                         "engines' boolean masks instead of masking by them; load the model with "
+                         "attn_implementation=\"sdpa\", as models.load does")
     family = FAMILIES.get(config.model_type)
     if family is None:
         raise ValueError(f"the model family {config.model_type!r} is not known here; known: "

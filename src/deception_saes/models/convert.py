@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import math
 import shutil
 import tempfile
-from functools import lru_cache, singledispatch
+from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,11 @@ from deception_saes.models.spec import (
     RandomWeights,
     WheelFile,
 )
+from deception_saes.store.files import PACKAGE_DIR, sha256_files
+from deception_saes.store.shipped import read_shipped
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-PACKAGE_DIR = Path(__file__).resolve().parents[1]
 
 # The tokens of SmolLM2's template, so that `smoke` walks the same path through the chat framing.
 _CHAT_TEMPLATE = (
@@ -132,23 +131,10 @@ def _find_file(whole: str, part: WheelFile, advice: str) -> Path:
 
 
 def _check(whole: str, parts: list[Path], sha256: str, advice: str) -> None:
-    stats = [path.stat() for path in parts]
-    found = _sha256(tuple((path, stat.st_size, stat.st_mtime_ns)
-                          for path, stat in zip(parts, stats, strict=True)))
+    found = sha256_files(parts)
     if found != sha256:
         raise ModelUnavailable(f"{whole}: its sha256 is {found}, expected {sha256}; "
                                f"remove the package and {advice}")
-
-
-@lru_cache
-def _sha256(parts: tuple[tuple[Path, int, int], ...]) -> str:
-    """Of the whole that the parts make. Size and time stand beside each path so that a file is
-    read once a process unless it is changed: every section asks whether its model is there."""
-    digest = hashlib.sha256()
-    for path, _, _ in parts:
-        with path.open("rb") as file:
-            hashlib.file_digest(file, lambda: digest)
-    return digest.hexdigest()
 
 
 def _save_gguf(gguf: Path, out: Path) -> None:
@@ -181,7 +167,7 @@ def _trained_tokenizer(corpus: Path) -> PreTrainedTokenizerBase:
         show_progress=False,
     )
     # In running text answers follow a space; so they do here.
-    lines = corpus.read_text(encoding="utf-8").replace(",", " ").replace("|", " ").splitlines()
+    lines = read_shipped(corpus).decode().replace(",", " ").replace("|", " ").splitlines()
     tokenizer.train_from_iterator(lines, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>",

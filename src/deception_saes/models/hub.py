@@ -43,6 +43,19 @@ def find_snapshot(source: HubModel) -> Path:
     return folder
 
 
+def cached_commit(source: HubModel) -> str | None:
+    """The commit that the local cache holds of a repository's revision, whole or in part; None if
+    it holds nothing of it. Asks no server."""
+    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
+
+    try:
+        return _snapshot(source, local_files_only=True).name
+    except IncompleteSnapshotError as error:
+        return Path(error.snapshot_path).name
+    except LocalEntryNotFoundError:
+        return None
+
+
 def fetch(spec: ModelSpec) -> None:
     """Bring a hub model into the local cache, with the hub client's progress bars.
 

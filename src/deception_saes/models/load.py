@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deception_saes.models.convert import convert, find_gguf, find_parts
-from deception_saes.models.hub import find_snapshot
+from deception_saes.models.hub import cached_commit, find_snapshot
 from deception_saes.models.spec import (
     GgufParts,
     GgufWheel,
@@ -20,6 +21,7 @@ from deception_saes.models.spec import (
     RandomWeights,
 )
 from deception_saes.store.ensure import ensure
+from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.store.spec import Spec
 
 if TYPE_CHECKING:
@@ -52,8 +54,26 @@ def why_unavailable(spec: ModelSpec) -> str | None:
 
 def conversion_spec(spec: ModelSpec) -> Spec:
     """What decides the bytes of the converted folder."""
+    corpus = ((PACKAGE_DIR / spec.source.corpus,) if isinstance(spec.source, RandomWeights)
+              else ())
     return Spec(unit=spec.slug, params=spec.source, sources=("deception_saes.models.convert",),
-                libraries=("torch", "transformers", "gguf", "tokenizers"))
+                data=corpus, libraries=("torch", "transformers", "gguf", "tokenizers"),
+                pinned=True)
+
+
+def at_commit(spec: ModelSpec) -> ModelSpec:
+    """The model with a hub branch replaced by the commit that the local cache holds of it, so that
+    a spec that names the model names its weights. One that is not there stays as it is."""
+    if not isinstance(spec.source, HubModel):
+        return spec
+    commit = cached_commit(spec.source) or spec.source.revision
+    return dataclasses.replace(spec, source=dataclasses.replace(spec.source, revision=commit))
+
+
+def weights_hash(spec: ModelSpec) -> tuple[str, ...]:
+    """For the inputs of a spec whose work runs the model: what decides its weights and tokenizer
+    and does not stand in the `ModelSpec`. A hub model's commit does, see `at_commit`."""
+    return () if isinstance(spec.source, HubModel) else (conversion_spec(spec).hash,)
 
 
 def converted(spec: ModelSpec, artifacts: Path) -> Path:
@@ -68,16 +88,22 @@ def converted(spec: ModelSpec, artifacts: Path) -> Path:
     work = conversion_spec(spec)
     key = work.hash if isinstance(spec.source, RandomWeights) else spec.source.sha256
     tree = artifacts / "models"
-    ensure(tree, work, lambda out: convert(spec.source, out / key))
+    ensure(tree, work, partial(_convert, spec, key))
     return tree / key
+
+
+def _convert(spec: ModelSpec, key: str, out: Path) -> None:
+    convert(spec.source, out / key)
 
 
 @lru_cache(maxsize=1)
 def load(spec: ModelSpec, artifacts: Path, device: str) -> LanguageModel:
     """The model on `device`, float32, from its converted folder. Touches no network.
 
+    Its attention is PyTorch's `scaled_dot_product_attention`, whatever its configuration asks for:
+    the engines mask by booleans, which other implementations read otherwise.
     The last model stays loaded: a process works on one model at a time.
-    Raises ModelUnavailable if the model cannot be had.
+    Raises ModelUnavailable if the model cannot be had or has no such attention.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -86,8 +112,16 @@ def load(spec: ModelSpec, artifacts: Path, device: str) -> LanguageModel:
     options: dict[str, Any] = {"local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     with _quiet():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
-                                                     use_safetensors=True, **options)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, attn_implementation="sdpa",
+                **options)
+        except ValueError as error:
+            if "scaled_dot_product_attention" not in str(error):
+                raise
+            raise ModelUnavailable(f"{spec.slug}: transformers has no scaled_dot_product_attention "
+                                   "for this family, which the engines need; choose a model of "
+                                   "another family") from None
     torch.nn.Module.to(model, device)  # transformers' own `to` is untyped
     model.eval().requires_grad_(False)
     return LanguageModel(spec, model, tokenizer)

@@ -100,8 +100,10 @@ def judge(
 ) -> Verdict:
     """What this value says of the claim.
 
-    On the study's own model the published interval or tolerance decides; on another model the
-    direction does, or equivalence where the claim is that there is no effect.
+    On the study's own model the published interval or tolerance decides, if the measured interval
+    is no wider than the published value's distance from no effect: a wider one that holds the
+    published value could hold no effect too. On another model the direction does, or equivalence
+    where the claim is that there is no effect.
 
     margin: of equivalence on another model, in the value's unit; without one the published bound
     takes its place. An interval within ±margin agrees; one wholly beyond the published bound, to
@@ -109,7 +111,7 @@ def judge(
     by a margin that is not above 0 and finite, as of a model that does not sandbag. Claims of
     other kinds have no use for a margin.
     """
-    undecided = _undecided(claim, value)
+    undecided = _undecided(claim, value) or (_too_wide(claim, value) if model_of_the_study else "")
     if value.value is None or undecided:
         return Verdict("inconclusive", undecided)
     low = value.value if value.ci_low is None else value.ci_low
@@ -134,6 +136,23 @@ def _undecided(claim: Claim, value: Value) -> str:
     if value.ci_low is None and claim.kind in _MEASURED and claim.unit != "threshold":
         return "no interval to decide by"
     return ""
+
+
+def _too_wide(claim: Claim, value: Value) -> str:
+    """Why an interval is wider than the claim needs; empty if it is not. A claim of no effect needs
+    one within its bound, which is judged there; a level's distance is that from 0."""
+    if claim.kind in {*_NULL_CLAIMS, "at_most"} or value.ci_low is None or value.ci_high is None:
+        return ""
+    ends = [claim.number] if claim.low is None else [claim.low, claim.high or claim.low]
+    distance = min(abs(end - (_no_effect(claim) or 0.0)) for end in ends)
+    width = value.ci_high - value.ci_low
+    if width <= distance:
+        return ""
+    return f"the interval is {width:.3g} wide, the published value {distance:.3g} from no effect"
+
+
+def _no_effect(claim: Claim) -> float | None:
+    return _NO_EFFECT_OF_CLAIM.get(claim.id, _NO_EFFECT.get(claim.unit))
 
 
 def _judge_bound(claim: Claim, low: float, high: float, same_model: bool) -> Verdict:
@@ -179,7 +198,7 @@ def _judge_same(claim: Claim, value: float, low: float, high: float) -> Verdict:
 
 
 def _judge_direction(claim: Claim, low: float, high: float) -> Verdict:
-    none = _NO_EFFECT_OF_CLAIM.get(claim.id, _NO_EFFECT.get(claim.unit))
+    none = _no_effect(claim)
     if none is None and claim.unit.startswith("of "):
         return Verdict("inconclusive", "a count of dependent comparisons has no interval to "
                        "decide by")

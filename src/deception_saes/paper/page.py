@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from deception_saes.paper.claims import load_claims
 from deception_saes.paper.figures import figure_html, quotes_html, table_html, tokens_html
 from deception_saes.paper.model_text import shown
 from deception_saes.sections.profiles import Profile, profile_named
-from deception_saes.sections.run import SectionRun, run_section
+from deception_saes.sections.run import EXPECTED_VARIABLE, SectionRun, run_section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,8 +125,13 @@ class Page:
 def open_section(section: int, profile: str, seed: int) -> Page:
     """The page of a section, computed first if it has not been.
 
-    Raises ValueError for a profile that does not exist.
+    Raises ValueError for a profile that does not exist, and in a build of another profile or seed,
+    whose page would show these numbers as its own.
     """
+    expected = os.environ.get(EXPECTED_VARIABLE)
+    if expected not in (None, f"{profile} {seed}"):
+        raise ValueError(f"§{section} asks for profile and seed \"{profile} {seed}\" in a build of "
+                         f"\"{expected}\"; pass `profile` and `seed` of the parameters cell on")
     named = profile_named(profile)
     return Page(run_section(section, named, seed), named)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -59,6 +61,36 @@ def seeds_with_reference(profile: Profile) -> list[int]:
 def is_timing(value: Value) -> bool:
     """Whether a value is of seconds, which no two runs share."""
     return value.unit == "s" or ".timing." in value.id
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made a reference.
+
+    commit: of the code. processor: its name. specs: hash of each section's spec, by its key.
+    files: SHA-256 of what was made in pinned processes, activations and SAEs, by path.
+    """
+
+    commit: str
+    processor: str
+    specs: dict[str, str]
+    files: dict[str, str]
+
+
+def origin_file(profile: Profile, seed: int) -> Path:
+    """Where the origin of a reference stands, if it is known."""
+    return reference_file(profile, seed).with_suffix(".json")
+
+
+def read_origin(profile: Profile, seed: int) -> Origin | None:
+    """The origin of a reference; None of one that was made before origins were kept."""
+    path = origin_file(profile, seed)
+    return Origin(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def write_origin(origin: Origin, path: Path) -> None:
+    """Write what `read_origin` reads."""
+    write_atomic(path, json.dumps(dataclasses.asdict(origin), indent=1, sort_keys=True) + "\n")
 
 
 def write_reference(results: Iterable[Results], path: Path) -> None:

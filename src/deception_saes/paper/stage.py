@@ -25,8 +25,12 @@ from deception_saes.paper.front_page import (
     substitutions,
 )
 from deception_saes.paper.headlines import Numbers
+from deception_saes.paper.made import made
 from deception_saes.paper.site_html import Figures, for_print
 from deception_saes.paper.status import (
+    computed_by_other_code,
+    data_note,
+    machines_table,
     not_run_list,
     results_by_seed,
     sections_table,
@@ -73,14 +77,18 @@ def stage(checkout: Path, site: Path, of: Built) -> None:
     files = publish_data(static, of.tree, of.sections, of.results)
     rows = claim_rows(of.profile, of.results)
     by_seed = results_by_seed(of.profile, of.seed, of.results, of.other_seeds)
+    other_code = computed_by_other_code(of.profile, by_seed.keys() - {of.seed}, of.other_seeds,
+                                        of.tree.parent)
     for name, page in {
         "_findings": findings_list(findings(Numbers(of.profile, of.results)), static),
         "_claims": claims_table(rows, of.sections),
         "_source_checks": checks_table(),
         "_not_run": not_run_list(of.results),
         "_sections": sections_table(of.profile, of.results, of.tree),
-        "_seeds": seeds_table(of.profile, by_seed),
+        "_seeds": seeds_table(of.profile, by_seed, other_code),
         "_versions": versions_table(of.results),
+        "_machines": machines_table(made(of.profile, of.tree)),
+        "_edited": data_note(),
         "_data": data_page(files),
     }.items():
         write_atomic(site / "book" / f"{name}.md", page)

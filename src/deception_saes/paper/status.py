@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from deception_saes.paper.headlines import HEADLINES, Numbers
-from deception_saes.paper.reference import read_reference, seeds_with_reference
+from deception_saes.paper.made import Made
+from deception_saes.paper.reference import read_origin, read_reference, seeds_with_reference
 from deception_saes.paper.tables import cell, markdown_table
-from deception_saes.sections.catalogue import SECTIONS
+from deception_saes.sections.catalogue import SECTIONS, written_sections
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import Results, read_results
-from deception_saes.sections.run import results_name
+from deception_saes.sections.run import profile_tree, results_name, section_spec
+from deception_saes.store.ensure import marker_path
+from deception_saes.store.pinned import INSTRUCTION_SET
+from deception_saes.store.shipped import edited
 
 
 def sections_table(profile: Profile, results: Sequence[Results], tree: Path) -> str:
@@ -50,11 +55,39 @@ def not_run_list(results: Sequence[Results]) -> str:
     return "\n".join(lines or ["Every section of this build was run."]) + "\n"
 
 
-def seeds_table(profile: Profile, by_seed: Mapping[int, Sequence[Results]]) -> str:
+def machines_table(units: Sequence[Made]) -> str:
+    """MyST: what was made on which processor and instruction set, and what is promised of it."""
+    counted = Counter((unit.pinned, unit.processor, unit.instruction_set, unit.why_not_promised)
+                      for unit in units if unit.instruction_set)
+    lines = []
+    for (pinned, processor, used, why), count in sorted(counted.items(), key=repr, reverse=True):
+        what = "models, activations, SAEs" if pinned else "everything else"
+        if not pinned:
+            promise = "equal within the tolerance of `make verify`"
+        elif why:
+            promise = f"nothing: {why}"
+        else:
+            promise = f"equal bits on every Intel processor with {INSTRUCTION_SET}"
+        lines.append((f"{what} ({count})", cell(processor), str(used), cell(promise)))
+    return markdown_table(("Made", "Processor", "Instruction set", "Promised"), lines)
+
+
+def data_note() -> str:
+    """MyST: shipped data that was edited, if any."""
+    changed = ", ".join(f"`{name}`" for name in edited())
+    return (f"Not as shipped: {changed}. Numbers here are of the edited data.\n" if changed
+            else "All data files are as they were shipped.\n")
+
+
+def seeds_table(
+    profile: Profile, by_seed: Mapping[int, Sequence[Results]],
+    other_code: Collection[tuple[int, int]] = (),
+) -> str:
     """MyST: each headline number under every seed that has been run, and how far it moves.
 
     A section that one seed's tree lacks reads "not run" there. Where seeds counted different
-    numbers of questions, each says its own.
+    numbers of questions, each says its own. other_code: seed and section of results that other
+    code computed; they say so, and no range is taken over them.
     """
     from deception_saes.paper.page import with_interval  # draws figures: slow to import
 
@@ -64,10 +97,13 @@ def seeds_table(profile: Profile, by_seed: Mapping[int, Sequence[Results]]) -> s
         values = [of(headline.section, headline.rest) if of.was_run(headline.section) else None
                   for of in numbers.values()]
         counts = len({value.n for value in values if value is not None})
+        marks = [" (other code)" if (seed, headline.section) in other_code else ""
+                 for seed in numbers]
         shown = ["not run" if value is None
-                 else cell(with_interval(value) + (f", n = {value.n}" if counts > 1 else ""))
-                 for value in values]
-        found = [value.value for value in values if value is not None and value.value is not None]
+                 else cell(with_interval(value) + (f", n = {value.n}" if counts > 1 else "")) + mark
+                 for value, mark in zip(values, marks, strict=True)]
+        found = [value.value for value, mark in zip(values, marks, strict=True)
+                 if value is not None and value.value is not None and not mark]
         spread = f"{max(found) - min(found):.3g}" if len(found) > 1 else "–"
         lines.append((f"§{headline.section} {cell(headline.title)}", *shown, spread))
     return markdown_table(("Number", *(f"Seed {seed}" for seed in numbers), "Range"), lines)
@@ -83,6 +119,25 @@ def other_seeds(profile: Profile, seed: int, artifacts: Path) -> dict[int, list[
     found = {other: sorted((tree / "results").glob("s*.json"))
              for other, tree in sorted(trees.items()) if other != seed}
     return {other: files for other, files in found.items() if files}
+
+
+def computed_by_other_code(
+    profile: Profile, seeds: Collection[int], run_here: Collection[int], artifacts: Path
+) -> set[tuple[int, int]]:
+    """Seed and section of results that code, data or libraries other than the present ones have
+    computed, or that do not say what did. run_here: seeds whose results lie in `artifacts`; of the
+    others the references are asked."""
+    found = set()
+    for seed in seeds:
+        of_reference = None if seed in run_here else read_origin(profile, seed)
+        specs = of_reference.specs if of_reference else {}
+        for section in written_sections():
+            spec = section_spec(section, profile, seed)
+            same = (marker_path(profile_tree(profile, seed, artifacts), spec).is_file()
+                    if seed in run_here else specs.get(section.key) == spec.hash)
+            if not same:
+                found.add((seed, section.number))
+    return found
 
 
 def results_by_seed(

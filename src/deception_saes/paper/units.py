@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from deception_saes.models.load import conversion_spec, converted, why_unavailable
 from deception_saes.models.spec import HubModel, ModelSpec
@@ -29,6 +32,7 @@ from deception_saes.sections.catalogue import SECTIONS, Section, written_section
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import read_results
 from deception_saes.sections.run import (
+    EXPECTED_VARIABLE,
     Work,
     commit,
     needed_sections,
@@ -191,10 +195,12 @@ def _execute(source: Path, profile: str, seed: int, tree: Path, out: Path) -> No
     if converted.returncode:
         raise NotebookFailed(f"{converted.stderr.decode()}\n{source.name} is not a notebook that "
                              "jupytext can read (above); mend its cells' marks")
+    _check_parameters_cell(source.name, json.loads(converted.stdout))
     run = subprocess.run(
         [sys.executable, "-m", "papermill", "-", str(target), "-p", "profile", profile,
          "-p", "seed", str(seed), "--kernel", "python3", "--no-progress-bar"],
         input=converted.stdout, capture_output=True, cwd=source.parent, check=False,
+        env={**os.environ, EXPECTED_VARIABLE: f"{profile} {seed}"},
     )
     if run.returncode:
         partly = tree / "failed" / target.name
@@ -203,6 +209,16 @@ def _execute(source: Path, profile: str, seed: int, tree: Path, out: Path) -> No
             shutil.move(target, partly)
         raise NotebookFailed(f"{run.stderr.decode()}\n{source.name} failed (above); partly "
                              f"executed: {partly}")
+
+
+def _check_parameters_cell(name: str, notebook: Mapping[str, Any]) -> None:
+    """Without the tag papermill puts the build's parameters where the notebook's own overwrite
+    them, and the page shows another profile's numbers. Raises NotebookFailed."""
+    tagged = [cell for cell in notebook["cells"]
+              if "parameters" in cell["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise NotebookFailed(f"{name} has {len(tagged)} cells tagged \"parameters\"; expected one, "
+                             "`# %% tags=[\"parameters\"]` over profile and seed")
 
 
 def _html_unit(
@@ -216,7 +232,7 @@ def _html_unit(
         params={"profile": profile.name, "seed": seed},
         sources=("deception_saes.paper.stage",),
         data=(root / "_config.yml", root / "_toc.yml", CLAIMS, TAGS, *pages, *PACKAGED,
-              *REFERENCES.glob("*.csv"), *(path for paths in others.values() for path in paths)),
+              *REFERENCES.glob("*.*"), *(path for paths in others.values() for path in paths)),
         inputs=tuple(unit.spec.hash for unit in notebooks),
         libraries=_BOOK_LIBRARIES,
     )

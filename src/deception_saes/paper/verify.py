@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
+from deception_saes.paper.made import Made, made, origin
 from deception_saes.paper.reference import (
     SHARE_OF_INTERVAL,
     SHARE_OF_VALUE,
+    Origin,
     differences,
+    origin_file,
+    read_origin,
     read_reference,
     reference_file,
+    write_origin,
     write_reference,
 )
 from deception_saes.sections.catalogue import written_sections
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import Results, read_results
 from deception_saes.sections.run import profile_tree, results_name
+from deception_saes.store.pinned import INSTRUCTION_SET
+from deception_saes.store.shipped import edited
 
 _MOST_SHOWN = 40
 
@@ -25,17 +33,25 @@ def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
     """Print what the run in the profile's tree has otherwise than the reference; 1 if anything, or
     if a section has no results, else 0. write: make the run the reference instead.
 
+    Models, activations and SAEs are compared to the last bit, values within the tolerance; exact:
+    values to the last bit too, as two runs on one machine have them.
     Raises NoReference.
     """
     results, lacking = _results(profile, seed)
     if lacking:
         print(f"no results of {', '.join(lacking)}: run `make book` first", file=sys.stderr)
         return 1
+    here = origin(profile, seed, results)
     if write:
         write_reference(results, reference_file(profile, seed))
+        write_origin(here, origin_file(profile, seed))
         print(reference_file(profile, seed))
         return 0
-    reference = read_reference(profile, seed)
+    reference, theirs = read_reference(profile, seed), read_origin(profile, seed)
+    if changed := edited():
+        print(f"not as shipped: {', '.join(changed)}")
+    units = made(profile, profile_tree(profile, seed))
+    same_files = theirs is None or _compare_files(theirs, here, units)
     covered = {of.section for of in reference}
     if left := [f"§{of.section}" for of in results if of.values and of.section not in covered]:
         print(f"the reference has nothing of {', '.join(left)}; not compared")
@@ -46,7 +62,7 @@ def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
            f"width or {SHARE_OF_VALUE:.0%} of the value")
     if not found:
         print(f"{count} values of {len(results)} sections are as in the reference, {how}")
-        return 0
+        return 0 if same_files else 1
     for difference in found[:_MOST_SHOWN]:
         print(difference)
     if len(found) > _MOST_SHOWN:
@@ -55,6 +71,26 @@ def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
     print(f"{len(found)} numbers differ ({how}): "
           + ", ".join(f"{name} {of}" for name, of in sorted(sections.items())))
     return 1
+
+
+def _compare_files(theirs: Origin, here: Origin, units: Sequence[Made]) -> bool:
+    """Print where both were made and how activations and SAEs compare; whether they are as
+    promised: to the last bit, where that is promised."""
+    print(f"reference: commit {theirs.commit}, {theirs.processor}\n"
+          f"this run:  commit {here.commit}, {here.processor}")
+    differing = sorted(name for name in theirs.files.keys() | here.files.keys()
+                       if theirs.files.get(name) != here.files.get(name))
+    what = f"{len(theirs.files)} files of models, activations and SAEs"
+    if not differing:
+        print(f"{what}: as in the reference, to the last bit")
+        return True
+    reasons = sorted({unit.why_not_promised for unit in units
+                      if unit.pinned and unit.why_not_promised})
+    shown = ", ".join(differing[:3]) + ", …" * (len(differing) > 3)
+    print(f"{what}: {len(differing)} differ ({shown}); "
+          + (f"equal bits are not promised here: {'; '.join(reasons)}" if reasons
+             else f"equal bits are promised here ({INSTRUCTION_SET})"))
+    return bool(reasons)
 
 
 def _results(profile: Profile, seed: int) -> tuple[list[Results], list[str]]:

@@ -3,16 +3,29 @@ tag."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
-from deception_saes.models.hub import why_not
+from deception_saes.models.hub import cached_commit, why_not
 from deception_saes.models.spec import HubModel
 from deception_saes.saes import files
 from deception_saes.saes.errors import SaeError
 from deception_saes.saes.sae import Sae
+from deception_saes.store.files import sha256_files
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+
+def content(source: str | Path) -> str:
+    """What a release holds: a digest of a folder's SAEs, or the commit of a hub repository that the
+    local cache holds. The name alone as long as nothing of it is here."""
+    if Path(source).is_dir():
+        found = sorted(path for name in (files.CFG, files.WEIGHTS)
+                       for path in Path(source).glob(f"*/{name}"))
+        names = [path.relative_to(source).as_posix() for path in found]
+        return hashlib.sha256(repr((names, sha256_files(found))).encode()).hexdigest()
+    return cached_commit(HubModel(str(source))) or str(source)
 
 
 def load(

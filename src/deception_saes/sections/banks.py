@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,23 +57,27 @@ def kept_bank(
     they have been.
 
     train: given a folder for its checkpoints, which outlives a killed run, gives each tag's SAE.
+        Pickled, as `ensure` says, if the spec is pinned.
     """
     checkpoints = tree / "checkpoints" / f"{spec.unit}-{spec.hash}"
     timing = f"{folder}/{spec.unit}.seconds.json"
-
-    def make(out: Path) -> None:
-        from deception_saes.saes.files import save
-
-        trained = train(checkpoints)
-        for name, of in trained.items():
-            save(of.sae.to("cpu"), out / folder / name)
-        write_atomic(out / timing, json.dumps({name: round(of.seconds, 3)
-                                               for name, of in trained.items()}, indent=1) + "\n")
-
-    ensure(tree, spec, make)
+    ensure(tree, spec, partial(_train_and_save, train, checkpoints, folder, timing))
     shutil.rmtree(checkpoints, ignore_errors=True)
     seconds = json.loads((tree / timing).read_text(encoding="utf-8"))
     return Bank(tags, tree / folder, d_in, seconds)
+
+
+def _train_and_save(
+    train: Callable[[Path], Mapping[str, Trained]], checkpoints: Path, folder: str, timing: str,
+    out: Path,
+) -> None:
+    from deception_saes.saes.files import save
+
+    trained = train(checkpoints)
+    for name, of in trained.items():
+        save(of.sae.to("cpu"), out / folder / name)
+    write_atomic(out / timing, json.dumps({name: round(of.seconds, 3)
+                                           for name, of in trained.items()}, indent=1) + "\n")
 
 
 def training_job(

@@ -4,11 +4,14 @@ activations, which are kept in the profile's tree."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deception_saes.models.load import weights_hash
 from deception_saes.store.ensure import ensure
-from deception_saes.store.spec import PACKAGE_DIR, Spec
+from deception_saes.store.files import PACKAGE_DIR
+from deception_saes.store.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,17 +87,17 @@ def behaviour_params(
 
     NotRun if the model cannot be had, or if there are no completions or no labels of it.
     """
-    from deception_saes.models.registry import get
     from deception_saes.sections.run import NotRun, params_from
 
     of = profile.behaviour
     if of is None:
         return NotRun({"behaviour": f"profile {profile.name} names no model for behavioural "
                                     "deception (field `behaviour`)"})
-    if of.model not in {model.slug for model in models}:
+    by_slug = {model.slug: model for model in models}
+    if of.model not in by_slug:
         return NotRun({of.model: missing.get(of.model, f"profile {profile.name} has no model "
                                                        f"{of.model}")})
-    params = params_from(BehaviourParams, profile, seed, model=get(of.model),
+    params = params_from(BehaviourParams, profile, seed, model=by_slug[of.model],
                          sampled_by=of.sampled_by, judge=of.judge,
                          completions_per_scenario=of.completions_per_scenario,
                          scenarios=of.scenarios)
@@ -199,33 +202,34 @@ def capture_spec(params: BehaviourParams, round: str) -> Spec:
                 {"round": round, "depths": DEPTHS,
                  **{name: getattr(params, name) for name in run_by}},
                 sources=(__name__,),
-                data=tuple(PACKAGE_DIR / name for name in DATA[:2]))
+                data=tuple(PACKAGE_DIR / name for name in DATA[:2]),
+                inputs=weights_hash(params.model), pinned=True)
 
 
 def captured(params: BehaviourParams, round: str, work: Work) -> dict[str, Path]:
     """The files of a round's activations, "pooled" and "tokens", both written in one reading."""
     names = {kept: f"activations/{params.model.slug}-completions-{round}-{kept}.safetensors"
              for kept in ("pooled", "tokens")}
-
-    def make(out: Path) -> None:
-        from deception_saes.activations.completions import (
-            capture_completions,
-            write_completions,
-            write_tokens,
-        )
-        from deception_saes.models.anatomy import anatomy
-        from deception_saes.saes.tags import layer_at_same_depth
-
-        of = read(params, (round,), work)
-        n_layers = anatomy(of.lm.model).n_layers
-        layers = list(dict.fromkeys(layer_at_same_depth(depth, n_layers) for depth in DEPTHS))
-        pooled, tokens = capture_completions(of.lm.model, of.prompts, of.completions, layers,
-                                             params.batch_size)
-        write_completions(out / names["pooled"], pooled)
-        write_tokens(out / names["tokens"], tokens)
-
-    ensure(work.tree, capture_spec(params, round), make)
+    ensure(work.tree, capture_spec(params, round), partial(_capture, params, round, work, names))
     return {kept: work.tree / name for kept, name in names.items()}
+
+
+def _capture(
+    params: BehaviourParams, round: str, work: Work, names: Mapping[str, str], out: Path
+) -> None:
+    from deception_saes.activations.completions import (
+        capture_completions,
+        write_completions,
+        write_tokens,
+    )
+    from deception_saes.saes.tags import layer_at_same_depth
+
+    of = read(params, (round,), work)
+    layers = [layer_at_same_depth(depth, params.model.shape.layers) for depth in DEPTHS]
+    pooled, tokens = capture_completions(of.lm.model, of.prompts, of.completions,
+                                         list(dict.fromkeys(layers)), params.batch_size)
+    write_completions(out / names["pooled"], pooled)
+    write_tokens(out / names["tokens"], tokens)
 
 
 def read(params: BehaviourParams, rounds: Sequence[str], work: Work) -> Readable:

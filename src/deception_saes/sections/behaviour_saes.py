@@ -11,11 +11,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from deception_saes.models.load import weights_hash
 from deception_saes.sections import behaviour
 from deception_saes.sections.banks import Bank, kept_bank, training_job
-from deception_saes.store.spec import PACKAGE_DIR, Spec
+from deception_saes.store.files import PACKAGE_DIR
+from deception_saes.store.spec import Spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +107,8 @@ def behaviour_bank_spec(params: BehaviourSaeParams, depth: int, fixed: bool = Tr
     folder = _folder(fixed)
     return Spec(f"{folder}-{params.behaviour.model.slug}-completions-D{depth}",
                 {"bank": params, "depth": depth, "fixed": fixed}, sources=(__name__,),
-                data=tuple(PACKAGE_DIR / name for name in behaviour.DATA))
+                data=tuple(PACKAGE_DIR / name for name in behaviour.DATA),
+                inputs=weights_hash(params.behaviour.model), pinned=True)
 
 
 def behaviour_bank(
@@ -115,25 +119,27 @@ def behaviour_bank(
     fixed: False for the JumpReLUs as the study had them before its fix, thresholds at 0.
     Raises SaeError if one of them cannot be trained.
     """
+    model = params.behaviour.model
+    tags = [tag for tag in _tags(model, depth) if fixed or tag.architecture == "jumprelu"]
+    return kept_bank(work.tree, _folder(fixed), behaviour_bank_spec(params, depth, fixed), tags,
+                     model.shape.d_model, partial(_train, params, tags, work, fixed))
+
+
+def _train(
+    params: BehaviourSaeParams, tags: list[SaeTag], work: Work, fixed: bool, checkpoints: Path
+) -> dict[str, Trained]:
+    import torch
+
     from deception_saes.models.load import load
+    from deception_saes.saes.bank import train_bank
 
     of = params.behaviour
+    torch.set_num_threads(of.threads)
     lm = load(of.model, work.artifacts, of.device)
-    tags = [tag for tag in _tags(lm, depth) if fixed or tag.architecture == "jumprelu"]
-
-    def train(checkpoints: Path) -> dict[str, Trained]:
-        import torch
-
-        from deception_saes.saes.bank import train_bank
-
-        torch.set_num_threads(of.threads)
-        rows = token_rows(params, TRAIN_ROUNDS, work)
-        x_ND = rows.x_by_layer[tags[0].layer].to(of.device)
-        return train_bank(list(_jobs(params, lm, tags, rows, fixed)), x_ND, params.seed,
-                          checkpoints, f"behavioural SAEs L{tags[0].layer}")
-
-    return kept_bank(work.tree, _folder(fixed), behaviour_bank_spec(params, depth, fixed), tags,
-                     lm.model.config.hidden_size, train)
+    rows = token_rows(params, TRAIN_ROUNDS, work)
+    x_ND = rows.x_by_layer[tags[0].layer].to(of.device)
+    return train_bank(list(_jobs(params, lm, tags, rows, fixed)), x_ND, params.seed, checkpoints,
+                      f"behavioural SAEs L{tags[0].layer}")
 
 
 def untrained_sae(params: BehaviourSaeParams, tag: SaeTag, work: Work) -> Sae:
@@ -151,13 +157,12 @@ def _folder(fixed: bool) -> str:
     return "saes" if fixed else "saes-prefix"
 
 
-def _tags(lm: LanguageModel, depth: int) -> list[SaeTag]:
-    from deception_saes.models.anatomy import anatomy
+def _tags(model: ModelSpec, depth: int) -> list[SaeTag]:
     from deception_saes.saes.tags import behavioural_tags, layer_at_same_depth
 
-    n_layers = anatomy(lm.model).n_layers
+    n_layers = model.shape.layers
     layer = layer_at_same_depth(depth, n_layers)
-    return [tag for tag in behavioural_tags(lm.spec.slug, n_layers) if tag.layer == layer]
+    return [tag for tag in behavioural_tags(model.slug, n_layers) if tag.layer == layer]
 
 
 def _jobs(

@@ -78,8 +78,10 @@ def judge_rows(
 
 def _read_here(of: BehaviourParams, work: Work) -> dict[str, dict[str, str]]:
     """Labels of the main round by the embedded judges, kept in the profile's tree."""
+    from deception_saes.models.load import weights_hash
     from deception_saes.store.ensure import ensure
-    from deception_saes.store.spec import PACKAGE_DIR, Spec
+    from deception_saes.store.files import PACKAGE_DIR
+    from deception_saes.store.spec import Spec
     from deception_saes.tasks.labels import load_labels, write_labels
 
     unit = f"judged-{of.model.slug}-{MAIN_ROUND}"
@@ -88,7 +90,8 @@ def _read_here(of: BehaviourParams, work: Work) -> dict[str, dict[str, str]]:
     given = {"per_prompt": PER_PROMPT, "draws": JUDGED_DRAWS}
     spec = Spec(unit, given | {name: getattr(of, name) for name in run_by},
                 sources=(__name__,),
-                data=tuple(PACKAGE_DIR / name for name in DATA[:2]))
+                data=tuple(PACKAGE_DIR / name for name in DATA[:2]),
+                inputs=weights_hash(of.model))
     name = f"sections/{unit}.csv"
 
     def make(out: Path) -> None:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from deception_saes.models.load import why_unavailable
+from deception_saes.models.load import at_commit, weights_hash, why_unavailable
 from deception_saes.sections.catalogue import SECTIONS, Section
 from deception_saes.sections.results import Results, Value, read_results, write_results
 from deception_saes.store.cells import guarded, unguarded
 from deception_saes.store.ensure import ensure
-from deception_saes.store.files import artifacts_root, checkout, write_atomic
-from deception_saes.store.spec import PACKAGE_DIR, Spec
+from deception_saes.store.files import PACKAGE_DIR, artifacts_root, checkout, write_atomic
+from deception_saes.store.spec import Spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from deception_saes.sections.profiles import Profile
 
 P = TypeVar("P", bound="DataclassInstance")
+
+EXPECTED_VARIABLE = "DECEPTION_SAES_EXPECTED"
+"""Profile and seed, with a space between, that a build executes a notebook for."""
 
 LIBRARIES = ("torch", "transformers", "numpy")
 """Distributions whose version decides every section's results."""
@@ -146,6 +149,7 @@ def needed_sections(section: Section) -> tuple[int, ...]:
 def section_spec(section: Section, profile: Profile, seed: int) -> Spec:
     """What decides the section's results. Loads no model."""
     module: SectionModule = _module(section)
+    profile = dataclasses.replace(profile, models=tuple(map(at_commit, profile.models)))
     reasons = {model.slug: why_unavailable(model) for model in profile.models}
     had = tuple(model for model in profile.models if reasons[model.slug] is None)
     missing = {slug: reason for slug, reason in reasons.items() if reason is not None}
@@ -153,13 +157,22 @@ def section_spec(section: Section, profile: Profile, seed: int) -> Spec:
     return Spec(
         unit=section.key,
         params={"profile": profile.name, "seed": seed, "threads": profile.threads,
-                "section": params},
+                "section": params, "released_saes": _released(profile.sae_source)},
         sources=(section.module, __name__),
         data=tuple(PACKAGE_DIR / name for name in module.DATA),
-        inputs=tuple(section_spec(SECTIONS[needed], profile, seed).hash
-                     for needed in module.NEEDS),
+        inputs=(*(section_spec(SECTIONS[needed], profile, seed).hash for needed in module.NEEDS),
+                *(hash for model in had for hash in weights_hash(model))),
         libraries=_libraries(section),
     )
+
+
+def _released(source: str | None) -> str | None:
+    """The content of a release that SAEs are taken from."""
+    if source is None:
+        return None
+    from deception_saes.saes.hub import content
+
+    return content(source)
 
 
 def run_section(

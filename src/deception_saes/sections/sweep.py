@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 from deception_saes.interventions.ablation import ablated_p_correct
 from deception_saes.interventions.resume import ResumableRun
 from deception_saes.models.anatomy import Head, anatomy
+from deception_saes.models.load import weights_hash
 from deception_saes.store.ensure import ensure, is_made
 from deception_saes.store.files import write_atomic
 from deception_saes.store.spec import Spec
@@ -52,11 +54,12 @@ def sweep(lm: LanguageModel, asked: PromptSet, condition: Condition, tree: Path)
     resumable = anatomy(lm.model).family.resumable
     run: ResumableRun | None = None
     layers = []
+    asked_hash = hashlib.sha256(repr((prompts, correct)).encode()).hexdigest()
     for layer in range(anatomy(lm.model).n_layers):
         unit = f"sweep-{lm.spec.slug}-{asked.framing.name}-{condition}-L{layer}"
         spec = Spec(unit, _SweepParams(lm.spec, asked.framing.name, condition, asked.ids,
                                        lm.model.device.type, torch.get_num_threads(), layer),
-                    sources=(__name__,))
+                    sources=(__name__,), inputs=(asked_hash, *weights_hash(lm.spec)))
         if not is_made(tree, spec) and run is None and resumable:
             run = ResumableRun(lm.model, prompts)
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deception_saes.models.load import weights_hash
 from deception_saes.sections.banks import Bank, kept_bank, training_job
 from deception_saes.store.ensure import ensure
+from deception_saes.store.pinned import run_pinned
 from deception_saes.store.spec import Spec
 
 if TYPE_CHECKING:
@@ -80,7 +83,8 @@ def sae_params(profile: Profile, seed: int, model: ModelSpec, framing: str) -> S
 def bank_spec(params: SaeParams, depth: int, task_hash: str) -> Spec:
     """What decides a bank's files. depth: one of DEPTHS."""
     return Spec(f"{params.folder}-{params.model.slug}-D{depth}",
-                {"bank": params, "depth": depth}, sources=(__name__,), inputs=(task_hash,))
+                {"bank": params, "depth": depth}, sources=(__name__,),
+                inputs=(task_hash, *weights_hash(params.model)), pinned=True)
 
 
 def bank(params: SaeParams, depth: int, source: Source) -> Bank:
@@ -89,24 +93,26 @@ def bank(params: SaeParams, depth: int, source: Source) -> Bank:
 
     Raises SaeError if one of them cannot be trained.
     """
-    lm = _model(params, source)
-    tags, d_in = _tags(params, lm, depth), lm.model.config.hidden_size
+    tags, d_in = _tags(params, depth), params.model.shape.d_model
     if params.sae_source:
         return Bank(tags, params.sae_source, d_in, {})
-
-    def train(checkpoints: Path) -> dict[str, Trained]:
-        import torch
-
-        from deception_saes.saes.bank import train_bank
-
-        torch.set_num_threads(params.threads)
-        rows = activations(params, "choosing", "suffix", source)
-        x_ND = rows.x_by_layer[tags[0].layer].to(params.device)
-        return train_bank(list(_jobs(lm, tags, rows, params)), x_ND, params.seed, checkpoints,
-                          f"SAEs of {lm.spec.slug} L{tags[0].layer}, {params.framing}")
-
     return kept_bank(source.tree, params.folder, bank_spec(params, depth, source.task.hash), tags,
-                     d_in, train)
+                     d_in, partial(_train, params, tags, source))
+
+
+def _train(
+    params: SaeParams, tags: list[SaeTag], source: Source, checkpoints: Path
+) -> dict[str, Trained]:
+    import torch
+
+    from deception_saes.saes.bank import train_bank
+
+    torch.set_num_threads(params.threads)
+    rows = activations(params, "choosing", "suffix", source)
+    x_ND = rows.x_by_layer[tags[0].layer].to(params.device)
+    jobs = _jobs(_model(params, source), tags, rows, params)
+    return train_bank(list(jobs), x_ND, params.seed, checkpoints,
+                      f"SAEs of {params.model.slug} L{tags[0].layer}, {params.framing}")
 
 
 def untrained(params: SaeParams, tag: SaeTag, source: Source) -> Sae:
@@ -123,6 +129,12 @@ def reseeded(
 ) -> tuple[int, list[Sae]]:
     """The layer of this depth, and the SAE that §24 swaps there trained so many times anew, each
     with weights and an order of rows of its own. These are not kept."""
+    return run_pinned(_reseeded, params, depth, architecture, seeds, source)
+
+
+def _reseeded(
+    params: SaeParams, depth: int, architecture: str, seeds: int, source: Source
+) -> tuple[int, list[Sae]]:
     import torch
 
     from deception_saes.saes.bank import train_bank
@@ -130,7 +142,7 @@ def reseeded(
     torch.set_num_threads(params.threads)
     lm = _model(params, source)
     rows = activations(params, "choosing", "suffix", source)
-    tag = next(tag for tag in _tags(params, lm, depth)
+    tag = next(tag for tag in _tags(params, depth)
                if is_swapped(tag) and tag.architecture == architecture)
     (job,) = _jobs(lm, [tag], rows, params)
     jobs = [dataclasses.replace(job, name=f"{tag.name} again {n}") for n in range(1, seeds + 1)]
@@ -144,26 +156,34 @@ def activations(
 ) -> Activations:
     """resid_post at every depth, under genuine and sandbag, of one half of the answerable
     questions."""
-    from deception_saes.activations.capture import capture
-    from deception_saes.activations.files import read_activations, write_activations
-    from deception_saes.sections.halves import half_of
+    from deception_saes.activations.files import read_activations
 
     unit = f"activations-{params.model.slug}-{params.framing}-{half}-{positions}"
     run_by = ("model", "framing", "batch_size", "device", "threads")
     spec = Spec(unit, {"half": half, "positions": positions,
                        **{name: getattr(params, name) for name in run_by}},
-                sources=(__name__,), inputs=(source.task.hash,))
+                sources=(__name__,), inputs=(source.task.hash, *weights_hash(params.model)),
+                pinned=True)
     name = f"activations/{unit.removeprefix('activations-')}.safetensors"
-
-    def make(out: Path) -> None:
-        lm = _model(params, source)
-        layers = [_tags(params, lm, depth)[0].layer for depth in DEPTHS]
-        asked = half_of(source.task, lm, params.framing, half)
-        write_activations(out / name, capture(lm.model, asked, CONDITIONS, half, layers, positions,
-                                              params.batch_size))
-
-    ensure(source.tree, spec, make)
+    ensure(source.tree, spec, partial(_capture, params, half, positions, source, name))
     return read_activations(source.tree / name)
+
+
+def _capture(
+    params: SaeParams, half: str, positions: Positions, source: Source, name: str, out: Path
+) -> None:
+    import torch
+
+    from deception_saes.activations.capture import capture
+    from deception_saes.activations.files import write_activations
+    from deception_saes.sections.halves import half_of
+
+    torch.set_num_threads(params.threads)
+    lm = _model(params, source)
+    layers = [_tags(params, depth)[0].layer for depth in DEPTHS]
+    asked = half_of(source.task, lm, params.framing, half)
+    write_activations(out / name, capture(lm.model, asked, CONDITIONS, half, layers, positions,
+                                          params.batch_size))
 
 
 def _model(params: SaeParams, source: Source) -> LanguageModel:
@@ -178,13 +198,12 @@ def is_swapped(tag: SaeTag) -> bool:
     return usual and tag.train_set == "mixed"
 
 
-def _tags(params: SaeParams, lm: LanguageModel, depth: int) -> list[SaeTag]:
-    from deception_saes.models.anatomy import anatomy
+def _tags(params: SaeParams, depth: int) -> list[SaeTag]:
     from deception_saes.saes.tags import layer_at_same_depth, sandbagging_tags
 
-    n_layers = anatomy(lm.model).n_layers
+    n_layers = params.model.shape.layers
     layer = layer_at_same_depth(depth, n_layers)
-    return [tag for tag in sandbagging_tags(lm.spec.slug, n_layers)
+    return [tag for tag in sandbagging_tags(params.model.slug, n_layers)
             if tag.layer == layer and (params.complete or is_swapped(tag))]
 
 

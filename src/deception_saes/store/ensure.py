@@ -11,11 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from deception_saes.store.files import sha256_file, write_atomic
+from deception_saes.store.pinned import (
+    instruction_set,
+    processor,
+    run_pinned,
+    why_not_promised,
+)
 
 if TYPE_CHECKING:
     from deception_saes.store.spec import Spec
@@ -58,6 +64,7 @@ def ensure(tree: Path, spec: Spec, make: Callable[[Path], None]) -> Path:
     `make(out)` writes files below the empty folder `out`, laid out as in `tree`. They move into
     place when all are written, the marker last; a failed or killed run leaves no marker, so
     nobody takes its files for whole. One process makes a unit, the others wait for it.
+    What a pinned spec asks for is made by `run_pinned`, which needs a `make` that can be pickled.
     """
     if is_made(tree, spec):
         return tree
@@ -71,12 +78,21 @@ def ensure(tree: Path, spec: Spec, make: Callable[[Path], None]) -> Path:
         out = Path(tempfile.mkdtemp(dir=tree, prefix=f".making-{spec.unit}-"))
         try:
             started, used = time.perf_counter(), _cpu_seconds()
-            make(out)
-            _publish(out, tree, spec, {"seconds": time.perf_counter() - started,
-                                       "cpu_seconds": _cpu_seconds() - used})
+            made_on = run_pinned(_make, make, out) if spec.pinned else _make(make, out)
+            _publish(out, tree, spec, {
+                "seconds": round(time.perf_counter() - started, 1),
+                "cpu_seconds": round(_cpu_seconds() - used, 1),
+                "made_on": made_on})
         finally:
             shutil.rmtree(out, ignore_errors=True)
     return tree
+
+
+def _make(make: Callable[[Path], None], out: Path) -> dict[str, str | None]:
+    """Make it; on what it was made."""
+    make(out)
+    return {"processor": processor(), "instruction_set": instruction_set(),
+            "why_not_promised": why_not_promised()}
 
 
 def _cpu_seconds() -> float:
@@ -84,7 +100,8 @@ def _cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def _publish(out: Path, tree: Path, spec: Spec, cost: dict[str, float]) -> None:
+def _publish(out: Path, tree: Path, spec: Spec, how: dict[str, Any]) -> None:
+    """how: what making it took, and on what it was made; for the marker."""
     written = sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
     if not written:
         raise RuntimeError(f"{spec.unit}: its producer wrote nothing")
@@ -98,8 +115,7 @@ def _publish(out: Path, tree: Path, spec: Spec, cost: dict[str, float]) -> None:
     for path in written:
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).replace(tree / path)
-    marker = {"spec": json.loads(spec.describe()), "files": digests,
-              **{name: round(seconds, 1) for name, seconds in cost.items()}}
+    marker = {"spec": json.loads(spec.describe()), "files": digests, **how}
     write_atomic(marker_path(tree, spec), json.dumps(marker, indent=1) + "\n")
 
 

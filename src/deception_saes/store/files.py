@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
+PACKAGE_DIR = Path(__file__).resolve().parents[1]
 ARTIFACTS_VARIABLE = "DECEPTION_SAES_ARTIFACTS"
 
 
@@ -37,6 +40,22 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sha256_files(paths: Iterable[Path]) -> str:
+    """Hex digest of the bytes of several files, one behind the other. In one process a file is read
+    again only if its size or time is another."""
+    stats = [(path, path.stat()) for path in paths]
+    return _sha256(tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats))
+
+
+@lru_cache
+def _sha256(files: tuple[tuple[Path, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, _, _ in files:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 def sha256_file(path: Path) -> str:

@@ -13,9 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from deception_saes.store.files import PACKAGE_DIR
+from deception_saes.store.pinned import INSTRUCTION_SET
+
 PACKAGE = "deception_saes"
 _FOR_TYPES = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-PACKAGE_DIR = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Spec:
     data: further files that decide the result.
     inputs: hashes of the specs whose artifacts are read.
     libraries: distributions whose version decides the result.
+    pinned: whether it is made in a process pinned to one instruction set (see `store.pinned`).
     """
 
     unit: str
@@ -37,6 +40,7 @@ class Spec:
     data: tuple[Path, ...] = ()
     inputs: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ("torch", "transformers")
+    pinned: bool = False
 
     @property
     def hash(self) -> str:
@@ -54,6 +58,7 @@ class Spec:
                      for path in sorted(self.data)],
             "inputs": list(self.inputs),
             "libraries": {name: _version(name) for name in self.libraries},
+            "instruction_set": INSTRUCTION_SET if self.pinned else None,
         }
         return json.dumps(described, sort_keys=True, indent=1)
 

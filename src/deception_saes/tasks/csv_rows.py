@@ -7,6 +7,8 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from deception_saes.store.shipped import read_shipped
+
 
 def read_rows(
     path: Path, columns: Sequence[str], error: type[ValueError]
@@ -42,7 +44,7 @@ def quoted(rows: Iterator[Sequence[str]]) -> str:
 
 
 def _decode(path: Path, fail: Callable[[int, str, str], ValueError]) -> str:
-    data = path.read_bytes()
+    data = read_shipped(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

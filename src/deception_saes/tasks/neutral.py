@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deception_saes.store.shipped import read_shipped
 from deception_saes.tasks.scoring import encode
 
 if TYPE_CHECKING:
@@ -17,5 +18,5 @@ Carroll's Alice's Adventures in Wonderland (1865); public domain."""
 
 def neutral_passages(tokenizer: PreTrainedTokenizerBase, most_tokens: int = 96) -> list[list[int]]:
     """Token ids of each passage, cut to `most_tokens`."""
-    passages = NEUTRAL_TEXT.read_text(encoding="utf-8").strip().split("\n\n")
+    passages = read_shipped(NEUTRAL_TEXT).decode().strip().split("\n\n")
     return [encode(passage, tokenizer)[:most_tokens] for passage in passages]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deception_saes.store.shipped import read_shipped
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -58,7 +60,7 @@ def load_scenarios(path: Path = SCENARIOS) -> list[Scenario]:
     Raises ScenarioFileError naming the scenario.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("scenario", [])
+        tables = tomllib.loads(read_shipped(path).decode()).get("scenario", [])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScenarioFileError(f"{path.name}: not TOML ({error}); mend it there") from None
     if not isinstance(tables, list) or not tables:

@@ -339,7 +339,16 @@ def test_a_malformed_labels_file_is_told_of_before_anything_is_asked(work, capsy
     assert scripted.asked == []
 
 
-def test_ctrl_c_keeps_what_was_answered(work, monkeypatch, capsys):
+@pytest.fixture
+def interrupts_are_heard():
+    """A process that a shell started in the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts_are_heard")
+def test_ctrl_c_keeps_what_was_answered(work, capsys):
     def script(number, message):
         if number == 4:
             os.kill(os.getpid(), signal.SIGINT)
