@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     from deception_saes.paper.reference import NoReference
     from deception_saes.paper.units import NotebookFailed
     from deception_saes.saes.errors import SaeError
+    from deception_saes.store.ensure import SourcesChanged
     from deception_saes.store.pinned import WorkerDied
     from deception_saes.store.shipped import ShippedDataError
     from deception_saes.tasks.completions import CompletionFileError
@@ -38,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(options, profile, seed)
     except (BuildFailed, CompletionFileError, ModelUnavailable, NoReference, NotebookFailed,
-            ResampleError, SaeError, ScenarioFileError, ShippedDataError, WorkerDied) as error:
+            ResampleError, SaeError, ScenarioFileError, ShippedDataError, SourcesChanged,
+            WorkerDied) as error:
         print(error, file=sys.stderr)
     except OSError as error:
         if error.errno not in _MENDABLE:

@@ -6,8 +6,9 @@ import shutil
 import pytest
 import torch
 
+from deception_saes.models.anatomy import FAMILIES
 from deception_saes.models.last_position import LastPositionRun
-from deception_saes.models.load import at_commit, converted, load, weights_hash
+from deception_saes.models.load import at_commit, converted, family, load, weights_hash
 from deception_saes.models.registry import MODELS, get
 from deception_saes.models.spec import HubModel
 from deception_saes.store.files import PACKAGE_DIR
@@ -131,3 +132,9 @@ def test_another_corpus_is_another_random_model(tiny_llama, tmp_path, monkeypatc
     assert weights_hash(tiny_llama.spec) == before
     corpus.write_text(corpus.read_text().replace("Paris", "Lutetia"))
     assert weights_hash(tiny_llama.spec) != before
+
+
+def test_where_the_blocks_are_is_known_without_loading_the_model(artifacts, tiny):
+    known = FAMILIES[family(tiny.spec, artifacts)]
+    assert known.base == tiny.model.base_model_prefix
+    assert tiny.model.get_submodule(f"{known.base}.layers") is tiny.model.base_model.layers

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from deception_saes.store.ensure import ensure, is_made, marker_path
+from deception_saes.store.ensure import SourcesChanged, ensure, is_made, marker_path
 from deception_saes.store.spec import Spec
 
 SCRIPT = """
@@ -138,6 +138,23 @@ def test_a_unit_leaves_the_files_of_others_alone(tree):
     ensure(tree, spec_of(2, "s2"), writes(c="2"))
     assert is_made(tree, spec_of(1, "s23"))
     assert (tree / "b").read_text() == "1"
+
+
+def test_what_was_made_while_its_data_changed_is_not_kept(tree, tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_text("1")
+    spec = Spec("unit", 1, ("deception_saes.rng",), data=(data,), libraries=())
+
+    def edited_meanwhile(out):
+        data.write_text("2")
+        (out / "a").write_text("of which?")
+
+    with pytest.raises(SourcesChanged, match=r"unit: code or data .* has changed meanwhile"):
+        ensure(tree, spec, edited_meanwhile)
+    for content in ("2", "1"):
+        data.write_text(content)
+        assert not is_made(tree, spec)
+    assert not (tree / "a").exists()
 
 
 def test_a_producer_that_writes_nothing_is_an_error(tree):

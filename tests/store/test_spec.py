@@ -91,6 +91,34 @@ def test_comments_and_layout_do_not_change_the_hash(package):
     assert hash_of_a() == before
 
 
+def test_docstrings_and_the_text_of_errors_do_not_change_the_hash(package):
+    code = """def f(x):
+    {doc}
+    if x < {least}:
+        raise ValueError(f"{text} {{x}}", {code})
+    return "{result}"
+"""
+    said = {"doc": "'''What it gives.'''", "text": "wrong:", "least": 0, "code": 1, "result": "a"}
+    package(a=code.format(**said))
+    before = hash_of_a()
+    for change in ({"doc": "'''Something else.'''"}, {"text": "not right:"}):
+        package(a=code.format(**said | change))
+        assert hash_of_a() == before
+    for change in ({"least": 1}, {"code": 2}, {"result": "b"}):
+        package(a=code.format(**said | change))
+        assert hash_of_a() != before
+
+
+def test_an_edit_is_seen_by_a_process_that_has_read_the_module_before(package, tmp_path):
+    package(a="x = 1\n")
+    before = hash_of_a()
+    (module,) = tmp_path.glob("package*/a.py")
+    module.write_text("x = 22\n")
+    assert hash_of_a() != before
+    module.write_text("x = 1\n")
+    assert hash_of_a() == before
+
+
 def test_code_that_is_not_imported_does_not_change_the_hash(package):
     package(a="x = 1\n", b="y = 1\n")
     before = hash_of_a()

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 class Family:
     """Names inside one Hugging Face architecture.
 
+    base: of the base model, whose `layers` the blocks are.
     attention: of the attention module in a block; projection: of its output projection.
     norm: the final norm in the base model. cache_argument: how attention takes its key-value cache.
     resumable: whether `Anatomy.finish` is this family's block, so that a run may start anywhere.
     """
 
+    base: str
     attention: str
     projection: str
     norm: str
@@ -30,9 +32,11 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {
-    "llama": Family("self_attn", "o_proj", "norm", "past_key_values", resumable=True),
-    "gpt_neox": Family("attention", "dense", "final_layer_norm", "layer_past", resumable=True),
-    "gemma3_text": Family("self_attn", "o_proj", "norm", "past_key_values", resumable=False),
+    "llama": Family("model", "self_attn", "o_proj", "norm", "past_key_values", resumable=True),
+    "gpt_neox": Family("gpt_neox", "attention", "dense", "final_layer_norm", "layer_past",
+                       resumable=True),
+    "gemma3_text": Family("model", "self_attn", "o_proj", "norm", "past_key_values",
+                          resumable=False),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,6 +95,13 @@ def converted(spec: ModelSpec, artifacts: Path) -> Path:
 
 def _convert(spec: ModelSpec, key: str, out: Path) -> None:
     convert(spec.source, out / key)
+
+
+def family(spec: ModelSpec, artifacts: Path) -> str:
+    """The model's architecture as its configuration names it, a key of `anatomy.FAMILIES`, without
+    loading the model. Raises ModelUnavailable if the model cannot be had."""
+    config = converted(spec, artifacts) / "config.json"
+    return str(json.loads(config.read_text(encoding="utf-8"))["model_type"])
 
 
 @lru_cache(maxsize=1)

@@ -18,7 +18,7 @@ from deception_saes.store.files import write_atomic
 if TYPE_CHECKING:
     import numpy as np
 
-    from deception_saes.models.load import LanguageModel
+    from deception_saes.models.spec import ModelSpec
     from deception_saes.saes.recipe import Recipe
     from deception_saes.saes.sae import Sae
     from deception_saes.saes.tags import SaeTag
@@ -80,22 +80,31 @@ def _train_and_save(
                                            for name, of in trained.items()}, indent=1) + "\n")
 
 
+def path_of_blocks(model: ModelSpec, artifacts: Path) -> str:
+    """Where the model keeps its blocks: "model.layers"."""
+    from deception_saes.models.anatomy import FAMILIES
+    from deception_saes.models.load import family
+
+    return f"{FAMILIES[family(model, artifacts)].base}.layers"
+
+
 def training_job(
-    lm: LanguageModel, tag: SaeTag, recipe: Recipe, rows: np.ndarray, positions: np.ndarray,
-    seed: int, **also: str,
+    model: ModelSpec, blocks: str, tag: SaeTag, recipe: Recipe, rows: np.ndarray,
+    positions: np.ndarray, seed: int, **also: str,
 ) -> Job:
     """The training of one SAE, with what its files say of it.
 
-    rows: places of its training rows in the bank's matrix. positions: of the matrix's tokens in
-    their sequences. also: further entries of its metadata.
+    blocks: path of the model's list of blocks, see `path_of_blocks`. rows: places of its training
+    rows in the bank's matrix. positions: of the matrix's tokens in their sequences. also: further
+    entries of its metadata.
     """
     from deception_saes.saes.sae import SaeConfig
     from deception_saes.saes.training import Job
 
-    d_in = lm.model.config.hidden_size
+    d_in = model.shape.d_model
     about = {
-        "model_name": lm.spec.name, "model_class_name": "AutoModelForCausalLM",
-        "hook_name": f"{lm.model.base_model_prefix}.layers.{tag.layer}",
+        "model_name": model.name, "model_class_name": "AutoModelForCausalLM",
+        "hook_name": f"{blocks}.{tag.layer}",
         "hook_layer": tag.layer, "prepend_bos": False,
         "context_size": int(positions.max()) + 1, "tag": tag.name,
         "training_condition": tag.train_set, **also,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from deception_saes.models.load import weights_hash
 from deception_saes.sections import behaviour
-from deception_saes.sections.banks import Bank, kept_bank, training_job
+from deception_saes.sections.banks import Bank, kept_bank, path_of_blocks, training_job
 from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.store.spec import Spec
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from deception_saes.activations.completions import TokenRows
-    from deception_saes.models.load import LanguageModel
     from deception_saes.models.spec import ModelSpec
     from deception_saes.saes.recipe import Recipe
     from deception_saes.saes.sae import Sae
@@ -130,26 +129,21 @@ def _train(
 ) -> dict[str, Trained]:
     import torch
 
-    from deception_saes.models.load import load
     from deception_saes.saes.bank import train_bank
 
-    of = params.behaviour
-    torch.set_num_threads(of.threads)
-    lm = load(of.model, work.artifacts, of.device)
+    torch.set_num_threads(params.behaviour.threads)
     rows = token_rows(params, TRAIN_ROUNDS, work)
-    x_ND = rows.x_by_layer[tags[0].layer].to(of.device)
-    return train_bank(list(_jobs(params, lm, tags, rows, fixed)), x_ND, params.seed, checkpoints,
+    x_ND = rows.x_by_layer[tags[0].layer].to(params.behaviour.device)
+    return train_bank(list(_jobs(params, tags, rows, work, fixed)), x_ND, params.seed, checkpoints,
                       f"behavioural SAEs L{tags[0].layer}")
 
 
 def untrained_sae(params: BehaviourSaeParams, tag: SaeTag, work: Work) -> Sae:
     """The SAE from which the training of this tag starts: a random dictionary."""
-    from deception_saes.models.load import load
     from deception_saes.saes.training import untrained
 
-    lm = load(params.behaviour.model, work.artifacts, params.behaviour.device)
     rows = token_rows(params, TRAIN_ROUNDS, work)
-    (job,) = _jobs(params, lm, [tag], rows, fixed=True)
+    (job,) = _jobs(params, [tag], rows, work, fixed=True)
     return untrained(job, rows.x_by_layer[tag.layer], params.seed)
 
 
@@ -166,10 +160,13 @@ def _tags(model: ModelSpec, depth: int) -> list[SaeTag]:
 
 
 def _jobs(
-    params: BehaviourSaeParams, lm: LanguageModel, tags: list[SaeTag], rows: TokenRows, fixed: bool
+    params: BehaviourSaeParams, tags: list[SaeTag], rows: TokenRows, work: Work, fixed: bool
 ) -> Iterator[Job]:
+    model = params.behaviour.model
+    blocks = path_of_blocks(model, work.artifacts)
     recipe = dataclasses.replace(params.recipe, learn_threshold=fixed)
     rows_of = {train_set: rows.of(trained_on(params, train_set))
                for train_set in dict.fromkeys(tag.train_set for tag in tags)}
     for tag in tags:
-        yield training_job(lm, tag, recipe, rows_of[tag.train_set], rows.position, params.seed)
+        yield training_job(model, blocks, tag, recipe, rows_of[tag.train_set], rows.position,
+                           params.seed)

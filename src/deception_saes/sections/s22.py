@@ -75,12 +75,8 @@ def compute(params: Params, work: Work) -> Output:
 
     from deception_saes.sections.behaviour_saes import token_rows
     from deception_saes.sections.run import Output
-    from deception_saes.sections.steered import (
-        directions,
-        generated_rows,
-        reply_rows,
-        steering_values,
-    )
+    from deception_saes.sections.steered import steered_rows, steering_values
+    from deception_saes.store.pinned import run_pinned
 
     saes = params.behaviour_saes
     data = behaviour.labelled_or_raise(saes.behaviour, behaviour.MAIN_ROUND, work)
@@ -88,9 +84,8 @@ def compute(params: Params, work: Work) -> Output:
     fired = list(_fired(saes, data, rows, work))
     study = next(of for of in fired if _is_the_studys(of.tag, fired))
     firing_S = np.asarray(study.fires_NS.any(axis=0))
-    along = directions(saes, study.sae, study.tag.layer, study.top, firing_S, work)
-    replies = pd.DataFrame(reply_rows(saes, along, work))
-    generated = pd.DataFrame(generated_rows(saes, along, work))
+    replies, generated = map(pd.DataFrame, run_pinned(
+        steered_rows, saes, study.sae, study.tag.layer, study.top, firing_S, work))
     saes_table = pd.DataFrame([_sae_row(of, data, params) for of in fired])
     features = pd.DataFrame(_feature_rows(study, data))
     values = [*_values(study, saes_table, features, data, params),

@@ -47,6 +47,15 @@ class Directions:
         return strength * self.norm * self.unit[name]
 
 
+def steered_rows(
+    params: BehaviourSaeParams, sae: Sae, layer: int, feature: int, firing_S: np.ndarray, work: Work
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What `reply_rows` and `generated_rows` give along the `directions`. To be run pinned: a last
+    bit that meets the edge between two tokens changes all that follows in a sampled text."""
+    along = directions(params, sae, layer, feature, firing_S, work)
+    return list(reply_rows(params, along, work)), list(generated_rows(params, along, work))
+
+
 def directions(
     params: BehaviourSaeParams, sae: Sae, layer: int, feature: int, firing_S: np.ndarray, work: Work
 ) -> Directions:

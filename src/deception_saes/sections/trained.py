@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deception_saes.models.load import weights_hash
-from deception_saes.sections.banks import Bank, kept_bank, training_job
+from deception_saes.sections.banks import Bank, kept_bank, path_of_blocks, training_job
 from deception_saes.store.ensure import ensure
 from deception_saes.store.pinned import run_pinned
 from deception_saes.store.spec import Spec
 
 if TYPE_CHECKING:
     from deception_saes.activations.capture import Activations, Positions
-    from deception_saes.models.load import LanguageModel
     from deception_saes.models.spec import ModelSpec
     from deception_saes.saes.recipe import Recipe
     from deception_saes.saes.sae import Sae
@@ -110,7 +109,7 @@ def _train(
     torch.set_num_threads(params.threads)
     rows = activations(params, "choosing", "suffix", source)
     x_ND = rows.x_by_layer[tags[0].layer].to(params.device)
-    jobs = _jobs(_model(params, source), tags, rows, params)
+    jobs = _jobs(params, tags, rows, source)
     return train_bank(list(jobs), x_ND, params.seed, checkpoints,
                       f"SAEs of {params.model.slug} L{tags[0].layer}, {params.framing}")
 
@@ -120,7 +119,7 @@ def untrained(params: SaeParams, tag: SaeTag, source: Source) -> Sae:
     from deception_saes.saes.training import untrained
 
     rows = activations(params, "choosing", "suffix", source)
-    (job,) = _jobs(_model(params, source), [tag], rows, params)
+    (job,) = _jobs(params, [tag], rows, source)
     return untrained(job, rows.x_by_layer[tag.layer], params.seed)
 
 
@@ -140,11 +139,10 @@ def _reseeded(
     from deception_saes.saes.bank import train_bank
 
     torch.set_num_threads(params.threads)
-    lm = _model(params, source)
     rows = activations(params, "choosing", "suffix", source)
     tag = next(tag for tag in _tags(params, depth)
                if is_swapped(tag) and tag.architecture == architecture)
-    (job,) = _jobs(lm, [tag], rows, params)
+    (job,) = _jobs(params, [tag], rows, source)
     jobs = [dataclasses.replace(job, name=f"{tag.name} again {n}") for n in range(1, seeds + 1)]
     trained = train_bank(jobs, rows.x_by_layer[tag.layer].to(params.device), params.seed,
                          label=f"{tag.name}, {seeds} seeds")
@@ -176,20 +174,15 @@ def _capture(
 
     from deception_saes.activations.capture import capture
     from deception_saes.activations.files import write_activations
+    from deception_saes.models.load import load
     from deception_saes.sections.halves import half_of
 
     torch.set_num_threads(params.threads)
-    lm = _model(params, source)
+    lm = load(params.model, source.artifacts, params.device)
     layers = [_tags(params, depth)[0].layer for depth in DEPTHS]
     asked = half_of(source.task, lm, params.framing, half)
     write_activations(out / name, capture(lm.model, asked, CONDITIONS, half, layers, positions,
                                           params.batch_size))
-
-
-def _model(params: SaeParams, source: Source) -> LanguageModel:
-    from deception_saes.models.load import load
-
-    return load(params.model, source.artifacts, params.device)
 
 
 def is_swapped(tag: SaeTag) -> bool:
@@ -208,9 +201,10 @@ def _tags(params: SaeParams, depth: int) -> list[SaeTag]:
 
 
 def _jobs(
-    lm: LanguageModel, tags: list[SaeTag], rows: Activations, params: SaeParams
+    params: SaeParams, tags: list[SaeTag], rows: Activations, source: Source
 ) -> Iterator[Job]:
+    blocks = path_of_blocks(params.model, source.artifacts)
     for tag in tags:
         of = np.flatnonzero(np.isin(rows.condition, TRAIN_SETS[tag.train_set]))
-        yield training_job(lm, tag, params.sae_recipe, of, rows.position, params.seed,
-                           framing=params.framing)
+        yield training_job(params.model, blocks, tag, params.sae_recipe, of, rows.position,
+                           params.seed, framing=params.framing)

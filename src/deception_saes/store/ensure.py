@@ -43,6 +43,10 @@ def is_made(tree: Path, spec: Spec) -> bool:
                for name, digest in files.items())
 
 
+class SourcesChanged(RuntimeError):
+    """Code or data was edited while something was made of it. The message says what to do."""
+
+
 @contextmanager
 def held(lock_file: Path, busy: str) -> Iterator[None]:
     """Hold a lock between processes; say `busy` on stderr if it has to be waited for."""
@@ -65,9 +69,12 @@ def ensure(tree: Path, spec: Spec, make: Callable[[Path], None]) -> Path:
     place when all are written, the marker last; a failed or killed run leaves no marker, so
     nobody takes its files for whole. One process makes a unit, the others wait for it.
     What a pinned spec asks for is made by `run_pinned`, which needs a `make` that can be pickled.
+    Raises SourcesChanged, and keeps nothing, if the spec's hash is another when all is written:
+    nobody knows then which code was run.
     """
     if is_made(tree, spec):
         return tree
+    hash = spec.hash
     (tree / ".done").mkdir(parents=True, exist_ok=True)
     busy = f"{spec.unit}: another process is making it"
     with held(tree / ".done" / f".{spec.unit}.lock", busy):
@@ -79,6 +86,9 @@ def ensure(tree: Path, spec: Spec, make: Callable[[Path], None]) -> Path:
         try:
             started, used = time.perf_counter(), _cpu_seconds()
             made_on = run_pinned(_make, make, out) if spec.pinned else _make(make, out)
+            if spec.hash != hash:
+                raise SourcesChanged(f"{spec.unit}: code or data that it is made from has changed "
+                                     "meanwhile; run the same command again")
             _publish(out, tree, spec, {
                 "seconds": round(time.perf_counter() - started, 1),
                 "cpu_seconds": round(_cpu_seconds() - used, 1),

@@ -27,7 +27,8 @@ class Spec:
     unit: name of the work, unique in its tree of artifacts ("s23", "notebook-s23").
     params: plain data or dataclasses; what the producer is given, and all it may use.
     sources: modules of this package whose code decides the result. What they import of this
-        package counts too, so edited code never serves old numbers.
+        package counts too, so edited code never serves old numbers. Comments, docstrings and the
+        text of errors do not count.
     data: further files that decide the result.
     inputs: hashes of the specs whose artifacts are read.
     libraries: distributions whose version decides the result.
@@ -52,7 +53,7 @@ class Spec:
         described = {
             "unit": self.unit,
             "params": plain(self.params),
-            "sources": {str(p.relative_to(PACKAGE_DIR)): _code_hash(p)
+            "sources": {str(p.relative_to(PACKAGE_DIR)): _source(p).code_hash
                         for p in imported_files(self.sources)},
             "data": [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
                      for path in sorted(self.data)],
@@ -95,13 +96,51 @@ def imported_files(modules: Iterable[str]) -> list[Path]:
             raise ModuleNotFoundError(f"{name} is not a module of {PACKAGE}")
         if path not in found:
             found.add(path)
-            waiting.extend(_imports(path))
+            waiting.extend(_source(path).imports)
     return sorted(found)
 
 
-# A process asks for some sixty specs of much the same modules, of which neither code nor versions
-# change under it: each is read once.
+# A process asks for some sixty specs of much the same modules.
 _version = cache(importlib.metadata.version)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """code_hash: of the module's syntax tree, without what changes no result. imports: the modules
+    of this package that it imports."""
+
+    code_hash: str
+    imports: tuple[str, ...]
+
+
+def _source(path: Path) -> _Source:
+    """What the module holds now: an edit under a running process is seen."""
+    stat = path.stat()
+    return _read(path, stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _read(path: Path, _modified: int, _size: int) -> _Source:
+    parsed = ast.parse(path.read_text(encoding="utf-8"))
+    imports = _imports(path, parsed)
+    code = ast.dump(_WithoutProse().visit(parsed))
+    return _Source(hashlib.sha256(code.encode()).hexdigest(), imports)
+
+
+class _WithoutProse(ast.NodeTransformer):
+    """Takes docstrings and the text of raised errors out of a syntax tree, which has no comments
+    and no layout."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            return ast.Pass()
+        return self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        for text in ast.walk(node):
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                text.value = ""
+        return node
 
 
 @cache
@@ -115,10 +154,9 @@ def _module_file(name: str, package_dir: Path) -> Path | None:
     return None
 
 
-@cache
-def _imports(path: Path) -> tuple[str, ...]:
+def _imports(path: Path, parsed: ast.Module) -> tuple[str, ...]:
     names: set[str] = set()
-    waiting: list[ast.AST] = [_parsed(path)]
+    waiting: list[ast.AST] = [parsed]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) in _FOR_TYPES:
@@ -136,14 +174,3 @@ def _imports(path: Path) -> tuple[str, ...]:
     parents = {".".join(name.split(".")[:depth])
                for name in names for depth in range(1, name.count(".") + 1)}
     return tuple(sorted(name for name in names | parents if _module_file(name, PACKAGE_DIR)))
-
-
-@cache
-def _code_hash(path: Path) -> str:
-    """Hash of the syntax tree: comments and layout do not make old numbers stale."""
-    return hashlib.sha256(ast.dump(_parsed(path)).encode()).hexdigest()
-
-
-@cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))

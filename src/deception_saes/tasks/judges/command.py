@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from deception_saes.store.shipped import ShippedDataError
 from deception_saes.tasks.completions import COMPLETIONS, CompletionFileError, load_completions
 from deception_saes.tasks.judges.answers import answer_log
 from deception_saes.tasks.judges.cost import Prices, spent, tokens_of
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _judge(options)
     except (JudgeError, CompletionFileError, LabelFileError, ScenarioFileError,
-            FileNotFoundError) as error:
+            ShippedDataError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
