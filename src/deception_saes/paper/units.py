@@ -44,6 +44,7 @@ from deception_saes.sections.run import (
 from deception_saes.sections.trained import DEPTHS, Source, bank, bank_spec
 from deception_saes.store.ensure import ensure, is_made, marker_path
 from deception_saes.store.files import artifacts_root, checkout
+from deception_saes.store.shipped import SUMS
 from deception_saes.store.spec import Spec
 
 _BOOK_LIBRARIES = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme",
@@ -231,7 +232,8 @@ def _html_unit(
         unit="html",
         params={"profile": profile.name, "seed": seed},
         sources=("deception_saes.paper.stage",),
-        data=(root / "_config.yml", root / "_toc.yml", CLAIMS, TAGS, *pages, *PACKAGED,
+        data=(root / "_config.yml", root / "_toc.yml", CLAIMS, TAGS, SUMS, *pages,
+              *PACKAGED,
               *REFERENCES.glob("*.*"), *(path for paths in others.values() for path in paths)),
         inputs=tuple(unit.spec.hash for unit in notebooks),
         libraries=_BOOK_LIBRARIES,
