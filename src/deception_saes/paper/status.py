@@ -65,10 +65,10 @@ def machines_table(units: Sequence[Made]) -> str:
         if not pinned:
             promise = "equal within the tolerance of `make verify`"
         elif why:
-            promise = f"nothing: {why}"
+            promise = f"nothing: {cell(why)}"
         else:
             promise = f"equal bits on every Intel processor with {INSTRUCTION_SET}"
-        lines.append((f"{what} ({count})", cell(processor), str(used), cell(promise)))
+        lines.append((f"{what} ({count})", cell(processor), str(used), promise))
     return markdown_table(("Made", "Processor", "Instruction set", "Promised"), lines)
 
 
