@@ -472,8 +472,8 @@ def test_draws_depend_on_seed_and_purpose_and_on_nothing_else(training, x_QD):
 
 def test_more_draws_leave_the_first_ones_as_they_were(training, x_QD):
     few, many = (drawn(training, x_QD, draws=draws) for draws in (2, 6))
-    for edit, found in few.items():
-        assert torch.equal(many[edit][:2], found)
+    for edit, found in few.items():  # last bits of a product depend on how many rows it has
+        torch.testing.assert_close(many[edit][:2], found, rtol=1e-5, atol=1e-5)
 
 
 # What each edit finds, on a model that can be written down

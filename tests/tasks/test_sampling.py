@@ -29,20 +29,23 @@ def many_ends(monkeypatch):
 
 @torch.inference_mode()
 def plain(lm, draws, temperature, seed, max_new_tokens, ends):
-    """Tokens of the same draws, and whether they ended: one by one, the whole text read anew for
-    each token, NumPy's softmax."""
+    """Tokens of the same draws, whether they ended, and how near a random number came to the edge
+    between two tokens: one by one, the whole text read anew for each token, NumPy's softmax."""
     prompt = encode("Who broke the vase?", lm.tokenizer)
     found = []
     for draw in range(draws):
         stream, tokens, finished = generator(seed, "draw", str(draw)), [], False
+        nearest = 1.0
         while len(tokens) < max_new_tokens and not finished:
             logits = lm.model(torch.tensor([[*prompt, *tokens]])).logits[0, -1].numpy()
             scaled = logits.astype(np.float64) / temperature
             mass = np.exp(scaled - scaled.max())
-            token = int(np.argmax(np.cumsum(mass) > stream.random() * mass.sum()))
+            edges, u = np.cumsum(mass) / mass.sum(), stream.random()
+            token = int(np.argmax(edges > u))
+            nearest = min(nearest, np.abs(edges - u).min())
             finished = token in ends
             tokens += [] if finished else [token]
-        found.append((tokens, finished))
+        found.append((tokens, finished, nearest))
     return found
 
 
@@ -104,8 +107,14 @@ def test_a_draw_does_not_depend_on_how_many_follow(tiny, many_ends):
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 def test_cached_sampling_is_the_plain_loop(tiny, many_ends, temperature):
     sampled = drawn(tiny, draws=40, temperature=temperature)
-    assert sampled == [Sampled(decode(tiny, tokens), finished)
-                       for tokens, finished in plain(tiny, 40, temperature, 0, 6, many_ends)]
+    # what lies on an edge to within rounding may go either way, which depends on the processor
+    compared = [(ours, Sampled(decode(tiny, tokens), finished))
+                for ours, (tokens, finished, nearest) in zip(
+                    sampled, plain(tiny, 40, temperature, 0, 6, many_ends), strict=True)
+                if nearest > 1e-6]
+    assert len(compared) > 30
+    for ours, theirs in compared:
+        assert ours == theirs
     assert {each.finished for each in sampled} == {True, False}
 
 
@@ -119,7 +128,7 @@ def test_draws_that_have_ended_leave_the_batch(tiny, many_ends, monkeypatch):
     run = sampling._run
     monkeypatch.setattr(sampling, "_run", counting)
     drawn(tiny, draws=40, batch_size=40, max_new_tokens=4)
-    lengths = [len(tokens) for tokens, _ in plain(tiny, 40, 1.0, 0, 4, many_ends)]
+    lengths = [len(tokens) for tokens, _, _ in plain(tiny, 40, 1.0, 0, 4, many_ends)]
     going_on = [sum(length >= n for length in lengths) for n in (1, 2, 3)]
     assert read == [1, *going_on]  # the prompt once for all; nothing behind the last token
     assert 40 > going_on[0] > going_on[1] > going_on[2]
