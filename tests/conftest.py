@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import socket
+import sys
 
 import pytest
 
@@ -11,8 +12,10 @@ from deception_saes.store.pinned import pin
 # Before torch is imported, here and in builds that tests start: on a busy machine threads that
 # wait by spinning make a smoke section a hundred times slower. No result depends on it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# Pinned from its start, this process does itself what others leave to pinned processes.
-pin()
+# Pinned from its start, this process does itself what others leave to pinned processes. In the
+# peers' environment a plugin of pytest has loaded numpy by now, and there workers are started.
+if "numpy" not in sys.modules:
+    pin()
 import torch
 
 from deception_saes.models.load import load
