@@ -13,7 +13,7 @@ from pathlib import Path
 
 import builds
 
-from deception_saes.paper.made import made
+from deception_saes.paper.made import made, pinned_digests
 from deception_saes.paper.reference import differences
 from deception_saes.sections.catalogue import written_sections
 from deception_saes.sections.profiles import profile_named
@@ -28,8 +28,7 @@ def main(folder):
         code, said = builds.build(folder / name, **variables)
         builds.expect(code == 0, f"build {name}\n" + (said if code else ""))
         trees.append(folder / name / profile.name)
-    files = [{name: digest for unit in made(profile, tree) if unit.pinned
-              for name, digest in unit.files.items()} for tree in trees]
+    files = [pinned_digests(made(profile, tree)) for tree in trees]
     differing = [name for name in files[0] if files[0][name] != files[1].get(name)]
     builds.expect(files[0].keys() == files[1].keys() and not differing,
                   f"{len(files[0])} files of models, activations and SAEs, equal to the last bit "

@@ -68,7 +68,7 @@ class Origin:
     """What made a reference.
 
     commit: of the code. processor: its name. specs: hash of each section's spec, by its key.
-    files: SHA-256 of what was made in pinned processes, activations and SAEs, by path.
+    files: SHA-256 of the content of models, activations and SAEs, by path.
     """
 
     commit: str
