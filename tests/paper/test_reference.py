@@ -80,3 +80,9 @@ def test_seconds_are_not_compared():
 
 def test_a_difference_says_both_numbers():
     assert str(Difference("s1.a", "value", 1.0, 2.0)) == "s1.a: value 2.0 instead of 1.0"
+
+
+def test_an_effect_that_would_be_zero_may_differ_by_rounding():
+    none = changed(value=4e-8, ci_low=-1e-9, ci_high=1e-7)
+    for value, count in ((-1.3e-7, 0), (-2e-4, 1)):
+        assert len(differences(run(none), run(dataclasses.replace(none, value=value)))) == count

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import io
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ SHARE_OF_INTERVAL = 0.1
 SHARE_OF_VALUE = 0.02
 """How far a number may be from its reference on another machine: this share of its interval's
 width, or of itself, whichever is more. On one machine, with the profile's threads, nothing may."""
+ROUNDING = 1e-6
+"""That of P(correct) in float32, which is all there is of an effect that would be zero."""
 
 _NUMBERS = ("value", "ci_low", "ci_high")
 _COLUMNS = ("id", "unit", *_NUMBERS, "n")
@@ -164,7 +165,7 @@ def _allowed(expected: Value) -> float:
     if expected.ci_low is not None and expected.ci_high is not None:
         width = expected.ci_high - expected.ci_low
     return max(SHARE_OF_INTERVAL * width, SHARE_OF_VALUE * abs(expected.value or 0.0),
-               math.ulp(1.0))
+               ROUNDING * (100 if expected.unit in ("pp", "percent") else 1))
 
 
 def _number(text: str) -> float | None:
