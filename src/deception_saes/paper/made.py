@@ -12,7 +12,7 @@ from deception_saes.paper.reference import Origin
 from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import Results
-from deception_saes.sections.run import profile_tree, section_spec
+from deception_saes.sections.run import section_spec
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,11 @@ def _in_folder(folder: Path) -> list[Made]:
     return found
 
 
-def origin(profile: Profile, seed: int, results: Sequence[Results]) -> Origin:
-    """What made this run, to be kept beside a reference of its values."""
-    units = made(profile, profile_tree(profile, seed))
+def origin(
+    profile: Profile, seed: int, results: Sequence[Results], units: Sequence[Made]
+) -> Origin:
+    """What made this run, to be kept beside a reference of its values. Reads every file that was
+    made pinned."""
     commits = sorted({of.commit for of in results})
     processors = sorted({unit.processor for unit in units})
     specs = {SECTIONS[of.section].key: section_spec(SECTIONS[of.section], profile, seed).hash

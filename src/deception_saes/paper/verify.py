@@ -41,17 +41,17 @@ def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
     if lacking:
         print(f"no results of {', '.join(lacking)}: run `make book` first", file=sys.stderr)
         return 1
-    here = origin(profile, seed, results)
+    units = made(profile, profile_tree(profile, seed))
     if write:
         write_reference(results, reference_file(profile, seed))
-        write_origin(here, origin_file(profile, seed))
+        write_origin(origin(profile, seed, results, units), origin_file(profile, seed))
         print(reference_file(profile, seed))
         return 0
     reference, theirs = read_reference(profile, seed), read_origin(profile, seed)
     if changed := edited():
         print(f"not as shipped: {', '.join(changed)}")
-    units = made(profile, profile_tree(profile, seed))
-    same_files = theirs is None or _compare_files(theirs, here, units)
+    same_files = theirs is None or _compare_files(
+        theirs, origin(profile, seed, results, units), units)
     covered = {of.section for of in reference}
     if left := [f"§{of.section}" for of in results if of.values and of.section not in covered]:
         print(f"the reference has nothing of {', '.join(left)}; not compared")
@@ -59,7 +59,7 @@ def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
     found = differences(reference, results, exact=exact)
     count = sum(len(of.values) for of in results)
     how = ("to the last bit" if exact else f"within {SHARE_OF_INTERVAL:.0%} of the interval's "
-           f"width or {SHARE_OF_VALUE:.0%} of the value")
+           f"width, {SHARE_OF_VALUE:.0%} of the value or float32's rounding")
     if not found:
         print(f"{count} values of {len(results)} sections are as in the reference, {how}")
         return 0 if same_files else 1
