@@ -6,7 +6,14 @@ import time
 
 import pytest
 
-from deception_saes.store.ensure import SourcesChanged, ensure, is_made, marker_path
+from deception_saes.store.ensure import (
+    OldArtifacts,
+    SourcesChanged,
+    check_form,
+    ensure,
+    is_made,
+    marker_path,
+)
 from deception_saes.store.spec import Spec
 
 SCRIPT = """
@@ -28,8 +35,8 @@ ensure(tree, Spec("unit", 1, ("deception_saes.rng",), libraries=()), make)
 """
 
 
-def spec_of(params, unit="unit"):
-    return Spec(unit, params, ("deception_saes.rng",), libraries=())
+def spec_of(params, unit="unit", **how):
+    return Spec(unit, params, ("deception_saes.rng",), libraries=(), **how)
 
 
 def writes(**files):
@@ -138,6 +145,40 @@ def test_a_unit_leaves_the_files_of_others_alone(tree):
     ensure(tree, spec_of(2, "s2"), writes(c="2"))
     assert is_made(tree, spec_of(1, "s23"))
     assert (tree / "b").read_text() == "1"
+
+
+def test_specs_that_stay_side_by_side_keep_each_others_files(tree):
+    one, two = (spec_of(number, side_by_side=True) for number in (1, 2))
+    for spec, name in ((one, "a"), (two, "b")):
+        make = writes(**{name: name})
+        ensure(tree, spec, make)
+    assert is_made(tree, one)
+    assert is_made(tree, two)
+    again = writes(a="made again")
+    ensure(tree, one, again)
+    assert again.calls == 0
+    assert (tree / "a").read_text() == "a"
+
+
+def test_a_tree_of_an_earlier_form_is_refused_and_left_as_it_is(tree):
+    ensure(tree, spec_of(1), writes(a="1"))
+    check_form(tree)
+    (tree / ".done" / ".form").unlink()  # as code from before forms were noted left it
+    make = writes(a="2")
+    with pytest.raises(OldArtifacts, match=r"tree was filled by an earlier version .*make clean"):
+        ensure(tree, spec_of(2), make)
+    assert make.calls == 0
+    assert (tree / "a").read_text() == "1"
+    assert not leftovers(tree)
+
+
+def test_an_empty_tree_has_every_form(tree):
+    check_form(tree)
+    (tree / ".done").mkdir(parents=True)
+    (tree / ".done" / ".unit.lock").touch()
+    check_form(tree)
+    ensure(tree, spec_of(1), writes(a="1"))
+    assert is_made(tree, spec_of(1))
 
 
 def test_what_was_made_while_its_data_changed_is_not_kept(tree, tmp_path):

@@ -2,11 +2,13 @@ import dataclasses
 import itertools
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from deception_saes.store import spec as spec_module
 from deception_saes.store.files import PACKAGE_DIR
-from deception_saes.store.spec import Spec, imported_files, plain
+from deception_saes.store.spec import Spec, imported_files, imported_modules, plain
 
 
 @pytest.fixture
@@ -166,12 +168,30 @@ def test_a_module_that_does_not_exist_is_an_error():
         imported_files(["deception_saes.nowhere"])
 
 
+def files_of(module):
+    return {str(path.relative_to(PACKAGE_DIR)) for path in imported_files([module])}
+
+
+def test_the_closure_of_an_experiment_holds_what_computes_it_and_no_section_page_or_wording():
+    files = files_of("deception_saes.experiments.asking")
+    assert {"experiments/asking.py", "experiments/task.py", "cache.py", "models/forward.py",
+            "models/convert.py", "tasks/scoring.py", "analysis/bootstrap.py", "rng.py",
+            "__init__.py"} <= files
+    assert not {name for name in files if name.startswith(("paper/", "sections/"))}
+    assert "tasks/wordings.py" not in files  # a call is given them
+
+
 def test_the_closure_of_a_section_holds_what_computes_it_and_no_page():
-    files = {str(path.relative_to(PACKAGE_DIR))
-             for path in imported_files(["deception_saes.sections.s23"])}
-    assert {"sections/s23.py", "tasks/scoring.py", "models/forward.py", "models/convert.py",
-            "analysis/bootstrap.py", "rng.py", "__init__.py"} <= files
+    files = files_of("deception_saes.sections.s29")
+    assert {"sections/s29.py", "experiments/heads.py", "interventions/ablation.py"} <= files
     assert not {name for name in files if name.startswith("paper/")}
+
+
+def test_what_a_file_imports_itself_is_known(package, tmp_path):
+    package(a="from deception_saes import b\n", b="import deception_saes.c\n", c="")
+    script = tmp_path / "notebook.py"
+    script.write_text("import json\nfrom deception_saes.a import x\n")
+    assert imported_modules(script) == ("deception_saes.a",)
 
 
 @dataclass(frozen=True)
@@ -195,3 +215,35 @@ def test_nested_data_becomes_plain():
 def test_what_json_has_no_word_for_is_an_error():
     with pytest.raises(TypeError, match="a spec cannot hold"):
         plain({"when": object()})
+
+
+@pytest.mark.parametrize("other", [
+    np.array([1.0, 3.0]), np.array([1.0, 2.0], dtype=np.float32), np.array([[1.0, 2.0]]),
+    pd.DataFrame({"a": [1.0, 2.0]}), [1.0, 2.0],
+])
+def test_arrays_are_told_apart_by_content_type_and_shape(other):
+    assert plain(np.array([1.0, 2.0])) == plain(np.array([1.0, 2.0]))
+    assert plain(other) != plain(np.array([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("other", [
+    pd.DataFrame({"a": [1.0, 3.0]}), pd.DataFrame({"b": [1.0, 2.0]}),
+    pd.DataFrame({"a": [1.0 + 1e-15, 2.0]}),
+])
+def test_tables_are_told_apart_by_their_columns_and_to_the_last_bit(other):
+    assert plain(pd.DataFrame({"a": [1.0, 2.0]})) == plain(pd.DataFrame({"a": [1.0, 2.0]}))
+    assert plain(other) != plain(pd.DataFrame({"a": [1.0, 2.0]}))
+
+
+def test_of_a_long_list_every_item_counts_and_none_is_written_down(spec):
+    items = [f"item {number}" for number in range(100)]
+    long = dataclasses.replace(spec, params={"items": items})
+    changed = dataclasses.replace(spec, params={"items": [*items[:50], "another", *items[51:]]})
+    assert long.hash != changed.hash
+    assert "item 3" not in long.describe()
+    assert '"length": 100' in long.describe()
+
+
+def test_whether_others_stay_beside_it_does_not_change_the_hash(spec):
+    assert dataclasses.replace(spec, side_by_side=True).hash == spec.hash
+    assert dataclasses.replace(spec, pinned=True).hash != spec.hash

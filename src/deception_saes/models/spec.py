@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from deception_saes.errors import OneLine
 from deception_saes.models.shapes import Shape
 
 
-class ModelUnavailable(RuntimeError):
+class ModelUnavailable(OneLine, RuntimeError):
     """A model cannot be had here. The message names it, says why and what to do."""
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,6 +24,20 @@ def artifacts_root() -> Path:
     """Where artifacts go: `$DECEPTION_SAES_ARTIFACTS`, else `artifacts/` of the checkout."""
     named = os.environ.get(ARTIFACTS_VARIABLE)
     return Path(named).resolve() if named else checkout() / "artifacts"
+
+
+@contextmanager
+def artifacts_at(folder: Path) -> Iterator[None]:
+    """While open, artifacts go there, those of processes that are started too."""
+    before = os.environ.get(ARTIFACTS_VARIABLE)
+    os.environ[ARTIFACTS_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[ARTIFACTS_VARIABLE]
+        else:
+            os.environ[ARTIFACTS_VARIABLE] = before
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:

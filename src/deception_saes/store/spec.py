@@ -13,11 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from deception_saes.loaded import SOURCES
 from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.store.pinned import INSTRUCTION_SET
 
 PACKAGE = "deception_saes"
 _FOR_TYPES = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+_LONGEST_LIST = 50
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Spec:
     inputs: hashes of the specs whose artifacts are read.
     libraries: distributions whose version decides the result.
     pinned: whether it is made in a process pinned to one instruction set (see `store.pinned`).
+    side_by_side: whether what other specs of this unit asked for stays beside it.
     """
 
     unit: str
@@ -42,6 +45,7 @@ class Spec:
     inputs: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ("torch", "transformers")
     pinned: bool = False
+    side_by_side: bool = False
 
     @property
     def hash(self) -> str:
@@ -52,7 +56,7 @@ class Spec:
         """Canonical JSON of the spec; kept in the marker, for a person who asks what changed."""
         described = {
             "unit": self.unit,
-            "params": plain(self.params),
+            "params": _condensed(plain(self.params)),
             "sources": {str(p.relative_to(PACKAGE_DIR)): _source(p).code_hash
                         for p in imported_files(self.sources)},
             "data": [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
@@ -65,7 +69,8 @@ class Spec:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples and mappings as JSON data; a dataclass keeps its name.
+    """Dataclasses, tuples and mappings as JSON data, arrays and tables as the hash of their
+    content; a dataclass keeps its name.
 
     Raises TypeError for anything else that JSON has no word for.
     """
@@ -78,8 +83,36 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    kind = type(value).__name__  # asked by name, so that no library is loaded for it
+    if kind == "ndarray":
+        return {"type": f"{value.dtype} {list(value.shape)}", "sha256": _sha256(value.tobytes())}
+    if kind == "DataFrame":
+        return {"type": kind, "sha256": _sha256(value.to_csv(index=False).encode())}
     raise TypeError(f"a spec cannot hold {value!r} of type {type(value).__name__}: "
                     "use numbers, text, tuples, dicts or dataclasses")
+
+
+def _condensed(value: Any) -> Any:
+    """Plain data with long lists by their hash alone: a marker need not hold every question."""
+    if isinstance(value, dict):
+        return {key: _condensed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        if len(value) > _LONGEST_LIST:
+            return {"length": len(value), "sha256": _sha256(json.dumps(value).encode())}
+        return [_condensed(item) for item in value]
+    return value
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def edited_since_loaded(spec: Spec) -> list[str]:
+    """Modules of the spec's sources that this process has loaded and whose code is another by now,
+    by their paths in the package."""
+    return [str(path.relative_to(PACKAGE_DIR)) for path in imported_files(spec.sources)
+            if path in SOURCES and SOURCES[path] != path.read_text(encoding="utf-8")
+            and _code_hash(ast.parse(SOURCES[path])) != _source(path).code_hash]
 
 
 def imported_files(modules: Iterable[str]) -> list[Path]:
@@ -98,6 +131,11 @@ def imported_files(modules: Iterable[str]) -> list[Path]:
             found.add(path)
             waiting.extend(_source(path).imports)
     return sorted(found)
+
+
+def imported_modules(path: Path) -> tuple[str, ...]:
+    """The modules of this package that a file imports itself, sorted."""
+    return _source(path).imports
 
 
 # A process asks for some sixty specs of much the same modules.
@@ -122,25 +160,34 @@ def _source(path: Path) -> _Source:
 @cache
 def _read(path: Path, _modified: int, _size: int) -> _Source:
     parsed = ast.parse(path.read_text(encoding="utf-8"))
-    imports = _imports(path, parsed)
-    code = ast.dump(_WithoutProse().visit(parsed))
-    return _Source(hashlib.sha256(code.encode()).hexdigest(), imports)
+    return _Source(_code_hash(parsed), _imports(path, parsed))
 
 
-class _WithoutProse(ast.NodeTransformer):
-    """Takes docstrings and the text of raised errors out of a syntax tree, which has no comments
-    and no layout."""
+def _code_hash(parsed: ast.Module) -> str:
+    parts: list[str] = []
+    _write_code(parsed, parts, with_texts=True)
+    return _sha256("\n".join(parts).encode())
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:
-        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            return ast.Pass()
-        return self.generic_visit(node)
 
-    def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        for text in ast.walk(node):
-            if isinstance(text, ast.Constant) and isinstance(text.value, str):
-                text.value = ""
-        return node
+def _write_code(node: ast.AST, parts: list[str], *, with_texts: bool) -> None:
+    """The syntax tree in a line a node or leaf, which has no comments and no layout, without
+    docstrings and the text of raised errors."""
+    parts.append(type(node).__name__)
+    with_texts = with_texts and not isinstance(node, ast.Raise)
+    for name in node._fields:
+        value = getattr(node, name, None)
+        for item in value if isinstance(value, list) else (value,):
+            if not isinstance(item, ast.AST):
+                is_text = isinstance(item, str) and isinstance(node, ast.Constant)
+                parts.append(repr(item) if with_texts or not is_text else "text")
+            elif not _is_docstring(item):
+                _write_code(item, parts, with_texts=with_texts)
+        parts.append(name)
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str))
 
 
 @cache
