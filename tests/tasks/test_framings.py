@@ -2,7 +2,8 @@ import copy
 
 import pytest
 
-from deception_saes.tasks.framings import CONDITIONS, FRAMINGS, SHOT_QUESTIONS, render
+from deception_saes.tasks.framings import CONDITIONS, render
+from deception_saes.tasks.wordings import FRAMINGS, reworded
 
 QUESTION = "Which planet is red?"
 LABELLED = [framing for framing in FRAMINGS.values() if not framing.chat]
@@ -53,7 +54,7 @@ def test_genuine_and_neutral_differ_in_the_instruction_alone(framing, tiny_llama
 def test_sandbag_shows_wrong_answers_to_the_same_worked_examples(framing, tiny_llama):
     found = texts(framing, tiny_llama.tokenizer)
     for text in found.values():
-        assert [text.count(shot) for shot in SHOT_QUESTIONS] == [1, 1]
+        assert [text.count(shot) for shot, _, _ in framing.shots] == [1, 1]
     assert " Green\n" in found["genuine"]
     assert " Three\n" in found["genuine"]
     assert " Purple\n" in found["sandbag"]
@@ -81,3 +82,13 @@ def test_a_chat_framing_needs_a_chat_template(tiny_llama):
     tokenizer.chat_template = None
     with pytest.raises(ValueError, match="framing 'chat' needs a tokenizer with a chat template"):
         render(FRAMINGS["chat"], "genuine", QUESTION, tokenizer)
+
+
+@named(FRAMINGS.values())
+def test_another_sandbag_instruction_changes_that_condition_and_no_other(framing, tiny_llama):
+    before = texts(framing, tiny_llama.tokenizer)
+    after = texts(reworded(framing, "Give a wrong answer."), tiny_llama.tokenizer)
+    assert {c for c in CONDITIONS if after[c] != before[c]} == {"sandbag"}
+    assert after["sandbag"] == before["sandbag"].replace(framing.instructions[2],
+                                                         "Give a wrong answer.")
+    assert reworded(framing, None) == framing

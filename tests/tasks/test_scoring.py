@@ -2,9 +2,10 @@ import copy
 
 import pytest
 
-from deception_saes.tasks.framings import CONDITIONS, FRAMINGS, Prompt, render
+from deception_saes.tasks.framings import CONDITIONS, Prompt, render
 from deception_saes.tasks.scoring import Score, answer_tokens, encode, logit, scorable, score
 from deception_saes.tasks.trivia import Question, load_questions, spread
+from deception_saes.tasks.wordings import FRAMINGS
 
 LABELLED, SAME_PREFIX = FRAMINGS["two_shot_labelled"], FRAMINGS["two_shot_same_prefix"]
 

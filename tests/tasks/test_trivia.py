@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from deception_saes.tasks.framings import SHOT_QUESTIONS
 from deception_saes.tasks.trivia import COLUMNS, QuestionFileError, load_questions, spread
+from deception_saes.tasks.wordings import FRAMINGS
 
 HEADER = ",".join(COLUMNS)
 GOOD = "paris,geography,What is the capital of France?,Paris,,Madrid"
@@ -87,8 +87,9 @@ def test_shipped_questions_are_unique(questions):
 
 
 def test_no_shipped_question_is_one_of_the_worked_examples(questions):
-    texts = {question.text.casefold() for question in questions}
-    assert not texts & {shot.casefold() for shot in SHOT_QUESTIONS}
+    shown = {shot.casefold() for framing in FRAMINGS.values() for shot, _, _ in framing.shots}
+    assert len(shown) == 2
+    assert not shown & {question.text.casefold() for question in questions}
 
 
 def test_no_shipped_question_gives_its_answer_away(questions):
