@@ -26,10 +26,10 @@ from deception_saes.models.load import LanguageModel, load
 from deception_saes.models.registry import get
 from deception_saes.sections.profiles import profile_named
 from deception_saes.store.files import artifacts_root
-from deception_saes.tasks.framings import FRAMINGS
 from deception_saes.tasks.prompts import PromptSet, prompt_set
 from deception_saes.tasks.scoring import scorable
 from deception_saes.tasks.trivia import load_questions, spread
+from deception_saes.tasks.wordings import FRAMINGS
 
 QUESTIONS = 50
 
@@ -42,7 +42,7 @@ def main() -> None:
     lm = load(get("smollm2it"), artifacts_root(), "cpu")
     framing = FRAMINGS["two_shot_labelled"]
     kept, _ = scorable(spread(load_questions(), QUESTIONS + 10), framing, lm.tokenizer)
-    asked = prompt_set(framing, [q.id for q in kept[:QUESTIONS]], lm.tokenizer)
+    asked = prompt_set(framing, kept[:QUESTIONS], lm.tokenizer)
     prompts, correct = asked.prompts["sandbag"], asked.correct["sandbag"]
     parts = anatomy(lm.model)
     every = [(Head(layer, head),) for layer in range(parts.n_layers)

@@ -10,9 +10,9 @@ from deception_saes.activations.capture import capture, residuals
 from deception_saes.activations.files import read_activations, write_activations
 from deception_saes.models.anatomy import anatomy
 from deception_saes.models.forward import shared_prefix
-from deception_saes.tasks.framings import FRAMINGS
 from deception_saes.tasks.prompts import PromptSet, prompt_set
 from deception_saes.tasks.trivia import load_questions
+from deception_saes.tasks.wordings import FRAMINGS
 
 PREFIX = [5, 300, 7, 2000]
 SUFFIXES = [[11, 12, 13], [14], [15, 16, 17], [18, 19], [20], [21, 22, 23], [11, 12, 99, 40, 1]]
@@ -162,13 +162,13 @@ def test_the_last_positions_are_one_row_a_question(tiny):
 
 
 def test_real_questions_of_the_embedded_model(embedded):
-    ids = [question.id for question in load_questions()][:40:20]
-    asked = prompt_set(FRAMINGS["two_shot_same_prefix"], ids, embedded.tokenizer)
+    two = load_questions()[:40:20]
+    asked = prompt_set(FRAMINGS["two_shot_same_prefix"], two, embedded.tokenizer)
     layers = [0, 7, 15, 22, 29]
     found = capture(embedded.model, asked, ("genuine", "sandbag"), "choosing", layers, "suffix", 8)
     for condition in ("genuine", "sandbag"):
-        for id, prompt in zip(ids, asked.prompts[condition], strict=True):
-            rows = (found.question == id) & (found.condition == condition)
+        for question, prompt in zip(two, asked.prompts[condition], strict=True):
+            rows = (found.question == question.id) & (found.condition == condition)
             expected = plain(embedded.model, prompt)
             assert found.position[rows][-1] == len(prompt) - 1
             for layer in layers:

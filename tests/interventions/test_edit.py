@@ -9,16 +9,17 @@ from deception_saes.models.forward import token_mass
 from deception_saes.models.last_position import LastPositionRun
 from deception_saes.saes.registry import ARCHITECTURES, build
 from deception_saes.saes.sae import SaeConfig
-from deception_saes.tasks.framings import FRAMINGS
 from deception_saes.tasks.prompts import prompt_set
+from deception_saes.tasks.scoring import scorable
+from deception_saes.tasks.trivia import load_questions
+from deception_saes.tasks.wordings import FRAMINGS
 
 
 @pytest.fixture(scope="module")
-def asked(tiny, smoke_run):
-    table = smoke_run.table("questions")
-    ids = table[(table["model"] == tiny.spec.slug)
-                & (table["framing"] == "two_shot_labelled")]["question"].head(3)
-    return prompt_set(FRAMINGS["two_shot_labelled"], ids, tiny.tokenizer)
+def asked(tiny):
+    framing = FRAMINGS["two_shot_labelled"]
+    kept, _ = scorable(load_questions()[:20], framing, tiny.tokenizer)
+    return prompt_set(framing, kept[:3], tiny.tokenizer)
 
 
 def random_sae(architecture, d_in):

@@ -4,10 +4,17 @@ import numpy as np
 import torch
 
 from deception_saes.analysis.equivalence import contrast, widened
-from deception_saes.interventions.swap import Training, drawn_edits, relabellings, single_edits
+from deception_saes.experiments.gaps import gaps
+from deception_saes.experiments.swaps import Cell
+from deception_saes.interventions.swap import (
+    AddDifference,
+    AddRelabelledDifference,
+    Draws,
+    Training,
+    relabellings,
+)
 from deception_saes.saes.registry import build
 from deception_saes.saes.sae import SaeConfig
-from deception_saes.sections.swap_tables import Cell, gaps
 
 D_IN, D_SAE, QUESTIONS, FOLDS, DRAWS, REPEATS = 16, 64, 60, 5, 40, 400
 
@@ -36,11 +43,11 @@ def a_gap_of_nothing(seed):
         here, others = torch.from_numpy(fold == number), torch.from_numpy(fold != number)
         training = Training(sae, genuine[others], sandbag[others])
         x = sandbag[here]
-        edits = {**dict(single_edits(training, x, ())),
-                 **dict(drawn_edits(training, x, halves[:, others], seed))}
-        for name, found in effects.items():
-            found[:, here] = percent(edits[name]) - percent(x)
-    cell = Cell("topk", 8, 15, "sandbag", effects, percent(sandbag), np.arange(QUESTIONS))
+        added = AddDifference("genuine")(training, x, x)
+        relabelled = AddRelabelledDifference()(training, x, Draws(halves[:, others], seed))
+        effects["E6Δ"][:, here] = percent(added) - percent(x)
+        effects["E1Δ"][:, here] = percent(relabelled) - percent(x)
+    cell = Cell("topk", "D8", 15, "sandbag", effects, percent(sandbag), np.arange(QUESTIONS))
     return gaps(cell)["E6Δ-E1Δ"]
 
 

@@ -8,19 +8,39 @@ import torch
 
 from deception_saes.interventions import swap
 from deception_saes.interventions.swap import (
+    AddDifference,
+    AddMeanDifference,
+    AddRandomDirection,
+    AddRelabelledDifference,
+    Draws,
+    MedianResidual,
+    Patch,
+    RandomFeatures,
+    Reconstruct,
+    SwapRelabelled,
+    SwapTo,
+    SwapTop,
     Training,
     centre_of,
-    drawn_edits,
-    plain_edits,
-    random_directions,
     relabellings,
-    single_edits,
 )
 from deception_saes.saes.registry import ARCHITECTURES, architecture, build
 from deception_saes.saes.sae import SaeConfig
 
 WIDTH, FEATURES, TRAINING, EDITED, DRAWS = 6, 30, 14, 5, 8
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
+DOSES = (0.25, 0.5, 0.75)
+SINGLES = {
+    "E2": Reconstruct(), "E6": SwapTo("genuine"), "E4": SwapTo("sandbag"),
+    "E6Δ": AddDifference("genuine"), "E4Δ": AddDifference("sandbag"),
+    **{f"E6.{dose}": SwapTo("genuine", dose=dose) for dose in DOSES},
+    **{f"E6Δ.{dose}": AddDifference("genuine", dose=dose) for dose in DOSES},
+    "E4.0.25": SwapTo("sandbag", dose=0.25), "E4Δ.0.25": AddDifference("sandbag", dose=0.25),
+    "E6.mean": SwapTo("genuine", "mean"), "E4.mean": SwapTo("sandbag", "mean"),
+    "E6Δ.mean": AddDifference("genuine", "mean"), "E4Δ.mean": AddDifference("sandbag", "mean"),
+}
+DRAWN = {"E1": SwapRelabelled(), "E1Δ": AddRelabelledDifference(), "E3": RandomFeatures()}
+
 
 def rows(count, width=WIDTH, seed=0, shift=0.0):
     return torch.randn(count, width, generator=torch.Generator().manual_seed(seed)) + shift
@@ -71,7 +91,10 @@ def x_QD():
 
 
 def singles(training, x_QD, top=()):
-    return dict(single_edits(training, x_QD, top))
+    """What edits without draws make of x; none reads the residuals of the other condition."""
+    edits = SINGLES | {f"E5.{m}": SwapTop(m) for m in top}
+    other_QD = torch.full_like(x_QD, float("nan"))
+    return {edit: of(training, x_QD, other_QD) for edit, of in edits.items()}
 
 
 def halves_of(count, draws=DRAWS, seed=0):
@@ -80,13 +103,19 @@ def halves_of(count, draws=DRAWS, seed=0):
 
 
 def drawn(training, x_QD, draws=DRAWS, seed=0, purpose=("L4",)):
-    halves_NT = halves_of(len(training.genuine_TD), draws, seed)
-    return dict(drawn_edits(training, x_QD, halves_NT, seed, *purpose))
+    of_draws = Draws(halves_of(len(training.genuine_TD), draws, seed), seed, purpose)
+    return {edit: of(training, x_QD, of_draws) for edit, of in DRAWN.items()}
 
 
-def medians(training):
-    return [torch.from_numpy(np.median(training.sae.encode(x_TD).numpy(), axis=0))
+def medians(training, centre=np.median):
+    return [torch.from_numpy(centre(training.sae.encode(x_TD).numpy(), axis=0))
             for x_TD in (training.genuine_TD, training.sandbag_TD)]
+
+
+@pytest.fixture
+def by_means(monkeypatch):
+    """Medians are means: of few prompts, every one then counts."""
+    monkeypatch.setattr(swap, "centre_of", lambda features_TS, _: centre_of(features_TS, "mean"))
 
 
 # The centre
@@ -133,6 +162,9 @@ def test_single_edits_are_what_the_design_says(training, x_QD):
     decoder, bias = sae.weights["W_dec"], sae.weights["b_dec"]
     step_D = (m_G - m_S) @ decoder
     assert step_D.norm() > 0.1
+    mean_G, mean_S = medians(training, np.mean)
+    between_means_D = (mean_G - mean_S) @ decoder
+    assert (between_means_D - step_D).norm() > 0.1
     ones_Q1 = torch.ones(EDITED, 1)
     expected = {
         "E2": sae.encode(x_QD) @ decoder + bias,
@@ -141,8 +173,14 @@ def test_single_edits_are_what_the_design_says(training, x_QD):
         "E6Δ": x_QD + step_D,
         "E4Δ": x_QD - step_D,
         **{f"E6.{dose}": ones_Q1 * (m_S @ decoder + bias + dose * step_D)
-           for dose in (0.25, 0.5, 0.75)},
-        **{f"E6Δ.{dose}": x_QD + dose * step_D for dose in (0.25, 0.5, 0.75)},
+           for dose in DOSES},
+        **{f"E6Δ.{dose}": x_QD + dose * step_D for dose in DOSES},
+        "E4.0.25": ones_Q1 * (m_G @ decoder + bias - 0.25 * step_D),
+        "E4Δ.0.25": x_QD - 0.25 * step_D,
+        "E6.mean": ones_Q1 * (mean_G @ decoder + bias),
+        "E4.mean": ones_Q1 * (mean_S @ decoder + bias),
+        "E6Δ.mean": x_QD + between_means_D,
+        "E4Δ.mean": x_QD - between_means_D,
     }
     assert found.keys() == expected.keys()
     for edit, expected_QD in expected.items():
@@ -158,26 +196,35 @@ def test_without_a_difference_between_the_conditions_edits_that_keep_the_error_a
         training, x_QD):
     same = dataclasses.replace(training, sandbag_TD=training.genuine_TD.clone())
     found = singles(same, x_QD)
-    for edit in ("E6Δ", "E4Δ", "E6Δ.0.25", "E6Δ.0.5", "E6Δ.0.75"):
+    for edit in found.keys() & {"E6Δ", "E4Δ", "E6Δ.0.25", "E6Δ.0.5", "E6Δ.0.75", "E4Δ.0.25",
+                                "E6Δ.mean", "E4Δ.mean"}:
         assert torch.equal(found[edit], x_QD), edit
     assert torch.equal(found["E6"], found["E4"])
     assert torch.equal(drawn(same, x_QD)["E1Δ"], x_QD.expand(DRAWS, -1, -1))
 
 
-def test_doses_start_and_end_where_they_should(training, x_QD, monkeypatch):
-    monkeypatch.setattr(swap, "DOSES", (None, 0.0, 1.0, None))  # the ends are not run twice
-    found = singles(training, x_QD)
-    assert torch.equal(found["E6.0"], found["E4"])
-    assert torch.equal(found["E6Δ.0"], x_QD)
-    torch.testing.assert_close(found["E6.1"], found["E6"], **CLOSE)
-    assert torch.equal(found["E6Δ.1"], found["E6Δ"])
+@pytest.mark.parametrize("centre", ["median", "mean"])
+@pytest.mark.parametrize(("side", "other"), [("genuine", "sandbag"), ("sandbag", "genuine")])
+def test_doses_start_and_end_where_they_should(training, x_QD, side, other, centre):
+    def swapped(to, dose=1.0):
+        return SwapTo(to, centre, dose)(training, x_QD, x_QD)
+
+    def added(dose=1.0):
+        return AddDifference(side, centre, dose)(training, x_QD, x_QD)
+
+    assert torch.equal(swapped(side, 0.0), swapped(other))
+    assert torch.equal(added(0.0), x_QD)
+    nearly = 1 - 1e-7
+    torch.testing.assert_close(swapped(side, nearly), swapped(side), **CLOSE)
+    torch.testing.assert_close(added(nearly), added(), **CLOSE)
 
 
 def test_swaps_without_the_error_are_one_constant_for_all_prompts(training, x_QD):
     found = singles(training, x_QD)
-    for edit in ("E6", "E4", "E6.0.5"):
+    elsewhere = singles(training, x_QD + 1)
+    for edit in ("E6", "E4", "E6.0.5", "E4.mean"):
         assert torch.equal(found[edit], found[edit][:1].expand_as(x_QD))
-        assert torch.equal(found[edit], singles(training, x_QD + 1)[edit])
+        assert torch.equal(found[edit], elsewhere[edit])
     found = drawn(training, x_QD)
     for edit in ("E1", "E3"):
         assert torch.equal(found[edit], found[edit][:, :1].expand(DRAWS, *x_QD.shape))
@@ -193,9 +240,11 @@ def test_the_edit_of_a_prompt_depends_on_no_other_edited_prompt(training, x_QD):
 
 def test_what_an_edit_learns_is_of_its_training_prompts(training, x_QD):
     changed = dataclasses.replace(training, genuine_TD=training.genuine_TD + 1)
+    sandbag_alone = {"E2", "E4", "E4.mean"}
     for edits in (lambda of: singles(of, x_QD, (2,)), lambda of: drawn(of, x_QD)):
+        after = edits(changed)
         for edit, edited in edits(training).items():
-            assert torch.allclose(edits(changed)[edit], edited) == (edit in {"E2", "E4"}), edit
+            assert torch.allclose(after[edit], edited) == (edit in sandbag_alone), edit
 
 
 # The features of largest d
@@ -286,13 +335,14 @@ def test_an_odd_number_of_relabellings_is_an_error():
         relabellings(np.zeros(4), 7, 0)
 
 
+@pytest.mark.usefixtures("by_means")
 @pytest.mark.parametrize("count", [6, 7])
 def test_a_relabelled_set_takes_genuine_features_of_its_half_and_sandbag_ones_of_the_rest(
         name, count):
     # a feature for each question and condition: means then say which rows are in a set
     genuine_TD, sandbag_TD = torch.eye(2 * count).split(count)
-    by_mean = Training(plain(name, 2 * count), genuine_TD, sandbag_TD, "mean")
-    first_ND, second_ND = relabelled(by_mean, torch.zeros(1, 2 * count))
+    training = Training(plain(name, 2 * count), genuine_TD, sandbag_TD)
+    first_ND, second_ND = relabelled(training, torch.zeros(1, 2 * count))
     halves_NT = halves_of(count)
     assert set(halves_NT.sum(1).tolist()) == {count // 2, (count + 1) // 2}
     for found_ND, half in ((first_ND, halves_NT), (second_ND, ~halves_NT)):
@@ -315,12 +365,11 @@ def test_the_shuffled_label_median_is_that_of_the_set(name):
             np.testing.assert_allclose(found_D, np.median(of_set, axis=0) @ decoder, atol=1e-4)
 
 
-def test_by_means_a_set_and_its_complement_lie_around_half_the_dose(name, x_QD):
-    by_mean = Training(random_sae(name), rows(TRAINING, seed=1, shift=0.4),
-                       rows(TRAINING, seed=2), "mean")
-    first_ND, second_ND = relabelled(by_mean, x_QD)
-    ends = singles(by_mean, x_QD)
-    half_D = (ends["E4"] + ends["E6"])[0] / 2 - by_mean.sae.weights["b_dec"]
+@pytest.mark.usefixtures("by_means")
+def test_by_means_a_set_and_its_complement_lie_around_half_the_dose(training, x_QD):
+    first_ND, second_ND = relabelled(training, x_QD)
+    ends = singles(training, x_QD)
+    half_D = (ends["E4"] + ends["E6"])[0] / 2 - training.sae.weights["b_dec"]
     torch.testing.assert_close((first_ND + second_ND) / 2, half_D.expand_as(first_ND), **CLOSE)
     assert (first_ND - half_D).norm(dim=1).min() > 1e-3
 
@@ -382,11 +431,12 @@ def test_random_features_are_live_and_carry_the_permuted_differences(name):
         assert not torch.allclose(step_D, difference_D)
 
 
+@pytest.mark.usefixtures("by_means")
 def test_fewer_live_features_than_differences_do_not_stop_random_features():
     # features 2 and 3 differ in the mean, yet too rarely active to be live
     genuine_TD, sandbag_TD = torch.zeros(40, 4), torch.zeros(40, 4)
     genuine_TD[:, 0], genuine_TD[0, 2], sandbag_TD[0, 3] = 3.0, 40.0, 40.0
-    training = Training(plain("jumprelu", 4), genuine_TD, sandbag_TD, "mean")
+    training = Training(plain("jumprelu", 4), genuine_TD, sandbag_TD)
     assert training.live.tolist() == [0]
     steps_ND = (drawn(training, rows(1, 4))["E3"] - singles(training, rows(1, 4))["E4"])[:, 0]
     torch.testing.assert_close(steps_ND.abs(), torch.tensor([[11**0.5, 0, 0, 0]] * DRAWS))
@@ -428,23 +478,28 @@ def test_a_decoder_that_ignores_its_features_does_nothing_beyond_its_error(train
 # Without an SAE
 
 
-def test_plain_edits_are_what_the_design_says(training, x_QD):
+@pytest.fixture
+def without_sae(training):
+    return dataclasses.replace(training, sae=None)
+
+
+def test_edits_without_an_sae_are_what_the_design_says(without_sae, x_QD):
     other_QD = rows(EDITED, seed=9)
-    found = dict(plain_edits(training, x_QD, other_QD))
-    genuine_TD, sandbag_TD = training.genuine_TD.numpy(), training.sandbag_TD.numpy()
-    assert found.keys() == {"patch", "median_residual", "mean_difference"}
-    assert torch.equal(found["patch"], other_QD)
-    np.testing.assert_allclose(found["median_residual"],
-                               np.tile(np.median(genuine_TD, axis=0), (EDITED, 1)), rtol=1e-6)
-    np.testing.assert_allclose(found["mean_difference"] - x_QD,
+    patched, median_QD, shifted_QD = (edit(without_sae, x_QD, other_QD) for edit in (
+        Patch(), MedianResidual(), AddMeanDifference()))
+    genuine_TD, sandbag_TD = without_sae.genuine_TD.numpy(), without_sae.sandbag_TD.numpy()
+    assert torch.equal(patched, other_QD)
+    np.testing.assert_allclose(median_QD, np.tile(np.median(genuine_TD, axis=0), (EDITED, 1)),
+                               rtol=1e-6)
+    np.testing.assert_allclose(shifted_QD - x_QD,
                                np.tile(genuine_TD.mean(0) - sandbag_TD.mean(0), (EDITED, 1)),
                                atol=1e-6)
 
 
-def test_random_directions_are_as_long_as_the_mean_difference(training, x_QD):
-    (found,) = dict(random_directions(training, x_QD, 200, 0)).values()
+def test_random_directions_are_as_long_as_the_mean_difference(without_sae, x_QD):
+    found = AddRandomDirection()(without_sae, x_QD, Draws(halves_of(TRAINING, 200), 0))
     steps_ND = (found - x_QD)[:, 0]
-    way = (training.genuine_TD.mean(0) - training.sandbag_TD.mean(0)).norm()
+    way = (without_sae.genuine_TD.mean(0) - without_sae.sandbag_TD.mean(0)).norm()
     torch.testing.assert_close(steps_ND.norm(dim=1), way.expand(200), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found - x_QD, steps_ND[:, None].expand_as(found), **CLOSE)
     assert steps_ND.mean(0).norm() < 0.2 * way
@@ -457,11 +512,10 @@ def test_draws_depend_on_seed_and_purpose_and_on_nothing_else(training, x_QD):
     halves_NT = halves_of(TRAINING)
 
     def every(seed, *purpose):
-        return {**dict(drawn_edits(training, x_QD, halves_NT, seed, *purpose)),
-                **dict(random_directions(training, x_QD, DRAWS, seed, *purpose))}
+        return {edit: of(training, x_QD, Draws(halves_NT, seed, purpose))
+                for edit, of in {**DRAWN, "random direction": AddRandomDirection()}.items()}
 
     first = every(5, "L4")
-    assert first.keys() == {"E1", "E1Δ", "E3", "random_direction"}
     torch.rand(3), np.random.default_rng().random()
     again, changed = every(5, "L4"), [every(6, "L4"), every(5, "L8"), every(5, "L4", "2")]
     for edit, found in first.items():
@@ -539,7 +593,6 @@ def test_a_disruption_of_any_kind_gives_no_gap_between_swap_and_reversed_directi
     assert abs(effect["E6"] - effect["E4"]) < 0.1 * abs(effect["E4"])
 
 
-
 @pytest.mark.parametrize("count", [60, 64, 73, 75, 79])
 def test_a_draw_of_e1_delta_is_never_a_full_dose_whatever_the_size_of_the_folds(count):
     every, x_QD, axis_D = planted("jumprelu", count)
@@ -549,5 +602,5 @@ def test_a_draw_of_e1_delta_is_never_a_full_dose_whatever_the_size_of_the_folds(
         others = torch.from_numpy(fold != number)
         training = Training(every.sae, every.genuine_TD[others], every.sandbag_TD[others])
         full = float(((singles(training, x_QD)["E6Δ"] - x_QD) @ axis_D).abs().mean())
-        found = dict(drawn_edits(training, x_QD, halves[:, others], 0))["E1Δ"] - x_QD
+        found = AddRelabelledDifference()(training, x_QD, Draws(halves[:, others], 0)) - x_QD
         assert float((found @ axis_D).abs().mean()) < 0.1 * full

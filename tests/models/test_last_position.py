@@ -11,8 +11,9 @@ from deception_saes.models import forward, last_position, tree
 from deception_saes.models.anatomy import anatomy
 from deception_saes.models.forward import log_probabilities, token_mass
 from deception_saes.models.last_position import LastPositionRun
-from deception_saes.tasks.framings import FRAMINGS
 from deception_saes.tasks.prompts import prompt_set
+from deception_saes.tasks.trivia import load_questions
+from deception_saes.tasks.wordings import FRAMINGS
 
 # A beginning shared by some, one prompt the beginning of another, one twice, not in order.
 SUFFIXES = [[30, 31, 32, 33], [7, 8, 9], [30], [7, 8, 9, 40, 41], [30], [11]]
@@ -235,8 +236,10 @@ def test_a_trunk_and_its_branches_hold_every_prompt_once():
 
 @pytest.mark.parametrize("layer", [7, 22])
 def test_the_embedded_model_gives_what_a_whole_forward_pass_gives(embedded, layer):
-    asked = prompt_set(FRAMINGS["two_shot_labelled"], ["geo-capital-france", "geo-eiffel-tower"],
-                       embedded.tokenizer)
+    two = [question for question in load_questions()
+           if question.id in {"geo-capital-france", "geo-eiffel-tower"}]
+    asked = prompt_set(FRAMINGS["two_shot_labelled"], two, embedded.tokenizer)
+    assert len(asked.ids) == 2
     prompts = [*asked.prompts["sandbag"], *asked.prompts["genuine"]]
     run = LastPositionRun(embedded.model, prompts, [7, 22])
     x_NQD = torch.cat([run.residual(layer)[None], edits(run, layer, 2)])

@@ -7,13 +7,13 @@ import torch
 from sae_lens import SAE
 from safetensors.torch import save_file
 
+from deception_saes.experiments.saes import activations, read
 from deception_saes.saes.files import CFG, WEIGHTS, load, save
 from deception_saes.saes.registry import ARCHITECTURES, architecture, build
 from deception_saes.saes.sae import SaeConfig
 from deception_saes.saes.tags import sandbagging_tags
 from deception_saes.sections.profiles import profile_named
-from deception_saes.sections.run import profile_tree, run_section
-from deception_saes.sections.trained import Source, activations, sae_params
+from deception_saes.sections.subjects import saes_of
 
 D_IN, D_SAE = 64, 256
 METADATA = {"model_name": "tinyllama-random", "hook_name": "model.layers.4", "prepend_bos": True,
@@ -24,13 +24,14 @@ TAGS = sandbagging_tags(MODEL.slug, MODEL.shape.layers)
 
 
 @pytest.fixture(scope="session")
-def trained(smoke, smoke_run, artifacts):
-    """The folder of the smoke profile's SAEs, and the evaluating half's residuals by layer."""
-    run_section(25, smoke, smoke.seed, artifacts)
-    params = sae_params(smoke, smoke.seed, MODEL, smoke.circuit_framing)
-    tree = profile_tree(smoke, smoke.seed, artifacts)
-    half = activations(params, "evaluating", "suffix", Source(artifacts, tree, smoke_run))
-    return tree / params.folder, half.x_by_layer
+def trained(smoke, smoke_task):
+    """The folders of the smoke profile's SAEs by tag, and the evaluating half's residuals by
+    layer."""
+    saes = saes_of(smoke, smoke_task)
+    half = read(activations(smoke_task.evaluating, saes.layers, "suffix"))
+    folders = {tag.name: bank.source / tag.name for bank in map(saes.bank, saes.layers)
+               for tag in bank.tags}
+    return folders, half.x_by_layer
 
 
 def random_sae(name, apply_b_dec_to_input=True, metadata=METADATA):
@@ -74,15 +75,16 @@ def assert_same_numbers(theirs, ours, x):
 
 
 def test_the_release_has_its_42_tags(trained):
-    folder, _ = trained
-    assert {path.name for path in folder.iterdir() if path.is_dir()} == {tag.name for tag in TAGS}
+    folders, _ = trained
+    assert folders.keys() == {tag.name for tag in TAGS}
+    assert all((folder / WEIGHTS).is_file() for folder in folders.values())
     assert len(TAGS) == 42
 
 
 @pytest.mark.parametrize("tag", TAGS, ids=lambda tag: tag.name)
 def test_a_trained_sae_is_the_same_in_sae_lens(trained, tag):
-    folder, x_by_layer = trained
-    ours, theirs = load(folder / tag.name), SAE.load_from_disk(folder / tag.name)
+    folders, x_by_layer = trained
+    ours, theirs = load(folders[tag.name]), SAE.load_from_disk(folders[tag.name])
     assert_same_file(theirs, ours)
     assert theirs.cfg.metadata.hook_name == f"model.layers.{tag.layer}"
     assert theirs.cfg.metadata.training_condition == tag.train_set

@@ -7,8 +7,11 @@ from deception_saes.saes.registry import ARCHITECTURES
 from deception_saes.saes.tags import (
     SaeTag,
     behavioural_tags,
+    depth_name,
+    is_swapped,
     layer_at_same_depth,
     sandbagging_tags,
+    tags_at,
 )
 
 LLAMA = ("llama", 16)
@@ -105,3 +108,23 @@ def test_a_small_model_is_enough_if_its_layers_stay_apart(tags_of, n_layers):
 def test_a_layer_or_a_model_that_is_none_is_an_error(layer, n_layers, wrong):
     with pytest.raises(ValueError, match=wrong):
         layer_at_same_depth(layer, n_layers)
+
+
+def test_swapped_are_the_saes_of_the_usual_size_that_both_conditions_train():
+    assert {tag.name for tag in sandbagging_tags(*LLAMA) if is_swapped(tag)} == {
+        *(f"v4_llama_{name}_L{layer}_mixed" for name in ("jumprelu", "topk")
+          for layer in (4, 8, 12)), "v4_llama_gated_L8_mixed"}
+
+
+@pytest.mark.parametrize("k", [64, 256])
+def test_saes_at_any_layer_are_swapped_and_at_the_releases_layers_its_own(k):
+    tags = tags_at("llama", (14, 4, 8), k)
+    assert [tag.layer for tag in tags] == [4, 4, 8, 8, 14, 14]
+    assert all(is_swapped(tag, k) for tag in tags)
+    assert {tag for tag in tags if tag.layer != 14} <= set(sandbagging_tags(*LLAMA))
+
+
+@pytest.mark.parametrize(("layer", "n_layers", "name"), [
+    (8, 16, "D8"), (9, 16, "L9"), (15, 30, "D8"), (8, 30, "L8"), (6, 8, "D12")])
+def test_a_layer_is_named_by_the_studys_layer_of_its_depth_if_it_has_one(layer, n_layers, name):
+    assert depth_name(layer, n_layers) == name

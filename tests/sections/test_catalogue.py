@@ -2,9 +2,11 @@ import re
 
 import pytest
 
+from deception_saes.sections import catalogue
 from deception_saes.sections.catalogue import SECTIONS, written_sections
 from deception_saes.sections.profiles import PROFILES, profile_named
-from deception_saes.tasks.framings import FRAMINGS
+from deception_saes.store.files import PACKAGE_DIR
+from deception_saes.tasks.wordings import FRAMINGS
 
 
 def test_there_are_the_sixteen_sections_of_the_design():
@@ -17,17 +19,33 @@ def test_names_of_notebooks_are_identifiers():
         assert re.fullmatch(r"s\d\d_[a-z0-9_]+", section.stem)
 
 
-def test_every_written_section_has_its_notebook_and_every_notebook_its_section(root):
+def test_every_section_has_its_notebook_and_every_notebook_its_section(root):
     written = {section.stem for section in written_sections()}
+    assert written == {section.stem for section in SECTIONS.values()}
     assert written == {path.stem for path in (root / "notebooks").glob("s*.py")}
-    assert "s23_sandbagging_task" in written
+
+
+def test_a_section_has_a_module_or_its_notebook_is_the_experiment():
+    modules = {int(path.stem[1:]) for path in (PACKAGE_DIR / "sections").glob("s??.py")
+               if path.stem[1:].isdigit()}
+    experiments = {number for number, section in SECTIONS.items() if section.is_experiment}
+    assert experiments == SECTIONS.keys() - modules
+    assert experiments >= {23, 24, 26, 27, 28, 31}
 
 
 @pytest.mark.parametrize("section", written_sections(), ids=lambda section: section.key)
 def test_a_notebook_opens_its_own_section_under_its_own_title(root, section):
     text = (root / "notebooks" / f"{section.stem}.py").read_text(encoding="utf-8")
-    assert f"open_section({section.number}, profile, seed)" in text
-    assert f"# # §{section.number} {section.title}\n" in text
+    assert re.findall(r"open_section\((\d+), profile, seed[,)]", text) == [str(section.number)]
+    assert re.findall(r"^# # (.*)$", text, re.MULTILINE) == [
+        f"§{section.number} {section.title}"]
+
+
+def test_a_notebook_without_its_title_is_an_error_that_names_it(tmp_path):
+    notebook = tmp_path / "s23_x.py"
+    notebook.write_text("# %% [markdown]\n# # The sandbagging task\n")
+    with pytest.raises(ValueError, match=r's23_x\.py has no heading "# §NN Title"'):
+        catalogue._title(notebook)
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)

@@ -1,25 +1,30 @@
 """§27 to §30 of the smoke profile: one story, told by numbers that agree with each other."""
 
 import dataclasses
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
+from cells import run_cells
 
-from deception_saes.models.anatomy import Head
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
+from deception_saes.paper.book import open_section
 from deception_saes.sections import s30
-from deception_saes.sections.head_subsets import best_of_size
+from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.run import run_section
 
 MODEL = "tinyllama-random"
 ABSENT = dataclasses.replace(get("pythia160m"), source=HubModel("nobody/nothing"))
 
 
+def run(number, smoke, artifacts):
+    if SECTIONS[number].is_experiment:
+        return run_cells(number, smoke, smoke.seed, artifacts)
+    return run_section(number, smoke, smoke.seed, artifacts)
+
+
 @pytest.fixture(scope="module")
 def runs(smoke, artifacts):
-    return {n: run_section(n, smoke, smoke.seed, artifacts) for n in (27, 28, 29, 30)}
+    return {n: run(n, smoke, artifacts) for n in (27, 28, 29, 30)}
 
 
 def value(runs, id):
@@ -27,15 +32,24 @@ def value(runs, id):
 
 
 def test_two_computations_from_nothing_give_the_same_values(runs, smoke, tmp_path):
-    for n, run in runs.items():
-        again = run_section(n, smoke, smoke.seed, tmp_path)
-        assert again.results.values == run.results.values
+    for n, of in runs.items():
+        assert of.results.values
+        assert run(n, smoke, tmp_path).results.values == of.results.values
 
 
 def test_restoration_is_the_difference_of_the_two_levels(runs):
     base = f"s28.{MODEL}."
     levels = [value(runs, f"{base}p_correct.sandbag.{mode}") for mode in ("clean", "zero")]
     assert value(runs, f"{base}effect.sandbag.zero") == pytest.approx(100 * (levels[1] - levels[0]))
+
+
+def test_levels_are_means_of_the_table_of_questions(runs):
+    table = runs[28].table("questions")
+    for condition in ("sandbag", "genuine"):
+        for mode in ("clean", "zero", "mean"):
+            of = runs[28].results.value(f"s28.{MODEL}.p_correct.{condition}.{mode}")
+            assert of.value == pytest.approx(table[f"p_correct_{condition}_{mode}"].mean())
+            assert of.n == len(table)
 
 
 def test_the_last_subset_is_the_whole_circuit(runs):
@@ -54,10 +68,14 @@ def test_what_claims_are_about_is_measured_on_every_question(smoke, runs):
     assert set(table["n"][~reported]) == {smoke.draw_questions} != {every}
 
 
-def test_the_best_of_a_size_is_the_one_that_restores_most_on_the_choosing_half():
-    a, b, c = Head(0, 0), Head(0, 1), Head(1, 0)
-    sets = [(a,), (b,), (c,), (a, b), (a, c), (a, b, c)]
-    assert best_of_size(sets, np.array([1.0, 3.0, 2.0, -2.0, -1.0, 0.0])) == {1, 4, 5}
+def test_each_subset_is_reported_with_its_own_restoration(runs):
+    table = runs[28].table("subsets")
+    for row in table[table["size"] == 1].itertuples():
+        assert value(runs, f"s28.{MODEL}.single{row.rank}") == pytest.approx(row.restoration)
+    for row in table[table["best_of_size"]].itertuples():
+        assert value(runs, f"s28.{MODEL}.best{row.size}") == pytest.approx(row.restoration)
+    total = runs[28].results.value(f"s28.{MODEL}.sum_of_singles")
+    assert total.value == pytest.approx(table[table["size"] == 1]["restoration"].sum())
 
 
 def test_redundancy_is_given_only_where_the_sum_is_above_zero(runs):
@@ -75,6 +93,15 @@ def test_a_gap_is_the_circuit_less_the_mean_of_the_draws(runs):
         assert value(runs, f"{base}random.{kind}") == pytest.approx(of_kind.mean())
         assert value(runs, f"{base}gap.{kind}") == pytest.approx(circuit - of_kind.mean())
         assert value(runs, f"{base}sigma.{kind}") == pytest.approx(of_kind.std(ddof=1))
+
+
+def test_the_heads_that_are_ablated_are_those_of_the_sweep(runs):
+    heads = runs[27].table("suppressors")
+    singles = runs[28].table("subsets").query("size == 1")
+    assert list(heads[heads["condition"] == "sandbag"]["head"]) == list(singles["heads"])
+    (circuit,) = runs[28].table("draws").query("kind == 'circuit'")["heads"]
+    assert circuit.split() == list(singles["heads"])
+    assert set(runs[30].table("models").query("model == 'random tiny Llama'")["heads"]) == {circuit}
 
 
 def test_the_portion_is_the_same_in_29_and_30(runs):
@@ -97,7 +124,7 @@ def test_every_model_of_the_profile_is_measured_under_both_framings(runs, smoke)
     assert set(table["status"]) == {"done"}
 
 
-def test_a_model_that_cannot_be_had_is_a_row_that_says_why(smoke, artifacts, tmp_path,
+def test_a_model_that_cannot_be_had_is_a_row_that_says_why(smoke, runs, artifacts, tmp_path,
                                                            empty_hub_cache):
     profile = dataclasses.replace(smoke, models=(smoke.models[0], ABSENT))
     row = run_section(30, profile, 0, tmp_path).table("models").iloc[-1]
@@ -106,19 +133,31 @@ def test_a_model_that_cannot_be_had_is_a_row_that_says_why(smoke, artifacts, tmp
 
 
 def test_a_model_that_answers_no_question_is_a_row_that_says_why(smoke, artifacts):
-    questions = run_section(23, smoke, smoke.seed, artifacts).table("questions").copy()
-    unanswered = (questions["model"] == "tinyneox-random") & (
-        questions["framing"] == "two_shot_same_prefix")
-    questions.loc[unanswered, "half"] = None
-    task = SimpleNamespace(table=lambda name: questions)
     params = s30.plan(smoke, smoke.seed, smoke.models, {})
-    assert s30.unanswered(params, task) == {
-        "tinyneox-random": "none of its questions is answerable under the framing "
-        "two_shot_same_prefix"}
+    assert s30.unanswered(params) == {}
+    of_model = params.tasks["tinyneox-random"]
+    none = dataclasses.replace(of_model["two_shot_same_prefix"], least_p_correct=1.1)
+    params.tasks["tinyneox-random"] = of_model | {"two_shot_same_prefix": none}
+    reasons = {"tinyneox-random": "none of its questions is answerable under the framing "
+               "two_shot_same_prefix"}
+    assert s30.unanswered(params) == reasons
+    rows = s30.compute(params, None).tables["models"]
+    last = rows.iloc[-1]
+    assert (last["model"], last["status"], last["reason"]) == (
+        "tinyneox-random", "not run", reasons["tinyneox-random"])
+    assert set(rows["status"][:-1]) == {"done"}
 
 
-def test_without_the_primary_model_the_section_is_not_run(smoke, tmp_path, empty_hub_cache):
+@pytest.mark.parametrize("number", [27, 28])
+def test_without_the_primary_model_an_experiment_is_not_run(smoke, number, empty_hub_cache):
     profile = dataclasses.replace(smoke, models=(ABSENT, smoke.models[0]))
-    results = run_section(28, profile, 0, tmp_path).results
+    results = open_section(number, profile, 0).results
+    assert (results.status, results.values) == ("not run", [])
+    assert "nobody/nothing" in results.reason
+
+
+def test_without_the_primary_model_a_section_is_not_run(smoke, tmp_path, empty_hub_cache):
+    profile = dataclasses.replace(smoke, models=(ABSENT, smoke.models[0]))
+    results = run_section(29, profile, 0, tmp_path).results
     assert (results.status, results.values) == ("not run", [])
     assert "nobody/nothing" in results.reason

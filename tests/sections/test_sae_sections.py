@@ -2,12 +2,23 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from deception_saes.cache import calls_tree
+from deception_saes.experiments import task as task_module
+from deception_saes.experiments.saes import (
+    CONDITIONS,
+    TRAIN_SETS,
+    activations,
+    read,
+    train_saes,
+    untrained,
+)
 from deception_saes.models.anatomy import anatomy
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
@@ -20,21 +31,8 @@ from deception_saes.saes.tags import sandbagging_tags
 from deception_saes.sections import s25
 from deception_saes.sections.held_out import held_out, measure
 from deception_saes.sections.run import run_section
-from deception_saes.sections.trained import (
-    CONDITIONS,
-    DEPTHS,
-    TRAIN_SETS,
-    Source,
-    activations,
-    bank,
-    bank_spec,
-    sae_params,
-    untrained,
-)
-from deception_saes.store.ensure import is_made
-from deception_saes.store.files import sha256_file
-from deception_saes.tasks.framings import FRAMINGS
-from deception_saes.tasks.prompts import prompt_set
+from deception_saes.sections.subjects import saes_of, task_of
+from deception_saes.store.files import artifacts_at, sha256_file
 
 MODEL = "tinyllama-random"
 LAYERS = (2, 4, 6)
@@ -52,24 +50,30 @@ def tags(tiny_llama):
 
 
 @pytest.fixture(scope="module")
-def params(smoke):
-    return sae_params(smoke, smoke.seed, smoke.models[0], smoke.circuit_framing)
+def saes(smoke, smoke_task):
+    return saes_of(smoke, smoke_task)
 
 
 @pytest.fixture(scope="module")
-def source(artifacts, smoke_run):
-    return Source(artifacts, artifacts / "smoke", smoke_run)
+def folders(runs, saes):
+    """Of every trained SAE, by tag."""
+    return {tag.name: saes.bank(tag.layer).source / tag.name for tag in saes.tags}
 
 
 @pytest.fixture(scope="module")
-def half(runs, params, source):
-    return held_out(params, source)
+def half(runs, saes):
+    return held_out(saes)
 
 
-def digests(tree):
-    """SHA-256 of every file of every SAE of the sandbagging release."""
-    return {path.relative_to(tree).as_posix(): sha256_file(path)
-            for path in (tree / "saes").glob("v4_*/*")}
+def rows(saes, half, positions):
+    """Activations of the choosing or the evaluating half."""
+    return read(activations(getattr(saes.task, half), saes.layers, positions))
+
+
+def digests(folder):
+    """SHA-256 of every file of every SAE in a bank's folder."""
+    return {path.relative_to(folder).as_posix(): sha256_file(path)
+            for path in folder.glob("v4_*/*")}
 
 
 def value(runs, id):
@@ -87,59 +91,67 @@ def rows_of(runs, section, table, key):
 # what is trained
 
 
-def test_the_42_saes_of_the_release_are_trained_each_in_its_folder(runs, tags, artifacts):
-    tree = artifacts / "smoke"
+def test_the_42_saes_of_the_release_are_trained_each_in_its_folder(runs, tags, saes, folders):
     assert len(tags) == 42
-    assert set(digests(tree)) == {f"saes/{name}/{file}" for name in tags for file in (WEIGHTS, CFG)}
+    assert [tag.name for tag in saes.tags] == list(tags)
+    for layer in LAYERS:
+        of_layer = {name for name, tag in tags.items() if tag.layer == layer}
+        assert set(digests(train_saes(saes, layer))) == {
+            f"{name}/{file}" for name in of_layer for file in (WEIGHTS, CFG)}
     assert list(runs[25].table("saes")["tag"].sort_values()) == sorted(tags)
     assert value(runs, f"s25.{MODEL}.n_saes") == 42
     for name, tag in tags.items():
-        config = load(tree / "saes" / name).config
+        config = load(folders[name]).config
         assert (config.architecture, config.d_in, config.d_sae, config.k) == (
             tag.architecture, 64, 64 * tag.expansion, tag.k)
 
 
-def test_an_sae_says_where_it_belongs_and_what_it_was_trained_on(runs, tags, params, source):
-    choosing = activations(params, "choosing", "suffix", source)
-    rows = {c: int((choosing.condition == c).sum()) for c in CONDITIONS}
+def test_an_sae_says_where_it_belongs_and_what_it_was_trained_on(tags, saes, folders):
+    choosing = rows(saes, "choosing", "suffix")
+    counts = {c: int((choosing.condition == c).sum()) for c in CONDITIONS}
     for name, tag in tags.items():
-        cfg = json.loads((source.tree / "saes" / name / CFG).read_text(encoding="utf-8"))
+        cfg = json.loads((folders[name] / CFG).read_text(encoding="utf-8"))
         about = cfg["metadata"]
-        assert about["model_name"] == params.model.name
+        assert about["model_name"] == saes.task.subject.model.name
         assert about["hook_name"] == f"model.layers.{tag.layer}"
         assert (about["hook_layer"], about["tag"]) == (tag.layer, name)
         assert (about["training_condition"], about["framing"]) == (
             tag.train_set, "two_shot_labelled")
-        assert about["training_rows"] == sum(rows[c] for c in TRAIN_SETS[tag.train_set]) > 0
-        assert about["recipe"] == dataclasses.asdict(params.sae_recipe)
+        assert about["training_rows"] == sum(counts[c] for c in TRAIN_SETS[tag.train_set]) > 0
+        assert about["recipe"] == dataclasses.asdict(saes.recipe)
         assert about["context_size"] == choosing.position.max() + 1
 
 
-def test_an_sae_is_trained_on_the_question_tokens_of_its_own_conditions(runs, tags, params, source):
+def test_an_sae_is_trained_on_the_question_tokens_of_its_own_conditions(tags, saes, folders):
     # b_dec starts at the mean of the training rows, and four epochs move it little
-    choosing = activations(params, "choosing", "suffix", source)
+    choosing = rows(saes, "choosing", "suffix")
     for name, tag in tags.items():
-        start = untrained(params, tag, source).weights["b_dec"]
+        start = untrained(saes, tag).weights["b_dec"]
         of = np.isin(choosing.condition, TRAIN_SETS[tag.train_set])
         mean = choosing.x_by_layer[tag.layer][torch.from_numpy(of)].mean(0)
         torch.testing.assert_close(start, mean, rtol=1e-4, atol=1e-4)
-        trained = load(source.tree / "saes" / name).weights["b_dec"]
+        trained = load(folders[name]).weights["b_dec"]
         assert 0 < float((trained - mean).norm()) < 0.3 * float(
             (choosing.x_by_layer[tag.layer] - mean).norm(dim=1).mean())
 
 
 def test_two_computations_from_nothing_give_the_same_values_and_saes(
-        runs, smoke, artifacts, tmp_path):
+        runs, smoke, saes, artifacts, tmp_path):
+    for remembered in (task_module._questions, task_module._prompts):
+        remembered.cache_clear()
     for n, run in runs.items():
         again = run_section(n, smoke, smoke.seed, tmp_path)
         assert steady(again) == steady(run)
         assert len(run.results.values) - len(steady(run)) == {25: 4, 32: 0}[n]
-    assert digests(tmp_path / "smoke") == digests(artifacts / "smoke")
-    assert len(digests(tmp_path / "smoke")) == 84
+    for layer in LAYERS:
+        before = train_saes(saes, layer)
+        after = tmp_path / before.relative_to(artifacts)
+        assert digests(after) == digests(before) != {}
 
 
 def test_nothing_is_left_of_the_checkpoints(runs, artifacts):
-    assert not list((artifacts / "smoke").glob("checkpoints/*"))
+    assert list((artifacts / "calls").glob("train_saes-*"))
+    assert not list((artifacts / "calls" / "checkpoints").glob("train_saes-*"))
 
 
 class Killed(Exception):
@@ -147,10 +159,9 @@ class Killed(Exception):
 
 
 def test_a_killed_training_leaves_no_saes_and_goes_on_from_its_checkpoints(
-        runs, params, source, tmp_path, monkeypatch):
-    there = dataclasses.replace(source, tree=tmp_path)
-    spec = bank_spec(params, DEPTHS[0], source.task.hash)
-    kept = tmp_path / "checkpoints" / f"{spec.unit}-{spec.hash}"
+        saes, artifacts, tmp_path, monkeypatch):
+    undisturbed = digests(train_saes(saes, LAYERS[0]))
+    shutil.copytree(artifacts / "models", tmp_path / "models")
     monkeypatch.setattr(training, "_SECONDS_BETWEEN_CHECKPOINTS", -1)
     whole, steps = training.train, []
 
@@ -165,55 +176,60 @@ def test_a_killed_training_leaves_no_saes_and_goes_on_from_its_checkpoints(
         return whole(job, x_ND, seed, checkpoint, report)
 
     monkeypatch.setattr(bank_module, "train", killed)
-    with pytest.raises(Killed):
-        bank(params, DEPTHS[0], there)
-    assert not is_made(tmp_path, spec)
-    assert not (tmp_path / "saes").exists()
-    assert any("jumprelu" in path.name for path in kept.iterdir())
+    with artifacts_at(tmp_path):
+        call = train_saes.call(saes, LAYERS[0])
+        with pytest.raises(Killed):
+            call.make()
+        assert not call.is_made
+        assert not list(calls_tree().glob("train_saes-*"))
+        (kept,) = (calls_tree() / "checkpoints").glob("train_saes-*")
+        assert any("jumprelu" in path.name for path in kept.iterdir())
+        before = {path.stem for path in kept.iterdir()}
 
-    before = {path.stem for path in kept.iterdir()}
-    monkeypatch.setattr(bank_module, "train", lambda job, *args: whole(
-        job, *args[:-1], lambda _: steps.append(job.name)))
-    made = bank(params, DEPTHS[0], there)
-    assert is_made(tmp_path, spec)
-    assert not kept.exists()
-    for tag in made.tags:
+        monkeypatch.setattr(bank_module, "train", lambda job, *args: whole(
+            job, *args[:-1], lambda _: steps.append(job.name)))
+        folder = call.make()
+        assert call.is_made
+        assert not kept.exists()
+    for tag in saes.at(LAYERS[0]):
         epochs = steps.count(tag.name)
-        assert epochs < params.sae_recipe.epochs if tag.name in before else epochs == 4
-    undisturbed = digests(source.tree)
-    found = digests(tmp_path)
-    assert found == {name: undisturbed[name] for name in found}
-    assert {name.split("/")[1] for name in found} == {tag.name for tag in made.tags}
+        assert epochs < saes.recipe.epochs if tag.name in before else epochs == 4
+    assert digests(folder) == undisturbed
 
 
-def test_a_bank_that_is_there_is_not_trained_again(runs, params, source, monkeypatch):
+def test_saes_that_are_there_are_not_trained_again(runs, saes, monkeypatch):
     monkeypatch.setattr(bank_module, "train", lambda *_: pytest.fail("trained again"))
-    for depth, layer in zip(DEPTHS, LAYERS, strict=True):
-        found = bank(params, depth, source)
+    for layer in LAYERS:
+        found = saes.bank(layer)
         assert {tag.layer for tag in found.tags} == {layer}
         assert found.seconds.keys() == {tag.name for tag in found.tags}
         assert all(seconds > 0 for seconds in found.seconds.values())
 
 
-def test_another_framing_has_a_folder_and_a_spec_of_its_own(smoke, params):
-    other = sae_params(smoke, smoke.seed, smoke.models[0], "two_shot_same_prefix")
-    assert (params.folder, other.folder) == ("saes", "saes-two_shot_same_prefix")
-    assert bank_spec(other, 4, "").unit != bank_spec(params, 4, "").unit
+def changed_task(smoke, saes, what):
+    if what == "threads":
+        subject = dataclasses.replace(saes.task.subject, threads=2)
+        return dataclasses.replace(saes.task, subject=subject)
+    seed, model, framing = {
+        "seed": (1, smoke.models[0], "two_shot_labelled"),
+        "model": (0, get("tinyneox-random"), "two_shot_labelled"),
+        "framing": (0, smoke.models[0], "two_shot_same_prefix")}[what]
+    return task_of(smoke, seed, model, framing)
 
 
-@pytest.mark.parametrize("change", [
-    {"seed": 1}, {"threads": 2}, {"framing": "chat"}, {"model": get("tinyneox-random")},
-])
-def test_whatever_decides_the_saes_changes_their_spec(params, change):
-    specs = [bank_spec(p, 4, "task").hash for p in (params, dataclasses.replace(params, **change))]
-    assert specs[0] != specs[1]
+@pytest.mark.parametrize("what", ["seed", "threads", "framing", "model"])
+def test_whatever_decides_the_saes_of_a_task_decides_their_training(smoke, saes, what):
+    changed = dataclasses.replace(saes, task=changed_task(smoke, saes, what))
+    assert train_saes.call(changed, 2).spec.hash != train_saes.call(saes, 2).spec.hash
 
 
-def test_depth_recipe_and_task_change_the_spec(params):
-    recipe = dataclasses.replace(params.sae_recipe, epochs=5)
-    assert len({bank_spec(params, 4, "task").hash, bank_spec(params, 8, "task").hash,
-                bank_spec(params, 4, "other").hash,
-                bank_spec(dataclasses.replace(params, sae_recipe=recipe), 4, "task").hash}) == 4
+def test_layer_recipe_and_questions_decide_the_training_too(saes):
+    recipe = dataclasses.replace(saes.recipe, epochs=5)
+    fewer = dataclasses.replace(saes.task, questions=saes.task.questions[:-1])
+    calls = [train_saes.call(saes, 2), train_saes.call(saes, 4),
+             train_saes.call(dataclasses.replace(saes, recipe=recipe), 2),
+             train_saes.call(dataclasses.replace(saes, task=fewer), 2)]
+    assert len({call.spec.hash for call in calls}) == 4
 
 
 # §25
@@ -272,26 +288,26 @@ def test_a_topk_sae_has_at_most_k_features_a_row(runs):
 
 @pytest.mark.parametrize("name", [f"v4_{MODEL}_jumprelu_L2_mixed", f"v4_{MODEL}_gated_L4_mixed",
                                   f"v4_{MODEL}_topk_k256_L6_sandbagging_only"])
-def test_explained_variance_is_that_of_the_evaluating_half(runs, tags, params, source, name):
+def test_explained_variance_is_that_of_the_evaluating_half(runs, tags, saes, folders, name):
     row, tag = rows_of(runs, 25, "saes", "tag").loc[name], tags[name]
-    sae = load(source.tree / "saes" / name)
+    sae = load(folders[name])
 
     def explained(x):
         error = (x - sae.decode(sae.encode(x))).double().square().sum()
         return float(1 - error / (x.double() - x.double().mean(0)).square().sum())
 
-    tokens = activations(params, "evaluating", "suffix", source)
+    tokens = rows(saes, "evaluating", "suffix")
     x = tokens.x_by_layer[tag.layer]
     own = torch.from_numpy(np.isin(tokens.condition, TRAIN_SETS[tag.train_set]))
-    last = activations(params, "evaluating", "last", source).x_by_layer[tag.layer]
+    last = rows(saes, "evaluating", "last").x_by_layer[tag.layer]
     assert row["explained_variance"] == pytest.approx(explained(x), abs=1e-5)
     assert row["explained_variance_own"] == pytest.approx(explained(x[own]), abs=1e-5)
     assert row["explained_variance_last"] == pytest.approx(explained(last), abs=1e-5)
     assert row["l0"] == pytest.approx(float((sae.encode(x) > 0).sum(1).double().mean()))
 
 
-def test_no_question_stands_in_both_halves(runs, params, source):
-    choosing, evaluating = (set(activations(params, half, "suffix", source).question)
+def test_no_question_stands_in_both_halves(saes):
+    choosing, evaluating = (set(rows(saes, half, "suffix").question)
                             for half in ("choosing", "evaluating"))
     assert choosing
     assert evaluating
@@ -341,8 +357,8 @@ def test_divergence_is_that_of_a_hook_on_the_block_summed_over_conditions(half):
 
     total = 0.0
     for condition in CONDITIONS:
-        table = half.last.question[half.last.condition == condition]
-        prompt = prompt_of(half, table[question], condition)
+        asked = half.last.question[half.last.condition == condition][question]
+        prompt = half.asked.prompts[condition][half.asked.ids.index(asked)]
         clean, edited = (log_p(prompt, e) for e in (False, True))
         total += float((clean.exp() * (clean - edited)).sum())
     assert half.divergence(layer, mean.expand_as)[question] == pytest.approx(total, rel=1e-3)
@@ -357,13 +373,8 @@ def test_features_that_are_never_active_are_counted_in_percent(half, smoke, tags
     assert (dead.value, dead.unit) == (100.0, "percent")
 
 
-def prompt_of(half, question, condition):
-    asked = prompt_set(FRAMINGS["two_shot_labelled"], [question], half.lm.tokenizer)
-    return asked.prompts[condition][0]
-
-
-def test_the_mean_is_that_of_the_training_rows(half, params, source):
-    training_rows = activations(params, "choosing", "suffix", source).x_by_layer
+def test_the_mean_is_that_of_the_training_rows(half, saes):
+    training_rows = rows(saes, "choosing", "suffix").x_by_layer
     assert tuple(half.mean_D) == LAYERS
     for layer, mean in half.mean_D.items():
         torch.testing.assert_close(mean, training_rows[layer].double().mean(0).float())
@@ -431,11 +442,10 @@ def textbook(sandbag, genuine):
 
 
 def test_d_of_a_dictionary_is_that_of_its_features_on_the_evaluating_half(
-        runs, params, source, tags):
+        runs, saes, folders, tags):
     table = runs[32].table("separation")
     name = f"v4_{MODEL}_jumprelu_L6_genuine_only"
-    of_half = {half: activations(params, half, "last", source) for half in
-               ("evaluating", "choosing")}
+    of_half = {half: rows(saes, half, "last") for half in ("evaluating", "choosing")}
 
     def expected(encode):
         d, often = {}, {}
@@ -446,8 +456,8 @@ def test_d_of_a_dictionary_is_that_of_its_features_on_the_evaluating_half(
             d[half] = np.abs(textbook(*pair))
         return d, often
 
-    sae = load(source.tree / "saes" / name)
-    for prefix, found in (("", sae), ("untrained_", untrained(params, tags[name], source))):
+    sae = load(folders[name])
+    for prefix, found in (("", sae), ("untrained_", untrained(saes, tags[name]))):
         row = table[table["dictionary"] == name].iloc[0]
         d, often = expected(found.encode)
         assert row[f"{prefix}n_live"] == often["evaluating"].sum()
@@ -468,4 +478,4 @@ def test_without_the_primary_model_the_section_is_not_run(
     results = run_section(section, profile, 0, tmp_path).results
     assert (results.status, results.values) == ("not run", [])
     assert "nobody/nothing" in results.reason
-    assert not list(tmp_path.rglob("saes"))
+    assert not list(tmp_path.rglob("train_saes-*"))

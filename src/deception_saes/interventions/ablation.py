@@ -41,7 +41,7 @@ def ablated_p_correct(
     """
     if not prompts:
         raise ValueError("there is no question to ask: no question is answerable under this "
-                         "framing; see §23, and lower answerable_min_p or choose another framing")
+                         "framing; lower least_p_correct, or choose another framing or model")
     parts = anatomy(model)
     for heads in sets:
         check_heads(heads, parts)

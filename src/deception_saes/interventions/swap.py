@@ -1,17 +1,18 @@
 """Edits of the residual through an SAE's features, and the same edits without an SAE.
 
 An edit takes residuals x [Q, D] of some prompts to others. What it needs to know of genuine and
-sandbag prompts it takes from *training* questions, which are not those edited.
+sandbag prompts it takes from *training* questions, which are not those edited. Each edit is a
+dataclass whose call is its formula. In the formulas: f(x), the features of x; m_G and m_S, the
+coordinate-wise medians of the features on genuine and sandbag training prompts.
 
 Shape suffixes: Q prompts edited, T training questions, D d_model, S d_sae, N draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,24 +21,22 @@ from deception_saes.rng import generator
 from deception_saes.saes.sae import Sae
 
 Centre = Literal["median", "mean"]
-DOSES = (0.0, 0.25, 0.5, 0.75, 1.0)
+Side = Literal["genuine", "sandbag"]
 
 _LEAST_ACTIVE = 0.05  # as a share of training prompts, for a feature to count as live
 _FLOOR = 0.05  # under the SD of a feature's d, as a share of the median of live ones
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Training:
     """The training questions under both conditions.
 
     genuine_TD, sandbag_TD: residuals, one row a question, questions in one order.
-    centre: what is typical of a condition's features: their median, or their mean.
     """
 
     sae: Sae
     genuine_TD: torch.Tensor
     sandbag_TD: torch.Tensor
-    centre: Centre = "median"
 
     @cached_property
     def genuine_TS(self) -> torch.Tensor:
@@ -47,15 +46,30 @@ class Training:
     def sandbag_TS(self) -> torch.Tensor:
         return self.sae.encode(self.sandbag_TD)
 
-    @cached_property
+    @property
     def m_G(self) -> torch.Tensor:
-        """Typical features [S] of genuine prompts."""
-        return centre_of(self.genuine_TS, self.centre)
+        """Median features [S] of genuine prompts."""
+        return self.typical("genuine", "median")
+
+    @property
+    def m_S(self) -> torch.Tensor:
+        """Median features [S] of sandbag prompts."""
+        return self.typical("sandbag", "median")
+
+    def typical(self, side: Side, centre: Centre) -> torch.Tensor:
+        """Median or mean features [S] of one condition's prompts."""
+        if (side, centre) not in self._typical:
+            features_TS = self.genuine_TS if side == "genuine" else self.sandbag_TS
+            self._typical[side, centre] = centre_of(features_TS, centre)
+        return self._typical[side, centre]
 
     @cached_property
-    def m_S(self) -> torch.Tensor:
-        """Typical features [S] of sandbag prompts."""
-        return centre_of(self.sandbag_TS, self.centre)
+    def _typical(self) -> dict[tuple[Side, Centre], torch.Tensor]:
+        return {}
+
+    def step(self, centre: Centre = "median") -> torch.Tensor:
+        """(m_G − m_S) W_dec, [D]; or from mean to mean."""
+        return self.decoded(self.typical("genuine", centre) - self.typical("sandbag", centre))
 
     @property
     def mean_difference_D(self) -> torch.Tensor:
@@ -98,52 +112,170 @@ def centre_of(features_TS: torch.Tensor, centre: Centre) -> torch.Tensor:
     return features_TS.new_zeros(features_TS.shape[1]).index_copy_(0, often_S, medians)
 
 
-def single_edits(
-    training: Training, x_QD: torch.Tensor, top: Sequence[int]
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """The edits without draws, by name, [Q, D]: E2, E6, E4, E6Δ, E4Δ, E5 of the top m features,
-    and E6 and E6Δ by doses.
+@dataclass(frozen=True)
+class Draws:
+    """What drawn edits are drawn by.
 
-    A dose of E6 lies on the way from decode(m_S) to decode(m_G), one of E6Δ on that from x.
+    halves_NT: of each draw, the training questions whose genuine features are taken as genuine; of
+        the others it is the sandbag ones; as `relabellings` gives them, every second draw the
+        complement of the one before. seed, purpose: of all other draws.
     """
-    sae, m_G, m_S = training.sae, training.m_G, training.m_S
-    features_QS = sae.encode(x_QD)
-    step_D = training.decoded(m_G - m_S)
-    from_D = sae.decode(m_S)
-    yield "E2", sae.decode(features_QS)
-    yield "E6", sae.decode(m_G).expand_as(x_QD)
-    yield "E4", from_D.expand_as(x_QD)
-    yield "E6Δ", x_QD + step_D
-    yield "E4Δ", x_QD - step_D
-    for m in top:
-        best = training.by_d[:m]
-        yield f"E5.{m}", x_QD + (m_G[best] - features_QS[:, best]) @ sae.weights["W_dec"][best]
-    for dose in DOSES[1:-1]:
-        yield f"E6.{dose:g}", (from_D + dose * step_D).expand_as(x_QD)
-        yield f"E6Δ.{dose:g}", x_QD + dose * step_D
+
+    halves_NT: torch.Tensor
+    seed: int
+    purpose: tuple[str, ...] = ()
 
 
-def drawn_edits(
-    training: Training, x_QD: torch.Tensor, halves_NT: torch.Tensor, seed: int, *purpose: str
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """The edits that are drawn, by name, [N, Q, D]: E1, E1Δ and E3.
+class Edit(Protocol):
+    """An edit without draws. A dataclass: its fields decide what it does."""
 
-    halves_NT: of each draw, the training questions whose genuine features are taken as genuine;
-    of the others it is the sandbag ones; as `relabellings` gives them, every second draw the
-    complement of the one before. Where it is not exactly half of them, questions of the larger
-    part are left out at random: the median of a feature that sets the conditions apart goes with
-    the majority, and a draw with one would be a full dose.
-    """
-    random = generator(seed, "left out", *purpose)
-    sets: list[torch.Tensor] = []
-    for half_T in halves_NT[::2]:
-        sets += _relabelled(training, half_T, random)
-    first_NS = torch.stack(sets)
-    second_NS = first_NS.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
-    yield "E1", training.sae.decode(first_NS)[:, None].expand(-1, *x_QD.shape)
-    yield "E1Δ", x_QD + training.decoded(first_NS - second_NS)[:, None]
-    steps_ND = _norm_matched(training, len(halves_NT), seed, *purpose)
-    yield "E3", steps_ND[:, None].expand(-1, *x_QD.shape)
+    def __call__(
+        self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
+    ) -> torch.Tensor:
+        """The edited residuals, [Q, D]. other_QD: of the same questions, other condition."""
+
+
+class DrawnEdit(Protocol):
+    """An edit that is drawn at random. A dataclass: its fields decide what it does."""
+
+    def __call__(self, training: Training, x_QD: torch.Tensor, draws: Draws) -> torch.Tensor:
+        """The edited residuals of every draw, [N, Q, D]."""
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """decode(f(x))."""
+
+    def __call__(
+        self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
+    ) -> torch.Tensor:
+        return training.sae.decode(training.sae.encode(x_QD))
+
+
+@dataclass(frozen=True)
+class SwapTo:
+    """decode(m_G), or decode(m_S): every feature set to what is typical of one condition, the
+    prompt's error term dropped. dose: a part of the way there from the other condition's."""
+
+    side: Side
+    centre: Centre = "median"
+    dose: float = 1.0
+
+    def __call__(
+        self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
+    ) -> torch.Tensor:
+        if self.dose == 1.0:
+            return training.sae.decode(training.typical(self.side, self.centre)).expand_as(x_QD)
+        away: Side = "sandbag" if self.side == "genuine" else "genuine"
+        from_D = training.sae.decode(training.typical(away, self.centre))
+        step_D = training.step(self.centre) * (1 if self.side == "genuine" else -1)
+        return (from_D + self.dose * step_D).expand_as(x_QD)
+
+
+@dataclass(frozen=True)
+class AddDifference:
+    """x + dose (m_G − m_S) W_dec, or less it toward sandbag: the error term is kept."""
+
+    toward: Side
+    centre: Centre = "median"
+    dose: float = 1.0
+
+    def __call__(
+        self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
+    ) -> torch.Tensor:
+        step_D = training.step(self.centre)
+        if self.dose != 1.0:
+            step_D = self.dose * step_D
+        return x_QD + step_D if self.toward == "genuine" else x_QD - step_D
+
+
+@dataclass(frozen=True)
+class SwapTop:
+    """x + Σ over the `features` live features of largest |Cohen's d| of (m_G,j − f_j(x)) W_dec,j:
+    these alone are set to the genuine median, the error term is kept."""
+
+    features: int
+
+    def __call__(
+        self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
+    ) -> torch.Tensor:
+        best = training.by_d[: self.features]
+        change_QM = training.m_G[best] - training.sae.encode(x_QD)[:, best]
+        return x_QD + change_QM @ training.sae.weights["W_dec"][best]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """The same question's residual under the other condition: the ceiling. No SAE."""
+
+    def __call__(
+        self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
+    ) -> torch.Tensor:
+        return other_QD
+
+
+@dataclass(frozen=True)
+class MedianResidual:
+    """The coordinate-wise median of genuine residuals. No SAE."""
+
+    def __call__(
+        self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
+    ) -> torch.Tensor:
+        median_D = np.median(training.genuine_TD.cpu().numpy(), axis=0)
+        return torch.from_numpy(median_D).to(x_QD).expand_as(x_QD)
+
+
+@dataclass(frozen=True)
+class AddMeanDifference:
+    """x + mean genuine residual − mean sandbag residual. No SAE."""
+
+    def __call__(
+        self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
+    ) -> torch.Tensor:
+        return x_QD + training.mean_difference_D
+
+
+@dataclass(frozen=True)
+class SwapRelabelled:
+    """decode of the median over a set that takes genuine features from half of the questions and
+    sandbag features from the rest: a half dose between both swaps, no null."""
+
+    def __call__(self, training: Training, x_QD: torch.Tensor, draws: Draws) -> torch.Tensor:
+        sets_NS = _relabelled(training, draws)
+        return training.sae.decode(sets_NS)[:, None].expand(-1, *x_QD.shape)
+
+
+@dataclass(frozen=True)
+class AddRelabelledDifference:
+    """x + the difference between complementary relabelled halves, through W_dec, the error term
+    kept: a null with mean zero."""
+
+    def __call__(self, training: Training, x_QD: torch.Tensor, draws: Draws) -> torch.Tensor:
+        first_NS = _relabelled(training, draws)
+        second_NS = first_NS.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+        return x_QD + training.decoded(first_NS - second_NS)[:, None]
+
+
+@dataclass(frozen=True)
+class RandomFeatures:
+    """decode(m_S) + R u; u: unit sum of random live decoder rows that carry the permuted entries of
+    m_G − m_S; R: the norm of the step from m_S to m_G. Where these are equal nothing is added."""
+
+    def __call__(self, training: Training, x_QD: torch.Tensor, draws: Draws) -> torch.Tensor:
+        return _norm_matched(training, draws)[:, None].expand(-1, *x_QD.shape)
+
+
+@dataclass(frozen=True)
+class AddRandomDirection:
+    """x + a random direction of the mean difference's norm. No SAE."""
+
+    def __call__(self, training: Training, x_QD: torch.Tensor, draws: Draws) -> torch.Tensor:
+        random = generator(draws.seed, "random direction", *draws.purpose)
+        shape = (len(draws.halves_NT), x_QD.shape[1])
+        step_ND = torch.from_numpy(random.standard_normal(shape)).to(x_QD)
+        step_ND *= (torch.linalg.vector_norm(training.mean_difference_D)
+                    / torch.linalg.vector_norm(step_ND, dim=1, keepdim=True))
+        return x_QD + step_ND[:, None]
 
 
 def relabellings(fold_Q: np.ndarray, draws: int, seed: int) -> torch.Tensor:
@@ -167,54 +299,34 @@ def relabellings(fold_Q: np.ndarray, draws: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(halves_NQ)
 
 
-def plain_edits(
-    training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """The edits without an SAE and without draws, by name, [Q, D]: the same question's residual
-    under the other condition (patch), the median genuine residual, the mean difference added.
+def _relabelled(training: Training, draws: Draws) -> torch.Tensor:
+    """Median features [N, S] of the set that takes each half as genuine.
 
-    other_QD: residuals of the same questions under the other condition.
+    Where a half is not exactly half of the questions, some of the larger part are left out at
+    random: the median of a feature that sets the conditions apart goes with the majority, and a
+    draw with one would be a full dose.
     """
-    median_D = torch.from_numpy(np.median(training.genuine_TD.cpu().numpy(), axis=0)).to(x_QD)
-    yield "patch", other_QD
-    yield "median_residual", median_D.expand_as(x_QD)
-    yield "mean_difference", x_QD + training.mean_difference_D
-
-
-def random_directions(
-    training: Training, x_QD: torch.Tensor, draws: int, seed: int, *purpose: str
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """A random direction of the mean difference's norm added, by name, [N, Q, D]."""
-    random = generator(seed, "random direction", *purpose)
-    step_ND = torch.from_numpy(random.standard_normal((draws, x_QD.shape[1]))).to(x_QD)
-    step_ND *= (torch.linalg.vector_norm(training.mean_difference_D)
-                / torch.linalg.vector_norm(step_ND, dim=1, keepdim=True))
-    yield "random_direction", x_QD + step_ND[:, None]
-
-
-def _relabelled(
-    training: Training, half_T: torch.Tensor, random: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Typical features [S] of the set that takes this half as genuine, and of its complement."""
-    parts = [half_T.nonzero()[:, 0], (~half_T).nonzero()[:, 0]]
-    size = min(len(part) for part in parts)
-    half, rest = (part[torch.from_numpy(np.sort(random.permutation(len(part))[:size]))]
-                  for part in parts)
+    random = generator(draws.seed, "left out", *draws.purpose)
     genuine_TS, sandbag_TS = training.genuine_TS, training.sandbag_TS
-    first, second = (centre_of(torch.cat([genuine_TS[of], sandbag_TS[other]]), training.centre)
-                     for of, other in ((half, rest), (rest, half)))
-    return first, second
+    sets: list[torch.Tensor] = []
+    for half_T in draws.halves_NT[::2]:
+        parts = [half_T.nonzero()[:, 0], (~half_T).nonzero()[:, 0]]
+        size = min(len(part) for part in parts)
+        half, rest = (part[torch.from_numpy(np.sort(random.permutation(len(part))[:size]))]
+                      for part in parts)
+        sets += [centre_of(torch.cat([genuine_TS[of], sandbag_TS[other]]), "median")
+                 for of, other in ((half, rest), (rest, half))]
+    return torch.stack(sets)
 
 
-def _norm_matched(training: Training, draws: int, seed: int, *purpose: str) -> torch.Tensor:
-    """decode(m_S) + R u, [N, D]; u: unit sum of random live decoder rows that carry the permuted
-    entries of m_G − m_S. Where these are equal R is 0 and nothing is added."""
-    random = generator(seed, "norm-matched", *purpose)
+def _norm_matched(training: Training, draws: Draws) -> torch.Tensor:
+    """decode(m_S) + R u, [N, D]."""
+    random = generator(draws.seed, "norm-matched", *draws.purpose)
     difference_S = training.m_G - training.m_S
     entries, live = difference_S[difference_S != 0], training.live
     radius = torch.linalg.vector_norm(training.decoded(difference_S))
     steps = []
-    for _ in range(draws):
+    for _ in range(len(draws.halves_NT)):
         rows = live[torch.from_numpy(random.permutation(len(live))[: len(entries)])]
         carried = entries[torch.from_numpy(random.permutation(len(entries)))][: len(rows)]
         sum_D = carried @ training.sae.weights["W_dec"][rows]

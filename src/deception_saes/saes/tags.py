@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+DEPTHS = (4, 8, 12)
+"""The layers of Llama-3.2-1B that the sandbagging release reads; on another model, those at the
+same relative depth."""
+
 _LAYERS_OF_STUDY = 16  # of Llama-3.2-1B, whose layers stand below
 _EXPANSION = 4
-_K = 64
+K = 64
+"""The usual k of a TopK SAE."""
 
 _SANDBAGGING = ("genuine_only", "mixed", "sandbagging_only")
 _BEHAVIOURAL = ("deceptive_only", "honest_only", "mixed")
@@ -47,13 +52,13 @@ class _Kind:
         """The `{arch}` of a tag; the usual k and expansion go unsaid."""
         if self.expansion != _EXPANSION:
             return f"x{self.expansion}_" + (f"k{self.k}" if self.k else self.architecture)
-        return self.architecture + (f"_k{self.k}" if self.k not in (None, _K) else "")
+        return self.architecture + (f"_k{self.k}" if self.k not in (None, K) else "")
 
 
 _SANDBAGGING_KINDS = (
-    _Kind("jumprelu", (4, 8, 12), _SANDBAGGING),
-    _Kind("topk", (4, 8, 12), _SANDBAGGING, k=_K),
-    _Kind("topk", (4, 8, 12), _SANDBAGGING, k=256),
+    _Kind("jumprelu", DEPTHS, _SANDBAGGING),
+    _Kind("topk", DEPTHS, _SANDBAGGING, k=K),
+    _Kind("topk", DEPTHS, _SANDBAGGING, k=256),
     *(_Kind("topk", (8,), _SANDBAGGING, k=k) for k in (16, 32, 128)),
     _Kind("gated", (8,), _SANDBAGGING),
     *(_Kind("topk", (8,), ("mixed",), k=k, expansion=8) for k in (64, 256)),
@@ -61,7 +66,7 @@ _SANDBAGGING_KINDS = (
 )
 _BEHAVIOURAL_KINDS = (
     _Kind("jumprelu", (2, 4, 6), _BEHAVIOURAL),
-    _Kind("topk", (2, 4, 6), _BEHAVIOURAL, k=_K),
+    _Kind("topk", (2, 4, 6), _BEHAVIOURAL, k=K),
 )
 
 
@@ -107,3 +112,24 @@ def _tags(kinds: tuple[_Kind, ...], prefix: str, model: str, n_layers: int) -> l
 
 def _listed(layers: Iterable[int]) -> str:
     return ", ".join(f"L{layer}" for layer in layers)
+
+
+def is_swapped(tag: SaeTag, k: int = K) -> bool:
+    """Whether the features of this SAE are swapped: of the release's usual size, trained on both
+    conditions, and if it is a TopK, with this k."""
+    return tag.expansion == _EXPANSION and tag.k in (None, k) and tag.train_set == "mixed"
+
+
+def tags_at(model: str, layers: Iterable[int], k: int = K) -> list[SaeTag]:
+    """SAEs like the swapped ones at any layers of a model: JumpReLU, and TopK with this k."""
+    return [SaeTag(f"v4_{model}_{kind.name}_L{layer}_mixed", model, kind.architecture, layer,
+                   "mixed", kind.k, kind.expansion)
+            for layer in sorted(layers)
+            for kind in (_Kind("jumprelu", (), ()), _Kind("topk", (), (), k=k))]
+
+
+def depth_name(layer: int, n_layers: int) -> str:
+    """The layer by the study's layer of the same relative depth, "D8"; one that has none of those
+    that the sandbagging release reads is named "L14"."""
+    names = {layer_at_same_depth(depth, n_layers): f"D{depth}" for depth in DEPTHS}
+    return names.get(layer, f"L{layer}")

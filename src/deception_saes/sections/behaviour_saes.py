@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from deception_saes.models.load import weights_hash
 from deception_saes.sections import behaviour
-from deception_saes.sections.banks import Bank, kept_bank, path_of_blocks, training_job
+from deception_saes.sections.banks import kept_bank
 from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.store.spec import Spec
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from deception_saes.activations.completions import TokenRows
     from deception_saes.models.spec import ModelSpec
+    from deception_saes.saes.jobs import Bank
     from deception_saes.saes.recipe import Recipe
     from deception_saes.saes.sae import Sae
     from deception_saes.saes.tags import SaeTag
@@ -162,6 +163,8 @@ def _tags(model: ModelSpec, depth: int) -> list[SaeTag]:
 def _jobs(
     params: BehaviourSaeParams, tags: list[SaeTag], rows: TokenRows, work: Work, fixed: bool
 ) -> Iterator[Job]:
+    from deception_saes.saes.jobs import path_of_blocks, training_job
+
     model = params.behaviour.model
     blocks = path_of_blocks(model, work.artifacts)
     recipe = dataclasses.replace(params.recipe, learn_threshold=fixed)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from deception_saes.models.registry import get
 from deception_saes.models.shapes import Shape
 from deception_saes.sections.catalogue import Section
 from deception_saes.sections.judged import JUDGED_DRAWS
@@ -33,6 +34,7 @@ _GRID, _PREFIX = 18, 9
 _OF_TOKENS = 0.14  # share of the completions' tokens that one behavioural SAE is trained on
 _PRODUCTS = 6  # of a step of training, forward and back, each 2 d_in d_sae a row
 _EXPANSION = 4
+_WITH_SEEDS = 24  # the section that trains SAEs anew with other seeds
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def section_cost(section: Section, profile: Profile, seed: int) -> Cost | None:
     """What the section costs by itself, the SAEs that it is about with the first that needs them;
     None if the profile does not run it. A section that is not counted here costs its budget. Models
     that have yet to be fetched count as had."""
+    if section.number in _OF_EXPERIMENTS:
+        return _OF_EXPERIMENTS[section.number](profile, section.number)
     params = import_module(section.module).plan(profile, seed, profile.models, {})
     if isinstance(params, NotRun):
         return None
@@ -129,14 +133,14 @@ def _attribution(params: Any, profile: Profile) -> Cost:
     return Cost(replies + sampled, tokens * (of.flops_of_token + of.flops_of_logits), fixed=30)
 
 
-def _task(params: Any, profile: Profile) -> Cost:
+def _task(profile: Profile, _: int) -> Cost:
     rows, forward = 0, 0.0
-    for model in params.models:
+    for model in profile.models:
         of = model.shape
-        for framing in params.framings:
-            asked = params.questions or len(load_questions())
-            if framing not in params.primary_framings:
-                asked = min(asked, params.secondary_questions or asked)
+        for framing in profile.framings:
+            asked = profile.questions or len(load_questions())
+            if framing not in profile.primary_framings:
+                asked = min(asked, profile.secondary_questions or asked)
             prompts = 3 * asked
             rows += prompts
             # the full strings of answers go on from the prompt's end
@@ -144,35 +148,38 @@ def _task(params: Any, profile: Profile) -> Cost:
     return Cost(rows, forward, fixed=20)
 
 
-def _zoo_training(saes: Any, profile: Profile) -> tuple[float, float]:
-    """FLOPs of training a framing's SAEs, and bytes that they take."""
-    of, half = saes.model.shape, _half(profile)
-    count = _ZOO if saes.complete else _SWAPPED
-    each = half * _QUESTION * 1.4  # mixed sets have the rows of both conditions
-    return (count * _training(of, each, saes.sae_recipe.epochs, _EXPANSION * 1.1),
+def _zoo_training(of: Shape, count: int, profile: Profile) -> tuple[float, float]:
+    """FLOPs of training so many of a framing's SAEs, and bytes that they take."""
+    each = _half(profile) * _QUESTION * 1.4  # mixed sets have the rows of both conditions
+    return (count * _training(of, each, profile.sae_recipe.epochs, _EXPANSION * 1.1),
             count * _bytes(of, _EXPANSION))
 
 
 def _zoo(params: Any, profile: Profile) -> Cost:
-    of, half = params.saes.model.shape, _half(profile)
+    of, half = params.saes.task.subject.model.shape, _half(profile)
     rows = _ZOO * _ZOO_EDITS * half
-    training, disk = _zoo_training(params.saes, profile)
+    training, disk = _zoo_training(of, _ZOO, profile)
     return Cost(rows, rows * _from_middle(of), training, disk, fixed=40)
 
 
-def _swap(params: Any, profile: Profile) -> Cost:
-    of, half = params.saes.model.shape, _half(profile)
-    few = params.swap_draw_questions or half
-    rows = 2 * _SWAPPED * (_SINGLE_EDITS * half + 3 * params.swap_draws * few)
-    rows += params.training_seeds * (2 * half + params.swap_draws * few)
+def _swap(profile: Profile, number: int) -> Cost | None:
+    if number not in profile.swaps:
+        return None
+    slug, framing = profile.swaps[number]
+    of, half = get(slug).shape, _half(profile)
+    few = profile.swap_draw_questions or half
+    rows = 2 * _SWAPPED * (_SINGLE_EDITS * half + 3 * profile.swap_draws * few)
+    if number == _WITH_SEEDS:
+        rows += profile.training_seeds * (2 * half + profile.swap_draws * few)
     # the release's own SAEs are counted in §25
-    training, disk = (0.0, 0.0) if params.saes.complete else _zoo_training(params.saes, profile)
+    in_zoo = slug == profile.models[0].slug and framing == profile.circuit_framing
+    training, disk = (0.0, 0.0) if in_zoo else _zoo_training(of, _SWAPPED, profile)
     return Cost(rows, rows * _from_middle(of), training, disk, fixed=40)
 
 
-def _sweep(params: Any, profile: Profile) -> Cost:
-    return _swept(params.model.shape, (params.sweep_sandbag_questions or _half(profile))
-                  + (params.sweep_genuine_questions or _half(profile)))
+def _sweep(profile: Profile, _: int) -> Cost:
+    return _swept(profile.models[0].shape, (profile.sweep_sandbag_questions or _half(profile))
+                  + (profile.sweep_genuine_questions or _half(profile)))
 
 
 def _swept(of: Shape, questions: int) -> Cost:
@@ -182,10 +189,10 @@ def _swept(of: Shape, questions: int) -> Cost:
                 + heads * questions * of.flops_of_logits, fixed=10)
 
 
-def _circuit(params: Any, profile: Profile) -> Cost:
-    of, half = params.model.shape, _half(profile)
-    few = min(params.draw_questions or half, half)
-    sets = 3 * params.random_draws
+def _circuit(profile: Profile, _: int) -> Cost:
+    of, half = profile.models[0].shape, _half(profile)
+    few = min(profile.draw_questions or half, half)
+    sets = 3 * profile.random_draws
     few_subsets = 2 * _SUBSETS - _REPORTED_SUBSETS
     questions = _REPORTED_SUBSETS * half + few_subsets * few + sets * few + 6 * half
     tokens = questions * _QUESTION + (sets + 2 * _SUBSETS) * _SHOTS
@@ -195,13 +202,13 @@ def _circuit(params: Any, profile: Profile) -> Cost:
 
 
 def _neutral(params: Any, profile: Profile) -> Cost:
-    of, half = params.model.shape, _half(profile)
+    of, half = params.task.subject.model.shape, _half(profile)
     return Cost(4 * half, 4 * half * (_QUESTION * of.flops_of_token + of.flops_of_logits), fixed=5)
 
 
 def _models(params: Any, profile: Profile) -> Cost:
     rows, forward = 0, 0.0
-    for place, model in enumerate(params.models):
+    for place, model in enumerate(profile.models):
         of, half = model.shape, _half(profile)
         rows += 8 * half
         forward += 8 * half * (_QUESTION * of.flops_of_token + of.flops_of_logits)
@@ -212,7 +219,7 @@ def _models(params: Any, profile: Profile) -> Cost:
 
 
 def _separation(params: Any, profile: Profile) -> Cost:
-    of, half = params.saes.model.shape, _half(profile)
+    of, half = params.saes.task.subject.model.shape, _half(profile)
     return Cost(0, _ZOO * 2 * 4 * half * 2.0 * of.d_model**2 * _EXPANSION, fixed=30)
 
 
@@ -231,5 +238,6 @@ def _bytes(of: Shape, expansion: float) -> float:
 
 _COSTS: dict[int, Callable[[Any, Profile], Cost]] = {
     17: _judged, 18: _layers, 19: _components, 20: _grid, 21: _sae_probes, 22: _attribution,
-    23: _task, 24: _swap, 25: _zoo, 26: _swap, 27: _sweep, 28: _circuit, 29: _neutral,
-    30: _models, 31: _swap, 32: _separation}
+    25: _zoo, 29: _neutral, 30: _models, 32: _separation}
+_OF_EXPERIMENTS: dict[int, Callable[[Profile, int], Cost | None]] = {
+    23: _task, 24: _swap, 26: _swap, 27: _sweep, 28: _circuit, 31: _swap}

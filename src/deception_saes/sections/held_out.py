@@ -13,20 +13,13 @@ import torch
 
 from deception_saes.activations.capture import Activations
 from deception_saes.analysis.bootstrap import Interval, ratio_interval
+from deception_saes.experiments.saes import CONDITIONS, TRAIN_SETS, SaeSet, activations, read
+from deception_saes.experiments.swaps import Prompts, prompts_of, question_folds
 from deception_saes.models.forward import log_probabilities
 from deception_saes.models.last_position import LastPositionRun
-from deception_saes.models.load import LanguageModel, load
+from deception_saes.models.load import LanguageModel
 from deception_saes.saes.quality import Quality, divergence, quality
 from deception_saes.saes.sae import Sae
-from deception_saes.sections.halves import half_of
-from deception_saes.sections.swap import Prompts, prompts_of, question_folds
-from deception_saes.sections.trained import (
-    CONDITIONS,
-    TRAIN_SETS,
-    SaeParams,
-    Source,
-    activations,
-)
 from deception_saes.tasks.framings import Condition
 from deception_saes.tasks.prompts import PromptSet
 
@@ -80,20 +73,20 @@ class Measured:
     kl_recovered: Interval
 
 
-def held_out(saes: SaeParams, source: Source) -> HeldOut:
-    """The evaluating half of the answerable questions under the SAEs' framing, run clean."""
-    lm = load(saes.model, source.artifacts, saes.device)
-    asked = half_of(source.task, lm, saes.framing, "evaluating")
-    training = activations(saes, "choosing", "suffix", source).x_by_layer
+def held_out(saes: SaeSet) -> HeldOut:
+    """The evaluating half of the SAEs' task, run clean."""
+    task = saes.task
+    lm, asked = task.subject.load(), task.evaluating.prompts
+    training = read(activations(task.choosing, saes.layers, "suffix")).x_by_layer
     runs = {c: LastPositionRun(lm.model, asked.prompts[c], list(training)) for c in CONDITIONS}
     return HeldOut(
         lm,
         asked,
-        tokens=activations(saes, "evaluating", "suffix", source),
-        last=activations(saes, "evaluating", "last", source),
+        tokens=read(activations(task.evaluating, saes.layers, "suffix")),
+        last=read(activations(task.evaluating, saes.layers, "last")),
         runs=runs,
         clean_QV={c: log_probabilities(lm.model, run.clean_QD) for c, run in runs.items()},
-        mean_D={layer: x_ND.mean(0).to(saes.device) for layer, x_ND in training.items()},
+        mean_D={layer: x_ND.mean(0).to(task.subject.device) for layer, x_ND in training.items()},
     )
 
 

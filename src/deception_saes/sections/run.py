@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import importlib
 import importlib.metadata
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from deception_saes.cache import read_table, write_table
 from deception_saes.models.load import at_commit, weights_hash, why_unavailable
 from deception_saes.sections.catalogue import SECTIONS, Section
 from deception_saes.sections.results import Results, Value, read_results, write_results
-from deception_saes.store.cells import guarded, unguarded
 from deception_saes.store.ensure import ensure
-from deception_saes.store.files import PACKAGE_DIR, artifacts_root, checkout, write_atomic
+from deception_saes.store.files import PACKAGE_DIR, artifacts_at, artifacts_root, checkout
 from deception_saes.store.spec import Spec
 
 if TYPE_CHECKING:
@@ -33,6 +32,9 @@ P = TypeVar("P", bound="DataclassInstance")
 
 EXPECTED_VARIABLE = "DECEPTION_SAES_EXPECTED"
 """Profile and seed, with a space between, that a build executes a notebook for."""
+
+OUT_VARIABLE = "DECEPTION_SAES_OUT"
+"""The folder that a build takes a notebook's results from."""
 
 LIBRARIES = ("torch", "transformers", "numpy")
 """Distributions whose version decides every section's results."""
@@ -91,17 +93,6 @@ def params_from(params: type[P], profile: Profile, seed: int, **given: Any) -> P
                      for name in (field.name for field in dataclasses.fields(params))})
 
 
-def primary_params(
-    params: type[P], profile: Profile, seed: int, models: tuple[ModelSpec, ...],
-    missing: dict[str, str],
-) -> P | NotRun:
-    """Parameters of a section on the circuit of the primary model; NotRun if that is missing."""
-    if profile.models[0] not in models:
-        return NotRun(missing)
-    return params_from(params, profile, seed, model=profile.models[0], models=models,
-                       missing=missing, framing=profile.circuit_framing)
-
-
 @dataclass(frozen=True)
 class SectionRun:
     """A finished section: its record and its tables, read on first use. hash: of its spec."""
@@ -115,12 +106,7 @@ class SectionRun:
     def table(self, name: str) -> pd.DataFrame:
         """The section's table of this name, from `figures/sNN_{name}.csv`."""
         if name not in self._tables:
-            import pandas as pd
-
-            written = pd.read_csv(
-                self.tree / csv_name(self.section, name), keep_default_na=False, na_values=[""]
-            )
-            self._tables[name] = _each_text(written, unguarded)
+            self._tables[name] = read_table(self.tree / csv_name(self.section, name))
         return self._tables[name]
 
 
@@ -191,7 +177,8 @@ def run_section(
         needed = {n: run_section(n, profile, seed, artifacts) for n in _module(section).NEEDS}
         _compute(section, spec.params, Work(artifacts, tree, needed), out)
 
-    ensure(tree, spec, make)
+    with artifacts_at(artifacts):
+        ensure(tree, spec, make)
     return SectionRun(section, read_results(tree / results_name(section)), tree, hash=spec.hash)
 
 
@@ -212,29 +199,13 @@ def _compute(section: Section, params: Mapping[str, Any], work: Work, out: Path)
         profile=params["profile"],
         seed=params["seed"],
         commit=commit(),
-        versions=_versions(section),
+        versions=versions(_libraries(section)),
         seconds=round(time.perf_counter() - started, 1),
         values=output.values,
     )
     write_results(results, out / results_name(section))
     for name, table in output.tables.items():
-        write_atomic(out / csv_name(section, name), _csv(table))
-
-
-def _csv(table: pd.DataFrame) -> str:
-    """Text is always quoted, since a token may be a line break, and guarded, since it may begin as
-    a spreadsheet's formula does; `SectionRun.table` gives it back as it was."""
-    safe = _each_text(table, guarded)
-    return str(safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC))
-
-
-def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
-    """The table with `change` done to every cell that is text."""
-    from pandas.api.types import is_numeric_dtype
-
-    changed = {name: table[name].map(lambda cell: change(cell) if isinstance(cell, str) else cell)
-               for name in table if not is_numeric_dtype(table[name])}
-    return table.assign(**changed)
+        write_table(table, out / csv_name(section, name))
 
 
 def _module(section: Section) -> Any:
@@ -245,9 +216,10 @@ def _libraries(section: Section) -> tuple[str, ...]:
     return (*LIBRARIES, *getattr(_module(section), "LIBRARIES", ()))
 
 
-def _versions(section: Section) -> dict[str, str]:
+def versions(libraries: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
+    """The versions of Python and of these distributions, by name."""
     return {"python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _libraries(section)}}
+            **{name: importlib.metadata.version(name) for name in libraries}}
 
 
 def commit() -> str:

@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+    from deception_saes.experiments.saes import SaeSet
+    from deception_saes.experiments.swaps import Effects
     from deception_saes.models.spec import ModelSpec
     from deception_saes.saes.tags import SaeTag
     from deception_saes.sections.held_out import Measured
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.results import Value
     from deception_saes.sections.run import NotRun, Output, Work
-    from deception_saes.sections.swap import Effects
-    from deception_saes.sections.trained import SaeParams
 
-DATA = ("tasks/data/questions.csv",)
-NEEDS = (23,)
+DATA = ()
+NEEDS = ()
 
 
 @dataclass(frozen=True)
 class Params:
     """See `sections.profiles.Profile`. saes: how the SAEs are trained."""
 
-    saes: SaeParams
+    saes: SaeSet
     bootstrap_draws: int
     seed: int
 
@@ -36,12 +36,12 @@ def plan(
 ) -> Params | NotRun:
     """The part of a profile that decides this section."""
     from deception_saes.sections.run import NotRun, params_from
-    from deception_saes.sections.trained import sae_params
+    from deception_saes.sections.subjects import saes_of, task_of
 
     if profile.models[0] not in models:
         return NotRun(missing)
-    return params_from(Params, profile, seed,
-                       saes=sae_params(profile, seed, profile.models[0], profile.circuit_framing))
+    task = task_of(profile, seed, profile.models[0], profile.circuit_framing)
+    return params_from(Params, profile, seed, saes=saes_of(profile, task))
 
 
 def compute(params: Params, work: Work) -> Output:
@@ -49,29 +49,30 @@ def compute(params: Params, work: Work) -> Output:
     import pandas as pd
     from tqdm import tqdm
 
+    from deception_saes.experiments.swaps import undrawn_effects
+    from deception_saes.interventions.swap import AddDifference, Edit, Reconstruct, SwapTo, SwapTop
     from deception_saes.sections.held_out import held_out, measure
     from deception_saes.sections.run import Output
-    from deception_saes.sections.swap import zoo_effects
-    from deception_saes.sections.trained import DEPTHS, Source, bank
 
-    saes = params.saes
-    source = Source(work.artifacts, work.tree, work.needed[23])
+    saes, device = params.saes, params.saes.task.subject.device
+    edits: dict[str, Edit] = {"E2": Reconstruct(), "E6": SwapTo("genuine"), "E4": SwapTo("sandbag"),
+             "E6Δ": AddDifference("genuine"), "E4Δ": AddDifference("sandbag"),
+             "E5.16": SwapTop(16)}
     # all are trained before the runs are made, which want memory
-    banks = [bank(saes, depth, source) for depth in DEPTHS]
-    half = held_out(saes, source)
+    banks = {layer: saes.bank(layer) for layer in saes.layers}
+    half = held_out(saes)
     every = half.prompts(params.seed)
     rows: list[dict[str, object]] = []
     values: list[Value] = []
-    for of_depth in banks:
-        layer = of_depth.tags[0].layer
+    for layer, of_layer in banks.items():
         mean_D = half.mean_D[layer]
         replaced_Q = half.divergence(layer, mean_D.expand_as)
-        for tag in tqdm(of_depth.tags, desc=f"quality at L{layer}", unit="SAE"):
-            sae = of_depth.sae(tag, saes.device)
+        for tag in tqdm(of_layer.tags, desc=f"quality at L{layer}", unit="SAE"):
+            sae = of_layer.sae(tag, device)
             found = measure(sae, layer, tag.train_set, half, replaced_Q, params.bootstrap_draws,
                             params.seed)
-            row = _row(tag, found, of_depth.seconds.get(tag.name, float("nan")))
-            swaps = list(_swaps(tag, zoo_effects(sae, layer, every), params))
+            row = _row(tag, found, of_layer.seconds.get(tag.name, float("nan")))
+            swaps = list(_swaps(tag, undrawn_effects(edits, every, sae, layer, "sandbag"), params))
             rows.append(row | {value.id.rpartition(".swap.")[2]: value.value for value in swaps})
             values += [*_values(tag, found, params), *swaps]
     table = pd.DataFrame(rows)
@@ -93,9 +94,10 @@ def _row(tag: SaeTag, found: Measured, seconds: float) -> dict[str, object]:
 def _values(tag: SaeTag, found: Measured, params: Params) -> Iterator[Value]:
     from deception_saes.sections.results import Value
 
-    about = dict[str, Any](model=params.saes.model.slug, framing=params.saes.framing,
+    task = params.saes.task
+    about = dict[str, Any](model=task.model, framing=task.framing.name,
                            layer=tag.layer, tag=tag.name, train_set=tag.train_set)
-    base = f"s25.{params.saes.model.slug}.{tag.name}"
+    base = f"s25.{task.model}.{tag.name}"
     intervals = {
         "explained_variance": ("explained variance, question tokens", found.explained_variance),
         "explained_variance_last": ("explained variance, last prompt position",
@@ -124,15 +126,16 @@ def _swaps(tag: SaeTag, effects: Effects, params: Params) -> Iterator[Value]:
     from deception_saes.analysis.bootstrap import mean_interval
     from deception_saes.sections.results import Value
 
+    task = params.saes.task
     of = {name: effects_NQ[0] for name, effects_NQ in effects.items()}
     gaps = {"E6-E4": of["E6"] - of["E4"], "E6Δ-E4Δ": of["E6Δ"] - of["E4Δ"],
             "E6-E2": of["E6"] - of["E2"]}
     for name, per_question in {**of, **gaps}.items():
         found = mean_interval(per_question, params.bootstrap_draws, params.seed)
-        yield Value(f"s25.{params.saes.model.slug}.{tag.name}.swap.{name}",
+        yield Value(f"s25.{task.model}.{tag.name}.swap.{name}",
                     f"{'gap' if name in gaps else 'effect of'} {name} on sandbag prompts",
                     found.mean, "pp", ci_low=found.low, ci_high=found.high, n=found.n,
-                    model=params.saes.model.slug, framing=params.saes.framing, layer=tag.layer,
+                    model=task.model, framing=task.framing.name, layer=tag.layer,
                     tag=tag.name, train_set=tag.train_set,
                     condition=None if name in gaps else name)
 
@@ -141,7 +144,7 @@ def _summary(table: pd.DataFrame, params: Params) -> Iterator[Value]:
     """How many there are, by architecture how good, and what training cost."""
     from deception_saes.sections.results import Value
 
-    slug, framing = params.saes.model.slug, params.saes.framing
+    slug, framing = params.saes.task.model, params.saes.task.framing.name
     base, about = f"s25.{slug}", dict[str, Any](model=slug, framing=framing)
     yield Value(f"{base}.n_saes", "SAEs trained", float(len(table)), "count", claim="S-01",
                 n=len(table), **about)

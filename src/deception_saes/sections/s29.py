@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+    from deception_saes.experiments.task import Task
     from deception_saes.models.spec import ModelSpec
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.results import Value
     from deception_saes.sections.run import NotRun, Output, Work
 
 DATA = ("tasks/data/neutral_text.txt",)
-NEEDS = (27, 28)
+NEEDS = ()
 
 
 @dataclass(frozen=True)
 class Params:
     """See `sections.profiles.Profile`."""
 
-    model: ModelSpec
-    framing: str
+    task: Task
     circuit_size: int
+    sweep_sandbag_questions: int | None
     bootstrap_draws: int
-    device: str
     seed: int
 
 
@@ -34,28 +34,35 @@ def plan(
     profile: Profile, seed: int, models: tuple[ModelSpec, ...], missing: dict[str, str]
 ) -> Params | NotRun:
     """The part of a profile that decides this section; it is about the primary model."""
-    from deception_saes.sections.run import primary_params
+    from deception_saes.sections.run import NotRun, params_from
+    from deception_saes.sections.subjects import task_of
 
-    return primary_params(Params, profile, seed, models, missing)
+    if profile.models[0] not in models:
+        return NotRun(missing)
+    return params_from(Params, profile, seed,
+                       task=task_of(profile, seed, profile.models[0], profile.circuit_framing))
 
 
 def compute(params: Params, work: Work) -> Output:
-    """Question by question from §28's runs; the neutral text is run here."""
+    """Question by question, by the calls of the circuit's section; the neutral text is run here."""
     import pandas as pd
 
+    from deception_saes.experiments.circuits import strongest
+    from deception_saes.experiments.heads import p_correct, sweep
     from deception_saes.interventions.ablation import collateral_damage
-    from deception_saes.models.load import load
     from deception_saes.sections.run import Output
-    from deception_saes.sections.sweep import circuit
     from deception_saes.tasks.neutral import neutral_passages
 
-    p = work.needed[28].table("questions")
-    effects = pd.DataFrame({"question": p["question"], **{
-        condition: 100 * (p[f"p_correct_{condition}_zero"] - p[f"p_correct_{condition}_clean"])
-        for condition in ("genuine", "sandbag")}})
-    effects["p_correct_genuine"] = p["p_correct_genuine_clean"]
-    lm = load(params.model, work.artifacts, params.device)
-    chosen = tuple(circuit(work.needed[27].table("heads"), params.circuit_size))
+    task = params.task
+    swept = sweep(task.choosing.spread(params.sweep_sandbag_questions), "sandbag")
+    chosen = strongest(swept, params.circuit_size)
+    p_SQ = {condition: p_correct(task.evaluating, condition, [(), chosen]) / 100
+            for condition in ("genuine", "sandbag")}
+    effects = pd.DataFrame({
+        "question": [question.id for question in task.evaluating.questions],
+        **{condition: 100 * (zero_Q - clean_Q) for condition, (clean_Q, zero_Q) in p_SQ.items()}})
+    effects["p_correct_genuine"] = p_SQ["genuine"][0]
+    lm = task.subject.load()
     rows = []
     for number, passage in enumerate(neutral_passages(lm.tokenizer), start=1):
         clean, ablated = collateral_damage(lm.model, passage, [(), chosen], f"passage {number}")
@@ -69,12 +76,13 @@ def _values(effects: pd.DataFrame, cost: pd.DataFrame, params: Params) -> Iterat
     from deception_saes.analysis.bootstrap import mean_interval
     from deception_saes.sections.results import Value
 
-    about: dict[str, Any] = {"model": params.model.slug, "framing": params.framing}
+    about: dict[str, Any] = {"model": params.task.model,
+                             "framing": params.task.framing.name}
 
     def value(id: str, quantity: str, per_question: Any, unit: str, condition: str,
               claim: str | None = None) -> Value:
         found = mean_interval(per_question, params.bootstrap_draws, params.seed)
-        return Value(f"s29.{params.model.slug}.{id}", quantity, found.mean, unit,
+        return Value(f"s29.{params.task.model}.{id}", quantity, found.mean, unit,
                      ci_low=found.low, ci_high=found.high, n=found.n, condition=condition,
                      claim=claim, **about)
 
@@ -90,6 +98,6 @@ def _values(effects: pd.DataFrame, cost: pd.DataFrame, params: Params) -> Iterat
     for column, quantity in (("clean", "cross-entropy of the neutral text, clean"),
                              ("ablated", "cross-entropy of the neutral text, heads ablated"),
                              ("kl", "mean KL(clean ‖ ablated) on the neutral text")):
-        yield Value(f"s29.{params.model.slug}.text.{column}", quantity,
+        yield Value(f"s29.{params.task.model}.text.{column}", quantity,
                     float((weights * cost[column]).sum()), "nats",
                     n=int((cost["tokens"] - 1).sum()), **about)

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
     from deception_saes.activations.capture import Activations
     from deception_saes.analysis.separation import Separation
+    from deception_saes.experiments.saes import SaeSet
     from deception_saes.models.spec import ModelSpec
     from deception_saes.saes.sae import Sae
     from deception_saes.saes.tags import SaeTag
     from deception_saes.sections.profiles import Profile
     from deception_saes.sections.results import Value
     from deception_saes.sections.run import NotRun, Output, Work
-    from deception_saes.sections.trained import SaeParams
 
-DATA = ("tasks/data/questions.csv",)
-NEEDS = (23,)
+DATA = ()
+NEEDS = ()
 
 BASELINES = {"raw": "raw coordinates", "components": "principal components"}
 _OUTLIER_DEPTH = 8  # the study's outlier: L8, mixed, TopK
@@ -33,7 +33,7 @@ _USUAL_K = 64
 class Params:
     """See `sections.profiles.Profile`. saes: how the SAEs are trained."""
 
-    saes: SaeParams
+    saes: SaeSet
     bootstrap_draws: int
     permutations: int
     seed: int
@@ -54,12 +54,12 @@ def plan(
 ) -> Params | NotRun:
     """The part of a profile that decides this section."""
     from deception_saes.sections.run import NotRun, params_from
-    from deception_saes.sections.trained import sae_params
+    from deception_saes.sections.subjects import saes_of, task_of
 
     if profile.models[0] not in models:
         return NotRun(missing)
-    return params_from(Params, profile, seed,
-                       saes=sae_params(profile, seed, profile.models[0], profile.circuit_framing))
+    task = task_of(profile, seed, profile.models[0], profile.circuit_framing)
+    return params_from(Params, profile, seed, saes=saes_of(profile, task))
 
 
 def compute(params: Params, work: Work) -> Output:
@@ -68,34 +68,34 @@ def compute(params: Params, work: Work) -> Output:
     import pandas as pd
     from tqdm import tqdm
 
+    from deception_saes.experiments.saes import activations, read, untrained
+    from deception_saes.saes.tags import layer_at_same_depth
     from deception_saes.sections.run import Output
-    from deception_saes.sections.trained import DEPTHS, Source, activations, bank, untrained
 
     saes = params.saes
-    source = Source(work.artifacts, work.tree, work.needed[23])
-    banks = {depth: bank(saes, depth, source) for depth in DEPTHS}
-    evaluating, choosing = (activations(saes, half, "last", source)
-                            for half in ("evaluating", "choosing"))
+    banks = {layer: saes.bank(layer) for layer in saes.layers}
+    evaluating, choosing = (read(activations(half, saes.layers, "last"))
+                            for half in (saes.task.evaluating, saes.task.choosing))
     rows: list[dict[str, object]] = []
     d_means: dict[tuple[int, str], dict[str, np.ndarray]] = {}
-    for of_depth in banks.values():
-        layer = of_depth.tags[0].layer
+    for layer, of_layer in banks.items():
         for name, pair in _baselines(evaluating, choosing, layer):
             rows.append({"dictionary": name, "layer": layer, **_measures(pair, params)})
-        for tag in tqdm(of_depth.tags, desc=f"separation at L{layer}", unit="SAE"):
-            pair = _encoded(of_depth.sae(tag), evaluating, choosing, layer)
+        for tag in tqdm(of_layer.tags, desc=f"separation at L{layer}", unit="SAE"):
+            pair = _encoded(of_layer.sae(tag), evaluating, choosing, layer)
             row = {"dictionary": tag.name, "layer": layer, "train_set": tag.train_set,
                    "architecture": tag.architecture, "k": tag.k, "expansion": tag.expansion,
                    **_measures(pair, params)}
             if _is_compared(tag):
-                start = _encoded(untrained(saes, tag, source), evaluating, choosing, layer)
+                start = _encoded(untrained(saes, tag), evaluating, choosing, layer)
                 row |= {f"untrained_{name}": value for name, value in
                         _measures(start, params).items()}
                 of = d_means.setdefault((layer, tag.train_set), {})
                 of[tag.architecture] = _d_mean(pair, params)
             rows.append(row)
     table = pd.DataFrame(rows)
-    return Output(list(_values(table, d_means, banks[_OUTLIER_DEPTH].tags[0].layer, params)),
+    outlier = layer_at_same_depth(_OUTLIER_DEPTH, saes.task.subject.model.shape.layers)
+    return Output(list(_values(table, d_means, outlier, params)),
                   {"separation": table})
 
 
@@ -201,8 +201,8 @@ def _values(
 
     from deception_saes.sections.results import Value
 
-    slug, n = params.saes.model.slug, int(table["n_questions"].iloc[0])
-    base, about = f"s32.{slug}", dict[str, Any](model=slug, framing=params.saes.framing)
+    slug, n = params.saes.task.model, int(table["n_questions"].iloc[0])
+    base, about = f"s32.{slug}", dict[str, Any](model=slug, framing=params.saes.task.framing.name)
     compared = table[table["untrained_d_max"].notna()]
     d_max = compared.pivot_table(index=["layer", "train_set"], columns="architecture",
                                  values="d_max")

@@ -1,0 +1,1 @@
+"""What notebooks call: keyword arguments in, tables and arrays out, expensive calls kept."""

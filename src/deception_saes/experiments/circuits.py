@@ -1,0 +1,288 @@
+"""What is said of heads: which ones suppress, how stable that is, and what chance gives.
+
+Apart from what runs the model, so that a statistic that is edited makes no run stale.
+
+Shape suffixes: H heads, S head sets, Q questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deception_saes.analysis import circuit
+from deception_saes.analysis.bootstrap import Interval, mean_interval
+from deception_saes.cache import cached
+from deception_saes.errors import UserError
+from deception_saes.experiments.heads import Heads, RandomHeads
+from deception_saes.experiments.task import AskedHalf, Subject
+from deception_saes.models.anatomy import Head
+from deception_saes.tidy import described
+
+_EARLY = 0.25  # of depth
+
+
+@cached()
+def head_table(
+    sandbag: pd.DataFrame, genuine: pd.DataFrame, *, draws: int, permutations: int, seed: int
+) -> pd.DataFrame:
+    """From both sweeps, a row a head: effects in pp with intervals over questions, and the p
+    corrected for the number of heads. draws, seed: of the bootstrap."""
+    heads = [_head(name) for name in sandbag["head"]]
+    table = pd.DataFrame({"layer": [h.layer for h in heads], "head": [h.head for h in heads]})
+    for condition, of in (("sandbag", sandbag), ("genuine", genuine)):
+        effects_HQ = effects_of(of)
+        found = [mean_interval(row, draws, seed) for row in effects_HQ]
+        table[f"effect_{condition}"] = [interval.mean for interval in found]
+        table[f"ci_low_{condition}"] = [interval.low for interval in found]
+        table[f"ci_high_{condition}"] = [interval.high for interval in found]
+        table[f"n_{condition}"] = effects_HQ.shape[1]
+        table[f"p_{condition}"] = circuit.max_t_p_values(effects_HQ, permutations, seed)
+    return described(
+        table, "a head a row: the effect of ablating it alone, on the choosing half",
+        head=("", "number of the head in its block"),
+        **{f"{name}_{c}": (unit, meaning.format(c)) for c in ("sandbag", "genuine")
+           for name, unit, meaning in (
+            ("effect", "pp", "effect on {} prompts, mean over questions"),
+            ("ci_low", "pp", "lower end of its 95% interval, {} prompts"),
+            ("ci_high", "pp", "upper end, {} prompts"),
+            ("n", "count", "questions, {} prompts"),
+            ("p", "p", "two-sided, by flipped signs, corrected for the number of heads by the "
+                       "largest |t|, {} prompts"))})
+
+
+def effects_of(sweep: pd.DataFrame) -> np.ndarray:
+    """The sweep as an array, [heads, questions]."""
+    effects_HQ: np.ndarray = sweep.drop(columns="head").to_numpy()
+    return effects_HQ
+
+
+def strongest(sweep: pd.DataFrame, n: int) -> Heads:
+    """The suppressor heads: the n of largest mean effect. Raises UserError unless there are that
+    many heads besides."""
+    if not 1 <= n <= len(sweep) // 2:
+        raise UserError(f"n_heads is {n}; expected 1 to {len(sweep) // 2}, as many heads again "
+                         "are drawn at random")
+    means = effects_of(sweep).mean(axis=1)
+    order = np.argsort(-means, kind="stable")[:n]
+    return tuple(_head(sweep["head"].iloc[place]) for place in order)
+
+
+def suppressors(table: pd.DataFrame, heads: Heads) -> pd.DataFrame:
+    """Rows of `head_table` of these heads, strongest first: a row a head and condition."""
+    rows = []
+    for rank, head in enumerate(heads, start=1):
+        of = table[(table["layer"] == head.layer) & (table["head"] == head.head)].iloc[0]
+        rows += [{"rank": rank, "head": str(head), "layer": head.layer, "condition": condition,
+                  "effect": of[f"effect_{condition}"], "ci_low": of[f"ci_low_{condition}"],
+                  "ci_high": of[f"ci_high_{condition}"], "n": int(of[f"n_{condition}"])}
+                 for condition in ("sandbag", "genuine")]
+    return described(pd.DataFrame(rows), "the suppressor heads, each ablated alone, choosing half",
+                     rank=("", "1: the strongest"), head=("", "the head"),
+                     effect=("pp", "effect on P(correct), mean over questions"))
+
+
+def n_early(heads: Heads, subject: Subject) -> int:
+    """How many of these heads are in the first quarter of the model's depth."""
+    return sum(head.layer / subject.model.shape.layers <= _EARLY for head in heads)
+
+
+def standing_out(table: pd.DataFrame) -> pd.DataFrame:
+    """How many heads raise (suppressors) and lower (promoters) P(correct) at corrected p < 0.05,
+    under each condition."""
+    rows = []
+    for condition in ("sandbag", "genuine"):
+        significant = table[f"p_{condition}"] < 0.05
+        for kind, sign in (("suppressor", 1), ("promoter", -1)):
+            count = (significant & (sign * table[f"effect_{condition}"] > 0)).sum()
+            rows.append({"kind": kind, "condition": condition, "heads": int(count),
+                         "n": len(table)})
+    return described(pd.DataFrame(rows), "heads that stand out",
+                     kind=("", "suppressor or promoter"),
+                     heads=("count", "heads at corrected p < 0.05"), n=("count", "heads in all"))
+
+
+@cached()
+def split_half(
+    sweeps: Mapping[str, pd.DataFrame], *, splits: int, seed: int
+) -> pd.DataFrame:
+    """By condition, the rank correlation of heads' effects between random halves of the questions,
+    mean and 95% of so many splits."""
+    rows = []
+    for condition, of in sweeps.items():
+        spread = circuit.split_half_correlation(effects_of(of), splits, seed)
+        low, high = np.quantile(spread, [0.025, 0.975])
+        rows.append({"condition": condition, "correlation": float(spread.mean()),
+                     "ci_low": float(low), "ci_high": float(high), "n": effects_of(of).shape[1]})
+    return described(
+        pd.DataFrame(rows), "how stable the ranking of heads is",
+        correlation=("correlation", "rank correlation of heads' effects between random halves of "
+                                    "the questions, mean over splits; the interval holds 95% of "
+                                    "them"))
+
+
+def between_conditions(sandbag: pd.DataFrame, genuine: pd.DataFrame) -> float:
+    """Correlation over heads of their mean effects under the two conditions."""
+    return float(np.corrcoef(effects_of(sandbag).mean(axis=1),
+                             effects_of(genuine).mean(axis=1))[0, 1])
+
+
+def against_random(of: RandomHeads, *, draws: int, seed: int) -> pd.DataFrame:
+    """The chosen heads against each kind of random ones, a row a kind and measure.
+
+    random: mean effect of the draws; gap: the chosen heads' effect less that mean, question by
+    question; sigma: SD over draws; p: (1 + draws at least as large) / (1 + draws); damage: mean KL
+    on a neutral text. draws, seed: of the bootstrap.
+    """
+    kl = of.table.groupby("kind")["kl"].mean()
+    chosen_Q = of.of("circuit")[0]
+    rows: list[dict[str, Any]] = [{
+        "kind": "circuit", "measure": "damage", "value": kl["circuit"], "unit": "nats",
+        "quantity": "mean KL on a neutral text, suppressor heads ablated"}]
+    for kind in of.table["kind"].unique()[1:]:
+        effects_SQ = of.of(kind)
+        by_draw = effects_SQ.mean(axis=1)
+        about = {"kind": kind, "sets": len(effects_SQ)}
+        heads = f"{kind.replace('_', '-')} random heads"
+        for measure, per_question, quantity in (
+                ("random", effects_SQ.mean(axis=0), f"mean effect of {heads}, {len(effects_SQ)} "
+                                                    "draws"),
+                ("gap", chosen_Q - effects_SQ.mean(axis=0), f"specificity gap against {heads}")):
+            rows.append({**about, "measure": measure, "unit": "pp", "quantity": quantity,
+                         **_interval(mean_interval(per_question, draws, seed))})
+        for measure, value, unit, quantity in (
+                ("sigma", float(by_draw.std(ddof=1)), "pp", f"SD over draws of {heads}"),
+                ("p", circuit.empirical_p(float(chosen_Q.mean()), by_draw), "p",
+                 f"empirical p against {heads}"),
+                ("damage", kl[kind], "nats", f"mean KL on a neutral text, {heads}")):
+            rows.append({**about, "measure": measure, "value": value, "unit": unit,
+                         "quantity": quantity, "n": len(effects_SQ)})
+    return described(
+        pd.DataFrame(rows), "the suppressors against random heads of each kind",
+        kind=("", "of random heads; circuit: the suppressors themselves"),
+        sets=("count", "random sets drawn"),
+        measure=("", "random: mean effect of the draws; gap: suppressors less that mean; sigma: "
+                     "SD over draws; p: empirical; damage: mean KL on a neutral text"),
+        value=("", "the measure, in `unit`"), unit=("", "unit of value and interval"))
+
+
+def levels(
+    p_correct_Q: Mapping[tuple[str, str], np.ndarray], n_heads: int, *, draws: int, seed: int
+) -> pd.DataFrame:
+    """P(correct) by condition and mode (clean, zero, mean), and the effects of both modes and the
+    difference between them, in pp. p_correct_Q: in percent, [questions]. n_heads: how many are
+    ablated."""
+    rows = []
+
+    def row(measure: str, condition: str, mode: str, per_question: np.ndarray, unit: str,
+            quantity: str) -> None:
+        rows.append({"measure": measure, "condition": condition, "mode": mode, "unit": unit,
+                     "quantity": quantity,
+                     **_interval(mean_interval(per_question, draws, seed))})
+
+    for (condition, mode), p_Q in p_correct_Q.items():
+        row("p_correct", condition, mode, p_Q / 100, "probability", f"P(correct), {mode}")
+    for condition in dict.fromkeys(condition for condition, _ in p_correct_Q):
+        clean, zero, mean = (p_correct_Q[condition, mode] for mode in ("clean", "zero", "mean"))
+        name = "restoration" if condition == "sandbag" else "effect on genuine prompts"
+        for mode, ablated in (("zero", zero), ("mean", mean)):
+            row("effect", condition, mode, ablated - clean, "pp",
+                f"{name} by {mode} ablation of the {n_heads} suppressor heads")
+        row("effect", condition, "zero_minus_mean", zero - mean, "pp", "zero minus mean ablation")
+    return described(
+        pd.DataFrame(rows), "the suppressor heads ablated together, by zeros and by means",
+        measure=("", "p_correct, or effect: P(correct) ablated less clean"),
+        mode=("", "clean, zero, mean, or zero_minus_mean"),
+        value=("", "mean over questions, in `unit`"), unit=("", "unit of value and interval"))
+
+
+def by_question(
+    half: AskedHalf, p_correct_Q: Mapping[tuple[str, str], np.ndarray]
+) -> pd.DataFrame:
+    """P(correct) of each question by condition and mode. p_correct_Q: in percent, [questions]."""
+    modes = {"clean": "no ablation", "zero": "the suppressor heads set to zero",
+             "mean": "the suppressor heads set to their means"}
+    return described(
+        pd.DataFrame({"question": [question.id for question in half.questions], **{
+            f"p_correct_{condition}_{mode}": p_Q / 100
+            for (condition, mode), p_Q in p_correct_Q.items()}}),
+        "an evaluating question a row",
+        **{f"p_correct_{condition}_{mode}": ("probability",
+                                             f"P(correct), {condition} prompt, {modes[mode]}")
+           for condition, mode in p_correct_Q})
+
+
+def subset_table(
+    sets: Sequence[Heads], restored: Sequence[np.ndarray], on_choosing_S: np.ndarray,
+    best: set[int], *, draws: int, seed: int,
+) -> pd.DataFrame:
+    """One row a set: its restoration with an interval of so many bootstrap draws, and on the
+    choosing half."""
+    rows = []
+    for place, (heads, restoration_Q) in enumerate(zip(sets, restored, strict=True)):
+        found = mean_interval(restoration_Q, draws, seed)
+        alone = len(heads) == 1
+        rows.append({"size": len(heads), "heads": " ".join(map(str, heads)),
+                     "rank": place + 1 if alone else 0,
+                     "layer": heads[0].layer if alone else None, "restoration": found.mean,
+                     "ci_low": found.low, "ci_high": found.high, "n": found.n,
+                     "on_choosing": float(on_choosing_S[place]), "best_of_size": place in best})
+    return described(
+        pd.DataFrame(rows), "restoration by every subset of the suppressors, sandbag prompts",
+        size=("count", "heads ablated together"), heads=("", "the heads that are ablated"),
+        rank=("", "of a single head: 1 for the strongest suppressor; 0 of several"),
+        layer=("", "of a single head: its layer"),
+        restoration=("pp", "effect of the ablation on P(correct | sandbag)"),
+        on_choosing=("pp", "the same on the choosing half, by which the best of a size is picked"),
+        best_of_size=("", "whether it is the best of its size on the choosing half"))
+
+
+def redundancy(
+    restored: Sequence[np.ndarray], sets: Sequence[Heads], *, draws: int, seed: int
+) -> pd.DataFrame:
+    """Sum of the single heads' restorations, pp, and redundancy, 1 − combined / sum, percent;
+    missing where the sum's interval is not above zero."""
+    alone_HQ = np.stack([of for of, heads in zip(restored, sets, strict=True) if len(heads) == 1])
+    found = circuit.redundancy(restored[-1], alone_HQ, draws, seed)
+    n, nan = len(restored[-1]), float("nan")
+    share = found.share or Interval(nan, nan, nan, n)
+    percent = Interval(100 * share.mean, 100 * share.low, 100 * share.high, n)
+    return described(
+        pd.DataFrame([
+            {"measure": "sum_of_singles", "unit": "pp", "quantity": "sum of the single-head "
+             "effects", **_interval(found.sum_of_singles)},
+            {"measure": "redundancy", "unit": "percent", "quantity": "redundancy, 1 − combined / "
+             "sum of singles", **_interval(percent)}]),
+        "how far the suppressors' effects add up",
+        measure=("", "sum_of_singles: sum of the single heads' restorations; redundancy: 1 − "
+                     "combined / that sum, missing where its interval is not above zero"),
+        value=("", "the measure, in `unit`"), unit=("", "unit of value and interval"))
+
+
+@cached()
+def stability(sweep: pd.DataFrame, *, n_heads: int, splits: int, seed: int) -> pd.DataFrame:
+    """How often each head is among the n strongest on a random half of the sweep's questions."""
+    share_H = circuit.selection_frequency(effects_of(sweep), n_heads, splits, seed)
+    table = pd.DataFrame({"head": sweep["head"], "share_of_splits": share_H})
+    return described(
+        table[share_H > 0].reset_index(drop=True), "heads that are among the suppressors in any "
+        "random half of the choosing half",
+        share_of_splits=("share", "halves in which the head is among them"))
+
+
+def mean_share(stability: pd.DataFrame, heads: Heads) -> float:
+    """Of the table of `stability`, the mean share of these heads, in percent."""
+    share = stability.set_index("head")["share_of_splits"]
+    return float(100 * share.reindex([str(head) for head in heads], fill_value=0.0).mean())
+
+
+def _interval(found: Interval) -> dict[str, Any]:
+    return {"value": found.mean, "ci_low": found.low, "ci_high": found.high, "n": found.n}
+
+
+def _head(name: str) -> Head:
+    layer, head = name.removeprefix("L").split("H")
+    return Head(int(layer), int(head))

@@ -1,0 +1,279 @@
+"""What is said of the effects of SAE interventions: means, shares, gaps, equivalence.
+
+Apart from what runs the model, so that a statistic that is edited makes no run stale.
+
+Shape suffixes: N draws, Q questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deception_saes.analysis.bootstrap import mean_interval, ratio_interval
+from deception_saes.analysis.equivalence import (
+    contrast,
+    holm,
+    questions_needed,
+    verdict,
+    widened,
+)
+from deception_saes.cache import cached
+from deception_saes.experiments.swaps import PLAIN, Cell, Effects
+from deception_saes.tasks.framings import Condition
+from deception_saes.tidy import described
+
+PUBLISHED_BOUND = 0.15
+"""pp: what the study's gaps stay below."""
+WORDS = ("equivalent", "different", "inconclusive", "uninformative")
+NAMES = {"half": "(E4 + E6) / 2", "mean_difference": "mean difference",
+         "random_direction": "random direction", "median_residual": "median residual"}
+_WITH_SHARE = ("E2", "E6", "E6Δ", "median_residual", "mean_difference")  # and every E5
+_PAIRS = (("E6", "E4"), ("E6", "E1"), ("E6", "half"), ("E1", "half"), ("E6Δ", "E1Δ"),
+          ("E6Δ", "E4Δ"), ("E6", "E3"), ("E6", "E2"), ("mean_difference", "random_direction"))
+_MIRRORED = ("E4", "E4Δ", "half")
+
+
+def gap_name(gap: str) -> str:
+    """A gap as it stands on pages: "E6 − E1"."""
+    return " − ".join(NAMES.get(side, side) for side in gap.split("-"))
+
+
+def margin_of(cells: Sequence[Cell], share: float) -> float:
+    """A share of the clean genuine − sandbag difference, in pp. Not above 0 where the sandbag
+    instruction does not lower P(correct): then nothing can be called equivalent."""
+    clean = {cell.condition: float(cell.clean_Q.mean()) for cell in cells}
+    return share * (clean["genuine"] - clean["sandbag"])
+
+
+@cached()
+def effect_table(cells: Sequence[Cell], *, draws: int, seed: int) -> pd.DataFrame:
+    """A row for every intervention; on sandbag prompts with its share of the patch's effect, if
+    that is above 0. draws, seed: of the bootstrap."""
+    return described(
+        pd.DataFrame([row for cell in cells for row in _effects(cell, cells, draws, seed)]),
+        "effect of every intervention, by SAE or without one, depth and kind of prompt",
+        intervention=("", "E0 to E6 and their forms (methods); E6.0.5 is half of the way, E6.mean "
+                          "is with means for medians, E5.16 swaps sixteen features; patch, "
+                          "median_residual, mean_difference and random_direction need no SAE"),
+        effect=("pp", "P(correct) with the edit less without it, mean over questions"),
+        draws=("count", "draws of an edit that is drawn at random, else 1"),
+        share=("percent", "effect as a share of the patch's; sandbag prompts alone, and only where "
+                          "the patch's interval lies above 0"),
+        share_low=("percent", "lower end of its 95% interval"),
+        share_high=("percent", "upper end"),
+        clean=("percent", "P(correct) without an edit, mean over all evaluating questions"))
+
+
+@cached()
+def gap_table(cells: Sequence[Cell], margin: float, *, draws: int, seed: int) -> pd.DataFrame:
+    """A row for every gap between an intervention and a control of it. p_holm: corrected over
+    layers and architectures, for each gap and condition. margin: below which a gap is as good as
+    none, in pp. draws, seed: of the bootstrap."""
+    table = pd.DataFrame([row for cell in cells
+                          for row in _gap_rows(cell, cells, margin, draws, seed)])
+    corrected = table.groupby(["gap", "prompts"])["p"].transform(lambda p: holm(p.to_numpy()))
+    return described(
+        table.assign(p_holm=corrected), "differences of two interventions, question by question",
+        gap=("", "which: E6-E4 is E6 less E4; half is (E4 + E6) / 2"),
+        name=("", "the gap as it stands on pages"),
+        mean=("pp", "mean over questions"),
+        sigma=("pp", "SD of the same gap between relabelled sets; 0 for an edit that learns no "
+                     "labels"),
+        wide_low=("pp", "lower end of the 95% interval over questions and relabellings"),
+        wide_high=("pp", "upper end"),
+        low90=("pp", "lower end of the 90% interval over both, which verdicts go by"),
+        high90=("pp", "upper end"),
+        empirical_p=("p", "(1 + draws of the control with a mean effect at least as large) / "
+                          "(draws + 1); empty if the control is not drawn"),
+        detectable=("pp", "smallest gap found with a power of 80%"),
+        verdict=("", "equivalent, different, inconclusive or uninformative, by the margin"),
+        verdict_published=("", "the same by the published bound of 0.15 pp"),
+        n_published=("count", "questions needed to show, with a power of 80%, that a gap lies "
+                              "within the published bound"),
+        p_holm=("p", "p, corrected over layers and architectures by Holm"),
+        p=("p", "two-sided t-test of the mean gap against 0, over questions and relabellings"))
+
+
+def seed_table(cells: Sequence[Cell], *, draws: int, seed: int) -> pd.DataFrame:
+    """The gaps of SAEs that differ in their training seed alone, numbered in the order of the
+    cells; no rows without any. draws, seed: of the bootstrap."""
+    rows = []
+    for number, cell in enumerate(cells):
+        for name, gap in gaps(cell).items():
+            found = mean_interval(gap.per_question, draws, seed)
+            rows.append({"training": number, "layer": cell.layer, "gap": name, "mean": found.mean,
+                         "ci_low": found.low, "ci_high": found.high, "n": found.n})
+    return described(
+        pd.DataFrame(rows, columns=["training", "layer", "gap", "mean", "ci_low", "ci_high", "n"]),
+        "the gaps of JumpReLU SAEs at one layer that differ in their training seed alone, on "
+        "sandbag prompts; no rows where seeds are not compared",
+        training=("", "number of the training seed, from 0"),
+        gap=("", "which: E6-E4 is E6 less E4"),
+        mean=("pp", "mean over questions"))
+
+
+def over_seeds(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Mean and SD of each gap over training seeds."""
+    rows = [{"gap": gap, "name": gap_name(gap), "layer": of["layer"].iloc[0],
+             "mean": of["mean"].mean(), "sd": of["mean"].std(ddof=1), "n": len(of)}
+            for gap, of in seeds.groupby("gap")]
+    return described(
+        pd.DataFrame(rows, columns=["gap", "name", "layer", "mean", "sd", "n"]),
+        "each gap over training seeds; no rows where seeds are not compared",
+        gap=("", "which: E6-E4 is E6 less E4"), name=("", "the gap as it stands on pages"),
+        mean=("pp", "mean of the gap over training seeds"), sd=("pp", "SD over training seeds"),
+        n=("count", "training seeds"))
+
+
+def headline(
+    gaps: pd.DataFrame, margin: float, claimed: Sequence[str] = ("E6-E4", "E6-E1")
+) -> pd.DataFrame:
+    """What the claimed gaps on sandbag prompts come to, through JumpReLU and through any SAE: how
+    many are what, and the one whose 90% interval reaches farthest from none. All gaps are
+    equivalent if that one is, and it is not picked for being large."""
+    of_claim = gaps[gaps["gap"].isin(claimed) & (gaps["prompts"] == "sandbag")]
+    rows = []
+    for name, of in (("jumprelu", of_claim[of_claim["architecture"] == "jumprelu"]),
+                     ("all", of_claim)):
+        farthest = _farthest(of[of["verdict"] != "uninformative"])
+        which = (f": {farthest['architecture']}, L{farthest['layer']}, "
+                 f"{gap_name(farthest['gap'])}" if farthest else ": none is informative")
+        rows.append({
+            "through": name, "of": len(of), "which": which, "mean": farthest.get("mean"),
+            "low90": farthest.get("low90"), "high90": farthest.get("high90"),
+            "n": farthest.get("n"), "layer": farthest.get("layer"), "margin": margin,
+            "detectable": farthest.get("detectable"), "n_published": farthest.get("n_published"),
+            **{word: int((of["verdict"] == word).sum()) for word in WORDS}})
+    return described(
+        pd.DataFrame(rows), "what the claimed gaps on sandbag prompts come to",
+        through=("", "jumprelu, or all architectures"), of=("count", "claimed gaps"),
+        which=("", "the gap whose 90% interval reaches farthest from none"),
+        mean=("pp", "that gap"), low90=("pp", "lower end of its 90% interval"),
+        high90=("pp", "upper end"), n=("count", "questions"),
+        margin=("pp", "what counts as no gap"),
+        detectable=("pp", "smallest gap that this number of questions shows with a power of 80%"),
+        n_published=("count", "questions needed to show that a gap lies within the published "
+                              "bound"),
+        **{word: ("count", f"claimed gaps that are {word}") for word in WORDS})
+
+
+@dataclass(frozen=True)
+class Gap:
+    """per_question: [Q]. empirical_p: of the intervention among its control's draws, None if that
+    has none. sigma: SD of such a gap between relabelled sets, in which there is nothing to find:
+    what the gap's mean owes to the questions that the edit was learned from; freedom: of how many
+    independent sets."""
+
+    per_question: np.ndarray
+    empirical_p: float | None
+    sigma: float
+    freedom: int
+
+
+def gaps(cell: Cell) -> dict[str, Gap]:
+    """By name ("E6-E1"). With draws: on the questions of the draws."""
+    effects = dict(cell.effects)
+    if {"E4", "E6"} <= effects.keys():
+        effects["half"] = (effects["E4"] + effects["E6"]) / 2
+    found = {}
+    for treated, control in _PAIRS:
+        if not {treated, control} <= effects.keys():
+            continue
+        drawn = max(len(effects[treated]), len(effects[control])) > 1
+        first_NQ, second_NQ = (
+            effects[name][:, cell.few] if drawn and len(effects[name]) == 1 else effects[name]
+            for name in (treated, control))
+        beyond = None
+        if len(second_NQ) > 1:
+            reached = int((second_NQ.mean(axis=1) >= first_NQ.mean()).sum())
+            beyond = (1 + reached) / (1 + len(second_NQ))
+        found[f"{treated}-{control}"] = Gap(first_NQ.mean(axis=0) - second_NQ.mean(axis=0), beyond,
+                                            *_sigma(treated, control, effects))
+    return found
+
+
+def _sigma(treated: str, control: str, effects: Effects) -> tuple[float, int]:
+    """Sigma and its degrees of freedom. Of a swap less its mirror image: of a relabelled set less
+    its complement, the next draw. Of a swap less anything else: of a relabelled set. 0 of an edit
+    that no relabelled set stands beside: its interval is over questions alone."""
+    null = {"E6": "E1", "E6Δ": "E1Δ"}.get(treated)
+    if null not in effects:
+        return 0.0, 1
+    means_N = effects[null].mean(axis=1)
+    pairs = len(means_N) // 2
+    if control in {"E4", "E4Δ"}:
+        means_N = means_N[::2] - means_N[1::2]
+    elif control == "half":
+        means_N = (means_N[::2] - means_N[1::2]) / 2
+    about = 0.0 if control in _MIRRORED else means_N.mean()
+    return float(np.sqrt(np.mean((means_N - about) ** 2))), pairs
+
+
+def _effects(
+    cell: Cell, cells: Sequence[Cell], draws: int, seed: int
+) -> Iterator[dict[str, object]]:
+    patch_Q = _cell(cells, PLAIN, cell.depth, cell.condition).effects["patch"][0]
+    reached = mean_interval(patch_Q, draws, seed).low
+    for name, effects_NQ in cell.effects.items():
+        per_question = effects_NQ.mean(axis=0)
+        found = mean_interval(per_question, draws, seed)
+        share = low = high = np.nan
+        shared = name in _WITH_SHARE or name.startswith("E5.")
+        if shared and cell.condition == "sandbag" and reached > 0:
+            of_patch = ratio_interval(per_question, patch_Q, draws, seed)
+            share, low, high = (100 * x for x in (of_patch.mean, of_patch.low, of_patch.high))
+        sigma = effects_NQ.mean(axis=1).std(ddof=1) if len(effects_NQ) > 1 else np.nan
+        yield {**cell.about, "intervention": name, "effect": found.mean, "ci_low": found.low,
+               "ci_high": found.high, "n": found.n, "draws": len(effects_NQ),
+               "sigma": float(sigma), "share": share, "share_low": low, "share_high": high,
+               "clean": float(cell.clean_Q.mean())}
+
+
+def _gap_rows(
+    cell: Cell, cells: Sequence[Cell], margin: float, draws: int, seed: int
+) -> Iterator[dict[str, object]]:
+    lost = _reconstruction_loses_half(cell, cells)
+
+    def word(least: float) -> str:
+        if lost:
+            return "uninformative"
+        return verdict(found, least) if least > 0 else "inconclusive"
+
+    for name, gap in gaps(cell).items():
+        given = contrast(gap.per_question, draws, seed)
+        found = widened(given, gap.sigma, gap.freedom)
+        yield {**cell.about, "gap": name, "name": gap_name(name), "mean": found.mean,
+               "ci_low": given.low, "ci_high": given.high, "sigma": gap.sigma,
+               "wide_low": found.low, "wide_high": found.high,
+               "low90": found.low90, "high90": found.high90,
+               "n": found.n, "p": found.p, "empirical_p": gap.empirical_p,
+               "detectable": found.detectable, "verdict": word(margin),
+               "verdict_published": word(PUBLISHED_BOUND),
+               "n_published": questions_needed(found.sd, PUBLISHED_BOUND)}
+
+
+def _reconstruction_loses_half(cell: Cell, cells: Sequence[Cell]) -> bool:
+    """Whether E2 alone takes half of the genuine P(correct): then no swap tells anything."""
+    if cell.name == PLAIN:
+        return False
+    genuine = _cell(cells, cell.name, cell.depth, "genuine")
+    return float(genuine.effects["E2"].mean()) <= -0.5 * float(genuine.clean_Q.mean())
+
+
+def _farthest(gaps: pd.DataFrame) -> dict[str, Any]:
+    gaps = gaps.dropna(subset=["low90", "high90"])  # of too few questions
+    if gaps.empty:
+        return {}
+    place = gaps[["low90", "high90"]].abs().max(axis=1).idxmax()
+    found: dict[str, Any] = gaps.loc[[place]].to_dict("records")[0]
+    return found
+
+
+def _cell(cells: Sequence[Cell], name: str, depth: str, condition: Condition) -> Cell:
+    return next(cell for cell in cells
+                if (cell.name, cell.depth, cell.condition) == (name, depth, condition))

@@ -1,0 +1,305 @@
+"""SAE interventions at one layer, last prompt position: effects on P(correct), gaps between them,
+and what is said of those.
+
+Shape suffixes: N edits, Q questions, D d_model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from deception_saes.cache import cached
+from deception_saes.experiments.saes import SaeSet, TrainedSae
+from deception_saes.experiments.task import AskedHalf
+from deception_saes.interventions.swap import (
+    DrawnEdit,
+    Draws,
+    Edit,
+    Training,
+    relabellings,
+)
+from deception_saes.models.forward import token_mass
+from deception_saes.models.last_position import LastPositionRun
+from deception_saes.models.load import LanguageModel
+from deception_saes.rng import generator
+from deception_saes.saes.sae import Sae
+from deception_saes.saes.tags import depth_name, is_swapped
+from deception_saes.tasks.framings import Condition
+from deception_saes.tasks.prompts import PromptSet
+from deception_saes.tidy import described
+
+CONDITIONS: tuple[Condition, ...] = ("sandbag", "genuine")
+FOLDS = 5
+PLAIN = "no SAE"
+
+_EDITS_AT_ONCE = 32
+
+Effects = dict[str, np.ndarray]
+"""By intervention, P(correct) under it minus P(correct), in pp: [N, questions], N draws or 1."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Questions of a half, run clean under both conditions.
+
+    fold_Q: the fold of each question; what edits one is learned from the other folds.
+    clean: by condition, P(correct) in percent, [Q].
+    """
+
+    asked: PromptSet
+    lm: LanguageModel
+    runs: dict[Condition, LastPositionRun]
+    fold_Q: np.ndarray
+    clean: dict[Condition, np.ndarray] = field(default_factory=dict)
+
+    def p_correct(
+        self, condition: Condition, layer: int, x_NQD: torch.Tensor
+    ) -> np.ndarray:
+        """P(correct) in percent, [N, Q], if resid_post of `layer` at the last position is x."""
+        run, correct = self.runs[condition], self.asked.correct[condition]
+        parts = [token_mass(self.lm.model, run.final_hidden(layer, part), correct)
+                 for part in x_NQD.split(_EDITS_AT_ONCE)]
+        p_NQ: np.ndarray = 100 * np.concatenate(parts)
+        return p_NQ
+
+    def effects(self, condition: Condition, layer: int, x_NQD: torch.Tensor) -> np.ndarray:
+        """As `p_correct`, less the clean P(correct)."""
+        effects_NQ: np.ndarray = self.p_correct(condition, layer, x_NQD) - self.clean[condition]
+        return effects_NQ
+
+
+def prompts_of(
+    lm: LanguageModel, asked: PromptSet, runs: dict[Condition, LastPositionRun],
+    folds: dict[str, int],
+) -> Prompts:
+    """Prompts that have been run already. folds: of every question, by id."""
+    clean = {c: 100 * token_mass(lm.model, run.clean_QD, asked.correct[c])
+             for c, run in runs.items()}
+    return Prompts(asked, lm, runs, np.array([folds[id] for id in asked.ids]), clean)
+
+
+@lru_cache(maxsize=2)
+def run_clean(half: AskedHalf, count: int | None) -> Prompts:
+    """So many questions of a half, evenly spread, run clean once for edits at any layer."""
+    lm = half.task.subject.load()
+    folds = question_folds([question.id for question in half.questions], half.task.seed)
+    asked = half.spread(count).prompts
+    layers = range(lm.model.config.num_hidden_layers)
+    runs = {c: LastPositionRun(lm.model, asked.prompts[c], layers) for c in CONDITIONS}
+    return prompts_of(lm, asked, runs, folds)
+
+
+def question_folds(ids: Sequence[str], seed: int) -> dict[str, int]:
+    """A fold for every question, at random by seed, of sizes as equal as can be.
+
+    Raises ValueError for a single question, as an edit is learned from other ones.
+    """
+    if len(ids) < 2:
+        raise ValueError(f"{len(ids)} answerable question to edit: at least 2 are needed, as an "
+                         "edit is learned from other questions; ask more questions")
+    order = generator(seed, "question folds").permutation(sorted(ids))
+    return {str(id): place % FOLDS for place, id in enumerate(order)}
+
+
+@cached()
+def edit_effects(
+    half: AskedHalf, layer: int, sae: TrainedSae | None, edits: Mapping[str, Edit],
+    drawn: Mapping[str, DrawnEdit], *, draws: int, draw_questions: int | None,
+    conditions: tuple[Condition, ...] = CONDITIONS,
+) -> dict[str, Any]:
+    """Effects of edits of resid_post at a layer, last position, by condition and name; beside them
+    `clean`, P(correct) in percent by condition, [Q], and `few`, the places of the questions that
+    drawn edits are run on.
+
+    What edits a question is learned from questions of other folds. sae: None for edits without one.
+    drawn: edits that are drawn at random, so many `draws` of each, an even number; these are run on
+    `draw_questions` of the half, evenly spread (None: on all). All SAEs of a layer are given the
+    same draws.
+    """
+    every, few = run_clean(half, None), run_clean(half, draw_questions)
+    learned = sae.load() if sae is not None else None
+    halves_NQ = relabellings(every.fold_Q, draws, half.task.seed)
+    found: dict[str, Any] = {}
+    label = f"{sae.tag.name if sae is not None else 'edits without an SAE'}, L{layer}"
+    for condition in tqdm(conditions, desc=label, unit="condition"):
+        found[condition] = undrawn_effects(edits, every, learned, layer, condition)
+        if drawn:
+            found[condition] |= _drawn_effects(drawn, every, few, learned, layer, condition,
+                                               halves_NQ, half.task.seed)
+    places = [every.asked.ids.index(id) for id in few.asked.ids]
+    return {**found, "clean": {c: every.clean[c] for c in conditions}, "few": np.array(places)}
+
+
+def undrawn_effects(
+    edits: Mapping[str, Edit], prompts: Prompts, sae: Sae | None, layer: int, condition: Condition
+) -> Effects:
+    """Effects of edits without draws on the prompts of one condition, by name."""
+    other_QD = prompts.runs[_other(condition)].residual(layer)
+
+    def apply(edit: Edit, training: Training, x_QD: torch.Tensor, rows: torch.Tensor, _: int
+              ) -> torch.Tensor:
+        return edit(training, x_QD, other_QD[rows])[None]
+
+    return _run(_by_fold(edits, apply, prompts, prompts, sae, layer, condition), condition, layer,
+                prompts)
+
+
+def _drawn_effects(
+    edits: Mapping[str, DrawnEdit], every: Prompts, few: Prompts, sae: Sae | None, layer: int,
+    condition: Condition, halves_NQ: torch.Tensor, seed: int,
+) -> Effects:
+    def apply(edit: DrawnEdit, training: Training, x_QD: torch.Tensor, _: torch.Tensor, fold: int
+              ) -> torch.Tensor:
+        learned_from = halves_NQ[:, torch.from_numpy(every.fold_Q != fold)].to(x_QD.device)
+        return edit(training, x_QD, Draws(learned_from, seed, (f"L{layer}",)))
+
+    return _run(_by_fold(edits, apply, every, few, sae, layer, condition), condition, layer, few)
+
+
+def _by_fold(
+    edits: Mapping[str, Any], apply: Callable[..., torch.Tensor], learned_from: Prompts,
+    edited: Prompts, sae: Any, layer: int, condition: Condition,
+) -> dict[str, torch.Tensor]:
+    """By name, the edits of all questions, [N, Q, D], each learned from the other folds."""
+    x_QD = edited.runs[condition].residual(layer)
+    whole: dict[str, torch.Tensor] = {}
+    for fold in range(FOLDS):
+        rows = torch.from_numpy(np.flatnonzero(edited.fold_Q == fold)).to(x_QD.device)
+        others = torch.from_numpy(np.flatnonzero(learned_from.fold_Q != fold)).to(x_QD.device)
+        training = Training(sae, learned_from.runs["genuine"].residual(layer)[others],
+                            learned_from.runs["sandbag"].residual(layer)[others])
+        for name, edit in edits.items():
+            part_NQD = apply(edit, training, x_QD[rows], rows, fold)
+            if name not in whole:
+                whole[name] = x_QD.new_empty(len(part_NQD), *x_QD.shape)
+            whole[name][:, rows] = part_NQD
+    return whole
+
+
+def _run(
+    edits: dict[str, torch.Tensor], condition: Condition, layer: int, prompts: Prompts
+) -> Effects:
+    """Effects of all edits, run as one list: a batch of many costs less an edit than one alone."""
+    effects_NQ = prompts.effects(condition, layer, torch.cat(list(edits.values())))
+    ends = np.cumsum([len(of) for of in edits.values()])
+    return dict(zip(edits, np.split(effects_NQ, ends[:-1]), strict=True))
+
+
+def _other(condition: Condition) -> Condition:
+    return "genuine" if condition == "sandbag" else "sandbag"
+
+
+@cached()
+def centre_sizes(half: AskedHalf, layer: int, sae: TrainedSae) -> dict[str, float]:
+    """L0 of a sandbag prompt and of the medians and means over all questions, and the norms of
+    the steps between those."""
+    every = run_clean(half, None)
+    training = Training(sae.load(), every.runs["genuine"].residual(layer),
+                        every.runs["sandbag"].residual(layer))
+
+    def norm(x_D: torch.Tensor) -> float:
+        return float(torch.linalg.vector_norm(x_D))
+
+    return {"l0_prompt": float((training.sandbag_TS > 0).sum(1).float().mean()),
+            "l0_m_G": float((training.m_G > 0).sum()), "l0_m_S": float((training.m_S > 0).sum()),
+            "l0_mean_G": float((training.typical("genuine", "mean") > 0).sum()),
+            "step_median": norm(training.step()), "step_mean": norm(training.step("mean")),
+            "mean_difference": norm(training.mean_difference_D)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One SAE, or none (PLAIN), at one layer, on the prompts of one condition.
+
+    depth: name of the layer in ids. few: which of all questions the drawn edits were run on.
+    clean_Q: P(correct) in percent without intervention.
+    """
+
+    name: str
+    depth: str
+    layer: int
+    condition: Condition
+    effects: Effects
+    clean_Q: np.ndarray
+    few: np.ndarray
+
+    @property
+    def about(self) -> dict[str, object]:
+        return {"architecture": self.name, "depth": self.depth, "layer": self.layer,
+                "prompts": self.condition}
+
+
+def cells_of(
+    found: Mapping[str, Any], *, architecture: str = PLAIN, depth: str, layer: int
+) -> list[Cell]:
+    """What `edit_effects` found, a cell a condition."""
+    return [Cell(architecture, depth, layer, condition, found[condition], clean_Q, found["few"])
+            for condition, clean_Q in found["clean"].items()]
+
+
+def effects_at(
+    half: AskedHalf, layers: Sequence[int], saes: SaeSet, edits: Mapping[str, Edit],
+    drawn: Mapping[str, DrawnEdit], without_sae: Mapping[str, Edit],
+    drawn_without_sae: Mapping[str, DrawnEdit], *, k: int, draws: int, draw_questions: int | None,
+) -> tuple[list[Cell], pd.DataFrame]:
+    """Every edit at every layer, on both conditions' prompts: without an SAE, and through each of
+    the set that is swapped there (see `saes.tags.is_swapped`). The cells, and how much of a prompt
+    the medians of each SAE keep. draws, draw_questions: as for `edit_effects`."""
+    n_layers = half.task.subject.model.shape.layers
+    cells: list[Cell] = []
+    sizes = []
+    for layer in layers:
+        depth = depth_name(layer, n_layers)
+        plain = edit_effects(half, layer, None, without_sae, drawn_without_sae, draws=draws,
+                             draw_questions=draw_questions)
+        cells += cells_of(plain, depth=depth, layer=layer)
+        for tag in saes.at(layer):
+            if is_swapped(tag, k):
+                sae = TrainedSae(saes, tag)
+                found = edit_effects(half, layer, sae, edits, drawn, draws=draws,
+                                     draw_questions=draw_questions)
+                cells += cells_of(found, architecture=tag.architecture, depth=depth, layer=layer)
+                sizes.append({"architecture": tag.architecture, "depth": depth, "layer": layer,
+                              **centre_sizes(half, layer, sae)})
+    return cells, centre_table(sizes)
+
+
+def effects_by_seed(
+    half: AskedHalf, layer: int, saes: SaeSet, edits: Mapping[str, Edit],
+    drawn: Mapping[str, DrawnEdit], *, seeds: int, draws: int, draw_questions: int | None,
+) -> list[Cell]:
+    """Edits on sandbag prompts through JumpReLU SAEs of a layer that differ in their training seed
+    alone, a cell a seed."""
+    cells: list[Cell] = []
+    for number in range(seeds):
+        tag = next(tag for tag in saes.at(layer)
+                   if is_swapped(tag) and tag.architecture == "jumprelu")
+        found = edit_effects(half, layer, TrainedSae(saes, tag, seed=number, of=seeds), edits,
+                             drawn, conditions=("sandbag",), draws=draws,
+                             draw_questions=draw_questions)
+        cells += cells_of(found, architecture="jumprelu", layer=layer,
+                          depth=depth_name(layer, half.task.subject.model.shape.layers))
+    return cells
+
+
+def centre_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What `centre_sizes` gave, an SAE a row."""
+    return described(
+        pd.DataFrame(list(rows)), "how much of a prompt the medians keep; an SAE a row, all "
+        "evaluating questions",
+        l0_prompt=("features", "active features of a sandbag prompt, mean"),
+        l0_m_G=("features", "features that are not 0 in the median of genuine prompts, m_G"),
+        l0_m_S=("features", "the same in the median of sandbag prompts, m_S"),
+        l0_mean_G=("features", "the same in the mean of genuine prompts"),
+        step_median=("residual", "norm of the decoded step from m_S to m_G"),
+        step_mean=("residual", "the same from mean to mean of the features"),
+        mean_difference=("residual", "norm of the mean genuine residual less the mean sandbag "
+                                     "one"))

@@ -1,0 +1,407 @@
+"""§24, §26 and §31 under the smoke profile: their effects against whole forward passes, and what
+their notebooks report."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from cells import run_cells
+
+from deception_saes.experiments import swaps, task
+from deception_saes.experiments.gaps import WORDS, gap_name
+from deception_saes.experiments.saes import TrainedSae
+from deception_saes.experiments.swaps import (
+    CONDITIONS,
+    PLAIN,
+    edit_effects,
+    question_folds,
+    run_clean,
+)
+from deception_saes.interventions.swap import (
+    AddRandomDirection,
+    AddRelabelledDifference,
+    Draws,
+    RandomFeatures,
+    SwapRelabelled,
+    SwapTop,
+    Training,
+    relabellings,
+)
+from deception_saes.models.anatomy import anatomy
+from deception_saes.models.registry import get
+from deception_saes.models.spec import HubModel
+from deception_saes.paper.book import open_section
+from deception_saes.paper.shared import shared_calls
+from deception_saes.saes.files import CFG, WEIGHTS
+from deception_saes.saes.tags import is_swapped, sandbagging_tags
+
+ABSENT = dataclasses.replace(get("pythia160m"), source=HubModel("nobody/nothing"))
+CLAIMS = {24: "S-04", 26: "S-05", 31: "S-06"}
+LAYERS = (2, 4, 6)
+DRAWN = {"E1": SwapRelabelled(), "E1Δ": AddRelabelledDifference(), "E3": RandomFeatures(),
+         "random_direction": AddRandomDirection()}
+
+
+def row_of(table, **where):
+    for column, wanted in where.items():
+        table = table[table[column] == wanted]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+@pytest.fixture(scope="module")
+def runs(smoke, artifacts):
+    return {n: run_cells(n, smoke, smoke.seed, artifacts) for n in CLAIMS}
+
+
+@pytest.fixture(scope="module")
+def prompts(runs, smoke):
+    """By section: the model, the evaluating half run clean, and the part of it for drawn edits."""
+    found = {}
+    for n, run in runs.items():
+        every, few = (run_clean(run.book.task.evaluating, count)
+                      for count in (None, smoke.swap_draw_questions))
+        found[n] = (every.lm, every, few)
+    return found
+
+
+def base(smoke, section):
+    return f"s{section}.{smoke.swaps[section][0]}"
+
+
+def trained(run, architecture, layer):
+    """The section's SAE that is swapped."""
+    (tag,) = (tag for tag in run.book.saes.at(layer)
+              if is_swapped(tag) and tag.architecture == architecture)
+    return TrainedSae(run.book.saes, tag)
+
+
+def swapped_tags(slug):
+    return {tag.name for tag in sandbagging_tags(slug, 8) if is_swapped(tag)}
+
+
+@torch.no_grad()
+def whole(lm, prompt, layer, x_ND=None):
+    """resid_post of the layer at the last position of a whole pass, and log-probabilities of the
+    next token, [N, V], with that residual replaced by each of x_ND."""
+    seen = []
+
+    def hook(_, args, out):
+        out = out.clone()
+        if x_ND is not None:
+            out[:, -1] = x_ND
+        seen.append(out[0, -1])
+        return out
+
+    ids = torch.tensor([list(prompt)] * (1 if x_ND is None else len(x_ND)))
+    with anatomy(lm.model).blocks[layer].register_forward_hook(hook):
+        logits_NV = lm.model(ids, use_cache=False).logits[:, -1].double()
+    return seen[0], torch.log_softmax(logits_NV, dim=-1)
+
+
+def edits_by_hand(sae, residuals_TD, condition, x_D, other_D):
+    """The edits without draws that need no ranking of features, by NumPy."""
+    genuine, sandbag = (residuals_TD[c].numpy() for c in ("genuine", "sandbag"))
+    features = [sae.encode(torch.from_numpy(of)).numpy() for of in (genuine, sandbag)]
+    decoder, bias = sae.weights["W_dec"].numpy(), sae.weights["b_dec"].numpy()
+    m_G, m_S = (np.median(of, axis=0) for of in features)
+    mean_G, mean_S = (of.mean(axis=0) for of in features)
+    x = x_D.numpy()
+    in_saes = {"E2": sae.encode(x_D).numpy() @ decoder + bias, "E6": m_G @ decoder + bias,
+               "E4": m_S @ decoder + bias, "E6Δ": x + (m_G - m_S) @ decoder,
+               "E4Δ": x - (m_G - m_S) @ decoder, "E6Δ.0.25": x + (m_G - m_S) @ decoder / 4,
+               "E6.0.75": (0.75 * m_G + 0.25 * m_S) @ decoder + bias,
+               "E6.mean": mean_G @ decoder + bias, "E4Δ.mean": x - (mean_G - mean_S) @ decoder}
+    plain = {"patch": other_D.numpy(), "median_residual": np.median(genuine, axis=0),
+             "mean_difference": x + genuine.mean(axis=0) - sandbag.mean(axis=0)}
+    return in_saes, plain
+
+
+@pytest.mark.parametrize(("section", "architecture", "depth", "layer"), [
+    (24, "jumprelu", "D8", 4), (26, "gated", "D8", 4), (31, "topk", "D12", 6)])
+def test_effects_are_those_of_whole_forward_passes_with_a_hook(
+        runs, prompts, smoke, section, architecture, depth, layer):
+    lm, every, few = prompts[section]
+    asked, sae = every.asked, trained(runs[section], architecture, layer).load()
+    table = runs[section].table("effects")
+    at = {c: torch.stack([whole(lm, prompt, layer)[0] for prompt in asked.prompts[c]])
+          for c in CONDITIONS}
+    folds = question_folds(asked.ids, smoke.seed)
+    fold_Q = np.array([folds[id] for id in asked.ids])
+    halves_NQ = relabellings(fold_Q, smoke.swap_draws, smoke.seed)
+    for condition, other in zip(CONDITIONS, reversed(CONDITIONS), strict=True):
+        found = {}
+        for q, prompt in enumerate(asked.prompts[condition]):
+            rows = np.flatnonzero(fold_Q != fold_Q[q])
+            training = Training(sae, at["genuine"][rows], at["sandbag"][rows])
+            x_D = at[condition][q]
+            in_saes, plain = edits_by_hand(sae, {c: of[rows] for c, of in at.items()}, condition,
+                                           x_D, at[other][q])
+            top = {"E5.4": SwapTop(4)(training, x_D[None], at[other][q])[0].numpy()}
+            ours = {edit: torch.from_numpy(np.float32(of))[None]
+                    for edit, of in {**in_saes, **plain, **top}.items()}
+            if asked.ids[q] in few.asked.ids:
+                draws = Draws(halves_NQ[:, rows], smoke.seed, (f"L{layer}",))
+                ours |= {edit: of(training, x_D[None], draws)[:, 0]
+                         for edit, of in DRAWN.items()}
+            _, log_p = whole(lm, prompt, layer, torch.cat([x_D[None], *ours.values()]))
+            p_N = 100 * log_p[:, list(asked.correct[condition][q])].exp().sum(1)
+            of_edit = dict(zip(ours, p_N[1:].split([len(of) for of in ours.values()]),
+                               strict=True))
+            for edit, p in of_edit.items():
+                found.setdefault(edit, []).append(float((p - p_N[0]).mean()))
+        assert [len(found["E6"]), len(found["E1"])] == [len(asked.ids), smoke.swap_draw_questions]
+        assert max(abs(np.mean(of)) for of in found.values()) > 1e-2
+        for edit, by_question in found.items():
+            name = PLAIN if edit in plain or edit == "random_direction" else architecture
+            row = row_of(table, architecture=name, depth=depth, prompts=condition,
+                         intervention=edit)
+            assert row["effect"] == pytest.approx(np.mean(by_question), abs=2e-5), edit
+            assert (row["n"], row["layer"]) == (len(by_question), layer)
+
+
+@pytest.mark.parametrize("section", CLAIMS)
+def test_the_clean_residual_as_an_edit_changes_nothing(prompts, section):
+    _, every, few = prompts[section]
+    for some in (every, few):
+        for condition in CONDITIONS:
+            for layer in LAYERS:
+                x_NQD = some.runs[condition].residual(layer).expand(3, -1, -1)
+                assert some.clean[condition].min() > 0
+                np.testing.assert_allclose(some.effects(condition, layer, x_NQD), 0,
+                                           atol=1e-4 * some.clean[condition].max())
+
+
+def test_p_correct_counts_the_tokens_of_its_own_condition(prompts):
+    lm, every, _ = prompts[24]
+    other = [(7, 8)] * len(every.asked.ids)  # else those of both conditions are the same
+    asked = dataclasses.replace(every.asked, correct={**every.asked.correct, "sandbag": other})
+    x_NQD = every.runs["sandbag"].residual(4)[None]
+    found_NQ = dataclasses.replace(every, asked=asked).p_correct("sandbag", 4, x_NQD)
+    for q, prompt in enumerate(asked.prompts["sandbag"][:3]):
+        _, log_p = whole(lm, prompt, 4)
+        assert found_NQ[0, q] == pytest.approx(100 * float(log_p[0, [7, 8]].exp().sum()), rel=1e-3)
+
+
+class Perturbed:
+    """A clean run whose residual of one question reads differently."""
+
+    def __init__(self, run, question):
+        self.run, self.question = run, question
+        self.clean_QD = run.clean_QD
+
+    def residual(self, layer):
+        x_QD = self.run.residual(layer).clone()
+        x_QD[self.question] += 3 * x_QD.std()
+        return x_QD
+
+    def final_hidden(self, layer, x_NQD):
+        return self.run.final_hidden(layer, x_NQD)
+
+
+def test_the_edit_of_a_question_is_not_learned_from_its_own_residual(
+        runs, prompts, smoke, monkeypatch):
+    _, every, few = prompts[24]
+    question = every.asked.ids.index(few.asked.ids[2])
+    same_fold = every.fold_Q == every.fold_Q[question]
+    same_fold_few = few.fold_Q == every.fold_Q[question]
+    half, sae = runs[24].book.task.evaluating, trained(runs[24], "jumprelu", 4)
+    edits, drawn, plain, directions = (runs[24].namespace[name] for name in (
+        "edits", "drawn", "without_sae", "random_direction"))
+    how = {"draws": 4, "draw_questions": smoke.swap_draw_questions}
+
+    def effects(every):
+        monkeypatch.setattr(swaps, "run_clean", lambda _, count: few if count else every)
+        through = edit_effects.function(half, 4, sae, edits, drawn, **how)
+        without = edit_effects.function(half, 4, None, plain, directions, **how)
+        return {c: {**through[c], **without[c]} for c in CONDITIONS}
+
+    before, reached = effects(every), set()
+    for condition in CONDITIONS:
+        moved = {**every.runs, condition: Perturbed(every.runs[condition], question)}
+        after = effects(dataclasses.replace(every, runs=moved))
+        for of, effects_of in before.items():
+            for edit, effect_NQ in effects_of.items():
+                on_few = effect_NQ.shape[1] == len(few.asked.ids)
+                mine = same_fold_few if on_few else same_fold
+                changed_Q = (after[of][edit] != effect_NQ).any(0)
+                # what is put in may hold the question's own residual, never what is learned
+                if of == condition and not on_few:
+                    mine = mine & (np.arange(len(mine)) != question)
+                if edit == "patch":
+                    assert changed_Q.sum() == (of != condition), (condition, of)
+                    continue
+                assert not changed_Q[mine].any(), (condition, of, edit)
+                constant = edit in {"E6", "E4", "E1", "E3", "E6.mean", "E6.0.5"}
+                if of == condition and constant and not on_few:
+                    assert not changed_Q[question], (condition, of, edit)
+                if changed_Q[~(same_fold_few if on_few else same_fold)].any():
+                    reached.add(edit)
+    # of questions in other folds it is learned
+    assert reached >= {"E6", "E4", "E6Δ", "E4Δ", "E6Δ.mean", "E1", "E1Δ", "E3", "E5.4",
+                       "median_residual", "mean_difference", "random_direction"}
+
+
+@pytest.mark.parametrize("section", CLAIMS)
+def test_every_intervention_is_run_at_every_depth_on_both_conditions(
+        runs, prompts, smoke, section):
+    _, every_question, few = prompts[section]
+    table = runs[section].table("effects")
+    of = table.groupby(["architecture", "depth", "prompts"])["intervention"].agg(set)
+    depths = ("D4", "D8", "D12")
+    architectures = {(PLAIN, d) for d in depths} | {("jumprelu", d) for d in depths} | {
+        ("topk", d) for d in depths} | {("gated", "D8")}
+    assert set(of.index) == {(*cell, c) for cell in architectures for c in CONDITIONS}
+    plain = {"patch", "median_residual", "mean_difference", "random_direction"}
+    every = {"E2", "E6", "E4", "E6Δ", "E4Δ", "E1", "E1Δ", "E3", "E5.1", "E5.4", "E5.16", "E5.64",
+             *(f"{e}.{dose}" for e in ("E6", "E6Δ") for dose in (0.25, 0.5, 0.75)),
+             *(f"{e}.mean" for e in ("E6", "E4", "E6Δ", "E4Δ"))}
+    for (name, _, _), edits in of.items():
+        assert edits == (plain if name == PLAIN else every)
+    drawn = table["intervention"].isin({"E1", "E1Δ", "E3", "random_direction"})
+    assert (table["draws"] == np.where(drawn, smoke.swap_draws, 1)).all()
+    assert (table["n"] == np.where(drawn, len(few.asked.ids), len(every_question.asked.ids))).all()
+    assert len(few.asked.ids) == smoke.swap_draw_questions < len(every_question.asked.ids)
+
+
+def test_each_framing_and_model_has_saes_of_its_own(runs):
+    kept = {n: {path.name: path for layer in LAYERS
+                for path in run.book.saes.bank(layer).source.iterdir() if path.is_dir()}
+            for n, run in runs.items()}
+    assert kept[24].keys() == {tag.name for tag in sandbagging_tags("tinyllama-random", 8)}
+    assert kept[26].keys() == swapped_tags("tinyllama-random")
+    assert kept[31].keys() == swapped_tags("tinyneox-random")
+    assert len(kept[26]) == len(kept[31]) == 7
+    for folders in kept.values():
+        for folder in folders.values():
+            assert {file.name for file in folder.iterdir()} == {CFG, WEIGHTS}
+    one, other = (trained(runs[n], "jumprelu", 4).load() for n in (24, 26))
+    assert not torch.equal(one.weights["W_dec"], other.weights["W_dec"])
+
+
+@pytest.mark.parametrize("section", CLAIMS)
+def test_the_claim_is_answered_by_the_claimed_gap_that_reaches_farthest(runs, smoke, section):
+    results, key = runs[section].results, base(smoke, section)
+    (found,) = (value for value in results.values if value.claim)
+    assert (found.claim, found.id) == (CLAIMS[section], f"{key}.headline.jumprelu")
+    assert found.model == smoke.swaps[section][0]
+    assert found.framing == smoke.swaps[section][1]
+    table = runs[section].table("gaps")
+    claimed = table[table["gap"].isin(["E6-E4", "E6-E1"]) & (table["prompts"] == "sandbag")
+                    & (table["architecture"] == "jumprelu")]
+    assert len(claimed) == 6
+    told = claimed[claimed["verdict"] != "uninformative"]
+    assert len(told) > 0
+    row = told.loc[np.maximum(told["low90"].abs(), told["high90"].abs()).idxmax()]
+    assert [found.value, found.ci_low, found.ci_high] == pytest.approx(
+        [row["mean"], row["low90"], row["high90"]])
+    assert (found.layer, found.n) == (row["layer"], row["n"])
+    assert f"L{row['layer']}" in found.quantity
+    assert "90%" in found.quantity
+    assert gap_name(row["gap"]) in found.quantity
+    for name, column in (("detectable", "detectable"), ("n_published", "n_published")):
+        assert results.value(f"{found.id}.{name}").value == pytest.approx(row[column])
+    counts = claimed["verdict"].value_counts()
+    for word in WORDS:
+        value = results.value(f"{key}.count.jumprelu.{word}")
+        assert (value.value, value.unit) == (counts.get(word, 0), "of 6")
+
+
+@pytest.mark.parametrize("section", CLAIMS)
+def test_the_margin_is_a_tenth_of_the_clean_difference(runs, prompts, smoke, section):
+    _, every, _ = prompts[section]
+    margin = runs[section].results.value(f"{base(smoke, section)}.headline.jumprelu.margin")
+    genuine, sandbag = (float(every.clean[c].mean()) for c in ("genuine", "sandbag"))
+    assert margin.value == pytest.approx(0.1 * (genuine - sandbag), rel=1e-6)
+    table = runs[section].table("effects")
+    assert row_of(table, architecture=PLAIN, depth="D4", prompts="genuine",
+                  intervention="patch")["clean"] == pytest.approx(genuine)
+    if margin.value <= 0:
+        words = set(runs[section].table("gaps")["verdict"])
+        assert words <= {"inconclusive", "uninformative"}
+
+
+@pytest.mark.parametrize("section", CLAIMS)
+def test_values_are_those_of_the_tables(runs, smoke, section):
+    results, key = runs[section].results, base(smoke, section)
+    for table, name in (("effects", "intervention"), ("gaps", "gap")):
+        for row in runs[section].table(table).to_dict("records"):
+            architecture = row["architecture"].replace(" ", "_").lower()
+            id = f"{key}.{architecture}.{row['depth']}.{row['prompts']}"
+            id += f".gap.{row['gap']}" if name == "gap" else f".{row['intervention']}"
+            value = results.value(id)
+            assert [value.value, value.ci_low, value.ci_high] == pytest.approx(
+                [row["effect" if name == "intervention" else "mean"], row["ci_low"],
+                 row["ci_high"]])
+            assert (value.n, value.layer, value.unit) == (row["n"], row["layer"], "pp")
+
+
+def test_the_headline_gaps_are_measured_with_every_training_seed(runs, smoke):
+    table = runs[24].table("seeds")
+    of = table.groupby("gap")
+    assert set(of.groups) == {"E6-E4", "E6-E1", "E6-half", "E1-half"}
+    assert len(table) == 4 * smoke.training_seeds
+    assert set(table["layer"]) == {4}
+    for gap, rows in of:
+        assert sorted(rows["training"]) == list(range(smoke.training_seeds))
+        assert rows["mean"].nunique() == smoke.training_seeds
+        for id, expected in (("seeds", rows["mean"].mean()), ("seeds_sd", rows["mean"].std())):
+            found = runs[24].results.value(f"{base(smoke, 24)}.{id}.{gap}")
+            assert (found.value, found.n) == (pytest.approx(expected), smoke.training_seeds)
+    for n in (26, 31):
+        assert not [value for value in runs[n].results.values if ".seeds" in value.id]
+
+
+def test_two_computations_from_nothing_give_the_same_values_and_tables(runs, smoke, tmp_path):
+    for remembered in (run_clean, task._questions, task._prompts):
+        remembered.cache_clear()
+    again = run_cells(26, smoke, smoke.seed, tmp_path)
+    assert all(call.computed for call in again.book.used)
+    assert again.results.values == runs[26].results.values
+    for table in ("effects", "gaps", "centres", "headline"):
+        pd.testing.assert_frame_equal(again.table(table), runs[26].table(table))
+
+
+def test_l0_and_norms_of_the_centres_are_those_of_the_whole_half(runs, prompts):
+    _, every, _ = prompts[26]
+    sae = trained(runs[26], "topk", 6).load()
+    features = {c: sae.encode(every.runs[c].residual(6)).numpy() for c in CONDITIONS}
+    row = row_of(runs[26].table("centres"), architecture="topk", depth="D12")
+    assert row["l0_prompt"] == pytest.approx((features["sandbag"] > 0).sum(1).mean())
+    for letter, c in (("G", "genuine"), ("S", "sandbag")):
+        assert row[f"l0_m_{letter}"] == (np.median(features[c], axis=0) > 0).sum()
+    assert row["l0_mean_G"] == (features["genuine"].mean(0) > 0).sum()
+    decoder = sae.weights["W_dec"].numpy()
+    for name, centre in (("median", np.median), ("mean", np.mean)):
+        step = (centre(features["genuine"], axis=0) - centre(features["sandbag"], axis=0)) @ decoder
+        assert row[f"step_{name}"] == pytest.approx(np.linalg.norm(step), rel=1e-4)
+
+
+# What cannot be run
+
+
+def why_not_run(section, profile):
+    book = open_section(section, profile, profile.seed)
+    assert (book.results.status, book.results.values) == ("not run", [])
+    assert shared_calls(section, profile, profile.seed) == {}
+    return book.results.reason
+
+
+def test_a_section_that_the_profile_has_no_model_for_is_not_run(smoke):
+    swaps = {n: smoke.swaps[n] for n in (24, 26)}
+    reason = why_not_run(31, dataclasses.replace(smoke, swaps=swaps))
+    assert "profile smoke has no model for §31" in reason
+
+
+def test_a_model_that_the_profile_does_not_list_is_not_run(smoke):
+    swaps = {26: ("smollm2", "two_shot_labelled")}
+    reason = why_not_run(26, dataclasses.replace(smoke, swaps=swaps))
+    assert "no model for §26" in reason
+
+
+def test_a_model_that_cannot_be_had_is_not_run_and_its_reason_given(smoke, empty_hub_cache):
+    profile = dataclasses.replace(smoke, models=(*smoke.models, ABSENT),
+                                  swaps={31: ("pythia160m", "two_shot_labelled")})
+    assert "nobody/nothing" in why_not_run(31, profile)
