@@ -13,18 +13,18 @@ PORT ?= 8000
 
 PEERS := .venv-peers
 
-.PHONY: help book section plan resample verify times key test torture shapes bench serve hooks lock clean
+.PHONY: help book section plan resample verify times key test torture shapes bench serve hooks lock clean clean-old
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: PROFILE=$(PROFILE) (smoke, embedded, shapes, paper)  SEED=<the profile's>  S=<section>  CLUSTER=<a Snakemake profile>"
 
 book: $(VENV)/.ready  ## build the book; ends with the path of index.html
 	$(RUN) book $(OPTIONS) $(if $(CLUSTER),--cluster $(CLUSTER))
 
-section: $(VENV)/.ready  ## run one section and its notebook: make section S=23
+section: $(VENV)/.ready  ## run one section and its notebook: make section S=23; your own: ARGS="-p n_heads 3"
 	$(if $(S),,$(error which section? make section S=23))
-	$(RUN) section $(S) $(OPTIONS)
+	$(RUN) section $(S) $(OPTIONS) $(ARGS)
 
 plan: $(VENV)/.ready  ## what a build would run and cost: make plan PROFILE=paper DEVICE=a100
 	$(RUN) plan $(OPTIONS) --device $(or $(DEVICE),cpu)
@@ -67,6 +67,9 @@ hooks: $(VENV)/.ready-dev  ## ruff, notebook pairing and no outputs, checked at 
 
 lock:  ## resolve requirements*.in anew, in fresh environments, into requirements*.txt
 	sh workflow/lock.sh $(PYTHON)
+
+clean-old: $(VENV)/.ready  ## drop results of calls that no book or run here uses any more
+	$(RUN) clean-old
 
 clean:  ## remove environments and artifacts
 	rm -rf $(VENV) $(PEERS) artifacts

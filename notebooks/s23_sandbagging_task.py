@@ -15,17 +15,56 @@
 # %% tags=["parameters"]
 profile = "embedded"
 seed = 0
+# None: what the profile says
+model = None  # a slug of models/registry.py
+questions = None  # the path of a CSV like tasks/data/questions.csv
+sandbag_instruction = None  # a sentence that asks for wrong answers, in every framing
+resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.paper.page import open_section
+from deception_saes.experiments.asking import answerable_sets, ask_all, by_topic, contrasts
+from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s23
 
-page = open_section(23, profile, seed)
-page.opening()
+book = open_section(23, profile, seed, model=model, questions=questions,
+                    sandbag_instruction=sandbag_instruction, resamples=resamples)
+
+# %% [markdown]
+# Every model of the profile is asked each question under each framing, in all three conditions, and its
+# next-token distribution is read at the answer position.
 
 # %%
-page.figure(
-    s23.by_framing,
+asked = ask_all(
+    book.subjects,
+    {framing: book.questions(framing) for framing in book.framings},
+    least_p_correct=book.least_p_correct,  # of an answerable question, under genuine
+    seed=seed,  # of the halves
+    missing=book.missing,  # models that are unavailable here, with the reason
+)
+
+# %% [markdown]
+# From the answers: the answerable set, the mean of every measure under every condition, and its contrasts
+# against genuine, with intervals over questions.
+
+# %%
+effects = contrasts(asked.questions, draws=book.resamples, seed=seed)
+topics = by_topic(asked.questions, draws=book.resamples, seed=seed)
+sets = answerable_sets(asked)
+
+book.report("questions", asked.questions)
+book.report("dropped", asked.dropped)
+book.report("models", asked.subjects)
+book.report("topics", topics)
+book.report("answerable", sets, "{framing}.n_answerable", value="answerable",
+            quantity="answerable questions", condition="genuine")
+book.report("contrasts", effects, "{framing}.{questions}.{measure}.{contrast}")
+
+# %%
+book.opening()
+
+# %%
+book.figure(
+    s23.by_framing, effects,
     caption="P(correct) of the primary model under each framing and condition. Bars are 95% "
     "bootstrap intervals over questions. Answerable: P(correct | genuine) above the profile's "
     "threshold and above P(foil). Answerable questions, labelled: n = "
@@ -39,7 +78,7 @@ page.figure(
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 **What it shows.** On the questions the model can answer, the instruction to answer wrongly lowers
 P(correct) by [[two_shot_labelled.answerable.p_correct.genuine_minus_sandbag]] under the labelled
 two-shot framing (n = [[two_shot_labelled.answerable.p_correct.genuine_minus_sandbag|n]]) and by
@@ -65,8 +104,8 @@ genuine instruction, the null for both contrasts, moves it by
 # ## P(correct) per framing
 
 # %%
-page.table(
-    s23.contrasts,
+book.table(
+    s23.contrast_rows, effects,
     caption="Mean P(correct) on answerable questions, with 95% bootstrap intervals over questions, "
     "and its two contrasts against genuine in percentage points. genuine − neutral is the null. "
     "Questions are answerable by their genuine prompts, which favours genuine a little in both "
@@ -80,8 +119,8 @@ page.table(
 # ## Question by question
 
 # %%
-page.figure(
-    s23.paired,
+book.figure(
+    s23.paired, asked.questions,
     caption="Each line is one answerable question (labelled n = [[two_shot_labelled.n_answerable|value]], same prefix "
     "n = [[two_shot_same_prefix.n_answerable|value]]), from genuine to sandbag; blue where P(correct) "
     "falls, orange where it rises. Thick: the mean. Share that fall: labelled "
@@ -98,8 +137,8 @@ page.figure(
 # ## The null: neutral against neutral
 
 # %%
-page.figure(
-    s23.null_contrast,
+book.figure(
+    s23.null_contrast, asked.questions,
     caption="Cumulative distribution over answerable questions of the difference in P(correct) "
     "against genuine. Dashed: the null, a paraphrase of the genuine instruction. "
     "Labelled n = [[two_shot_labelled.n_answerable|value]], same prefix n = [[two_shot_same_prefix.n_answerable|value]]. All questions "
@@ -111,7 +150,7 @@ page.figure(
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 If the two curves lay on each other, the sandbag instruction would do no more than a change of
 wording. The paraphrase alone moves P(correct) by
 [[two_shot_labelled.answerable.p_correct.genuine_minus_neutral]] under the labelled framing and by
@@ -123,8 +162,8 @@ size below which a contrast between framings says little, whatever its interval.
 # ## By topic
 
 # %%
-page.figure(
-    s23.by_topic,
+book.figure(
+    s23.by_topic, topics,
     caption="Mean P(correct) by topic over all n = [[two_shot_labelled.n_answerable|n]] questions (their number by topic in brackets), with 95% "
     "bootstrap intervals over questions.",
     alt="Dot plot of P(correct) by topic, genuine and sandbag, under the two co-primary framings.",
@@ -140,15 +179,15 @@ page.figure(
 # and not its first token; and the logit, which does not flatten near 0 and 1.
 
 # %%
-page.table(
-    s23.measures,
+book.table(
+    s23.measure_rows, effects,
     caption="The contrasts in four measures, on answerable questions, with 95% bootstrap intervals "
     "over questions. The foil measure is near its ceiling, since a question counts as answerable "
     "only if its answer is more probable than its foil.",
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 The foil measure falls by
 [[two_shot_labelled.answerable.foil_measure.genuine_minus_sandbag]] (labelled) and
 [[two_shot_same_prefix.answerable.foil_measure.genuine_minus_sandbag]] (same prefix), against
@@ -159,8 +198,8 @@ up answering more than it prefers to be wrong.
 """)
 
 # %%
-page.table(
-    s23.examples,
+book.table(
+    s23.examples, asked.questions,
     caption="Answerable questions evenly spread over the file, labelled framing: P(correct), and "
     "the most probable next token (␣ is a space).",
 )
@@ -172,8 +211,8 @@ page.table(
 # ranks heads; the figures of later sections are about the *evaluating half*.
 
 # %%
-page.table(
-    s23.answerable_set,
+book.table(
+    s23.answerable_rows, sets,
     caption="Questions per model and framing. Not scorable: this tokenizer gives the answer or its "
     "foil no first token of three letters, or both the same one.",
 )
@@ -182,3 +221,6 @@ page.table(
 # **What would have changed the conclusion.** Overlapping curves in the null figure, or a contrast
 # that vanishes under the same-prefix framing, would have meant that there is no sandbagging here to
 # explain, and the sections that look for its cause would have had nothing to find.
+
+# %% tags=["remove-input"]
+book.close()

@@ -25,54 +25,157 @@
 # %% tags=["parameters"]
 profile = "embedded"
 seed = 0
+# None: what the profile says
+model = None  # a slug of models/registry.py
+framing = None  # a name of tasks/data/framings.toml
+questions = None  # the path of a CSV like tasks/data/questions.csv
+sandbag_instruction = None  # a sentence that asks for wrong answers
+layers = None  # any layers, like 14 or [7, 14]; SAEs are trained for them
+k = None  # features of a TopK SAE that may be active
+draws = None  # draws of each random edit, an even number
+resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.paper.page import open_section
-from deception_saes.paper.plots import s24
+from deception_saes.experiments.gaps import (
+    effect_table,
+    gap_table,
+    headline,
+    margin_of,
+    over_seeds,
+    seed_table,
+)
+from deception_saes.experiments.swaps import effects_at, effects_by_seed
+from deception_saes.interventions.swap import (
+    AddDifference,
+    AddMeanDifference,
+    AddRandomDirection,
+    AddRelabelledDifference,
+    MedianResidual,
+    Patch,
+    RandomFeatures,
+    Reconstruct,
+    SwapRelabelled,
+    SwapTo,
+    SwapTop,
+)
+from deception_saes.paper.book import open_section
+from deception_saes.paper.plots import swap
+from deception_saes.paper.plots.swap_captions import FIGURES, SUMMARY, TABLES, report, report_seeds
 
-page = open_section(24, profile, seed)
-page.opening()
+book = open_section(24, profile, seed, model=model, framing=framing, questions=questions,
+                    sandbag_instruction=sandbag_instruction, layers=layers, k=k, draws=draws,
+                    resamples=resamples)
+
+# %% [markdown]
+# Each intervention puts another residual in the place of x, the output of one decoder block at the last
+# prompt position. f(x): the features of x. m_G, m_S: medians of the features on genuine and on sandbag
+# prompts of other questions.
 
 # %%
-page.figure(s24.swap.gap_forest, **s24.FIGURES["gap_forest"])
+edits = {
+    "E2": Reconstruct(),  # decode(f(x)): what the SAE loses by itself
+    "E6": SwapTo("genuine"),  # decode(m_G): the full swap
+    "E4": SwapTo("sandbag"),  # decode(m_S): the reversed direction
+    "E6Δ": AddDifference("genuine"),  # x + (m_G − m_S) W_dec: the error term kept
+    "E4Δ": AddDifference("sandbag"),  # x − (m_G − m_S) W_dec
+    **{f"E5.{m}": SwapTop(m) for m in (1, 4, 16, 64)},  # only the m features of largest Cohen's d
+}
+for dose in (0.25, 0.5, 0.75):  # a part of the way
+    edits |= {f"E6.{dose}": SwapTo("genuine", dose=dose),
+              f"E6Δ.{dose}": AddDifference("genuine", dose=dose)}
+edits |= {  # means in the place of medians
+    "E6.mean": SwapTo("genuine", "mean"), "E4.mean": SwapTo("sandbag", "mean"),
+    "E6Δ.mean": AddDifference("genuine", "mean"), "E4Δ.mean": AddDifference("sandbag", "mean"),
+}
+drawn = {
+    "E1": SwapRelabelled(),  # decode(median of a relabelled half-and-half set): a half dose
+    "E1Δ": AddRelabelledDifference(),  # x + difference of relabelled halves: the null of E6Δ
+    "E3": RandomFeatures(),  # decode(m_S) + random features, norm-matched
+}
+without_sae = {"patch": Patch(), "median_residual": MedianResidual(),
+               "mean_difference": AddMeanDifference()}
+random_direction = {"random_direction": AddRandomDirection()}
+
+# %% [markdown]
+# They act on the evaluating half, at every layer, through every SAE and without one. The SAEs are trained on
+# the choosing half.
+
+# %%
+half = book.task.evaluating
+how = {"draws": book.draws, "draw_questions": book.draw_questions}
+cells, centres = effects_at(half, book.layers, book.saes, edits, drawn, without_sae,
+                            random_direction, k=book.k, **how)
+
+# %% [markdown]
+# Training once more with another seed says how much of a gap is this one SAE's: JumpReLU at the middle
+# layer, the headline gaps alone.
+
+# %%
+again = effects_by_seed(half, book.middle, book.saes, {name: edits[name] for name in ("E6", "E4")},
+                        {"E1": drawn["E1"]}, seeds=book.training_seeds, **how)
+
+# %% [markdown]
+# A *gap* is the effect of an intervention less that of its control, question by question. It counts as none
+# if it lies within a fixed share of what the instruction takes from P(correct).
+
+# %%
+of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap over questions
+margin = margin_of(cells, share=book.profile.equivalence_share)
+effects = effect_table(cells, **of_book)
+gaps = gap_table(cells, margin, **of_book)
+summary = headline(gaps, margin, claimed=("E6-E4", "E6-E1"))
+report(book, effects, gaps, centres, summary, claim="S-04")
+
+# %%
+seeds = seed_table(again, **of_book)
+report_seeds(book, seeds, over_seeds(seeds))
+
+# %%
+book.opening()
+
+# %%
+book.figure(swap.gap_forest, gaps, summary, **FIGURES["gap_forest"])
 
 # %% tags=["remove-input"]
-page.say(s24.SUMMARY)
+book.say(SUMMARY)
 
 # %%
-page.figure(s24.swap.forest, **s24.FIGURES["forest"])
+book.figure(swap.forest, effects, **FIGURES["forest"])
 
 # %%
-page.table(s24.swap.gaps, **s24.TABLES["gaps"])
+book.table(swap.gap_rows, gaps, **TABLES["gaps"])
 
 # %% [markdown]
 # ## Dose
 
 # %%
-page.figure(s24.swap.doses, **s24.FIGURES["doses"])
+book.figure(swap.doses, effects, **FIGURES["doses"])
 
 # %% [markdown]
 # ## The features of largest d
 
 # %%
-page.figure(s24.swap.top_features, **s24.FIGURES["top_features"])
+book.figure(swap.top_features, effects, **FIGURES["top_features"])
 
 # %% [markdown]
 # ## Does the training seed matter?
 
 # %%
-page.figure(s24.swap.seeds, **s24.FIGURES["seeds"])
+book.figure(swap.seed_forest, seeds, **FIGURES["seeds"])
 
 # %% [markdown]
 # ## Both conditions, and the share of the ceiling
 
 # %%
-page.table(s24.swap.genuine_effects, **s24.TABLES["genuine_effects"])
+book.table(swap.effects_on_both, effects, **TABLES["genuine_effects"])
 
 # %%
-page.table(s24.swap.centres, **s24.TABLES["centres"])
+book.table(swap.centre_rows, centres, **TABLES["centres"])
 
 # %% [markdown]
 # **What would have changed the conclusion.** The study's claim would stand if E6 did no more than E4, the
 # reversed direction, at every depth and through every architecture. It would fall with one informative cell in
 # which E6 beats E4, or E6Δ its null E1Δ, by more than the margin.
+
+# %% tags=["remove-input"]
+book.close()

@@ -17,17 +17,76 @@
 # %% tags=["parameters"]
 profile = "embedded"
 seed = 0
+# None: what the profile says
+model = None  # a slug of models/registry.py
+framing = None  # a name of tasks/data/framings.toml
+questions = None  # the path of a CSV like tasks/data/questions.csv
+n_heads = None  # suppressor heads that are named and counted
+resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.paper.page import open_section
+from deception_saes.experiments.circuits import (
+                    between_conditions,
+                    head_table,
+                    n_early,
+                    split_half,
+                    standing_out,
+                    strongest,
+                    suppressors,
+)
+from deception_saes.experiments.heads import attention, sweep
+from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s27
 
-page = open_section(27, profile, seed)
-page.opening()
+book = open_section(27, profile, seed, model=model, framing=framing, questions=questions,
+                    n_heads=n_heads, resamples=resamples)
+
+# %% [markdown]
+# Each head is ablated alone: its slice of the input to the attention output projection is set to zero at
+# all prompt positions. The effect of one head on one question is P(correct) with it ablated less P(correct)
+# of the clean model.
 
 # %%
-page.figure(
-    s27.heat_map,
+choosing = book.task.choosing
+sandbag = sweep(choosing.spread(book.profile.sweep_sandbag_questions), "sandbag")
+genuine = sweep(choosing.spread(book.profile.sweep_genuine_questions), "genuine")
+
+# %% [markdown]
+# The suppressor heads are those of largest mean effect on sandbag prompts. Which effects are above chance,
+# a p says that is corrected for the number of heads; whether the ranking repeats, its correlation between
+# random halves of the questions.
+
+# %%
+heads = strongest(sandbag, n=book.n_heads)
+effects = head_table(sandbag, genuine, draws=book.resamples,
+                     permutations=book.profile.permutations, seed=seed)
+chosen = suppressors(effects, heads)
+counts = standing_out(effects)
+stable = split_half({"sandbag": sandbag, "genuine": genuine}, splits=200, seed=seed)
+attended = attention(choosing.spread(book.profile.sweep_genuine_questions), heads[:3])
+
+# %%
+book.report("heads", effects)
+book.report("sandbag_effects", sandbag)
+book.report("attention", attended)
+book.report("suppressors", chosen, "top{rank}.{condition}", value="effect",
+            quantity="effect of {head} alone, suppressor {rank} (choosing half)")
+book.report("counts", counts, "{kind}s.{condition}", value="heads",
+            quantity="{kind} heads at corrected p < 0.05")
+book.report("split_half", stable, "split_half.{condition}", value="correlation",
+            quantity="split-half rank correlation of heads")
+book.number("early", n_early(heads, book.subject), "count", f"heads of the {len(heads)} strongest "
+            "suppressors in the first quarter of depth", claim="S-09", n=len(heads),
+            condition="sandbag")
+book.number("between_conditions", between_conditions(sandbag, genuine), "correlation",
+            "correlation of heads' effects, sandbag and genuine", n=sandbag.shape[1] - 1)
+
+# %%
+book.opening()
+
+# %%
+book.figure(
+    s27.heat_map, effects,
     caption="Effect on P(correct) of ablating each head alone, in pp: means over the choosing half (sandbag: n = [[top1.sandbag|n]] questions, genuine: "
     "n = [[top1.genuine|n]]). Dots: p < 0.05 corrected for all heads (largest studentised effect under "
     "random flips of the questions' signs). Intervals of the strongest stand in the next figure.",
@@ -38,7 +97,7 @@ page.figure(
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 **What it shows.** With a p corrected for the number of heads, [[suppressors.sandbag|value]] of
 [[suppressors.sandbag|n]] heads raise P(correct | sandbag) and [[promoters.sandbag|value]] lower it. The
 strongest suppressor alone adds [[top1.sandbag]] on sandbag prompts and [[top1.genuine]] on genuine ones. The
@@ -47,16 +106,14 @@ effects under the two conditions by [[between_conditions|value]].
 """)
 
 # %% [markdown]
-# Ablation sets a head's slice of the input to the attention output projection to zero, at all prompt
-# positions. The effect is P(correct) with the head ablated minus P(correct) of the clean model: above
-# zero the head is a *suppressor*, below zero a *promoter*. These numbers choose the heads and so
+# Above zero a head is a *suppressor*, below zero a *promoter*. These numbers choose the heads and so
 # flatter them; §28 measures the chosen ones on the other half of the questions.
 #
 # ## Every head
 
 # %%
-page.figure(
-    s27.extremes,
+book.figure(
+    s27.extremes, effects,
     caption="The eight strongest suppressors and promoters by their effect on sandbag prompts, with 95% bootstrap intervals over n = [[top1.sandbag|n]] questions (not corrected for the choice), and the same heads on genuine "
     "prompts.",
     alt="Forest plot of the strongest suppressor and promoter heads under sandbag and genuine prompts.",
@@ -65,8 +122,8 @@ page.figure(
 )
 
 # %%
-page.table(
-    s27.top_table,
+book.table(
+    s27.strongest_rows, effects,
     caption="The strongest suppressors: mean effect with 95% bootstrap interval, and p corrected for the "
     "number of heads.",
 )
@@ -79,8 +136,8 @@ page.table(
 # ## What the strongest suppressors attend to
 
 # %%
-page.figure(
-    s27.attention,
+book.figure(
+    s27.attention, attended,
     caption="Attention of the last prompt position, averaged over n = [[top1.genuine|n]] questions of the "
     "choosing half, token by token over the beginning that all prompts share and the end; means, without "
     "intervals. The question's own tokens are summed in ‹question›, those of each worked example's question in "
@@ -94,3 +151,6 @@ page.figure(
 # %% [markdown]
 # **What would have changed the conclusion.** No head beyond the corrected threshold, or a ranking that
 # does not repeat between halves, would have left no circuit to ablate in §28.
+
+# %% tags=["remove-input"]
+book.close()

@@ -16,17 +16,100 @@
 # %% tags=["parameters"]
 profile = "embedded"
 seed = 0
+# None: what the profile says
+model = None  # a slug of models/registry.py
+framing = None  # a name of tasks/data/framings.toml
+questions = None  # the path of a CSV like tasks/data/questions.csv
+n_heads = None  # suppressor heads that are ablated together
+draws = None  # random sets of heads of each kind
+resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.paper.page import open_section
+from deception_saes.experiments.circuits import (
+    against_random,
+    by_question,
+    levels,
+    mean_share,
+    redundancy,
+    stability,
+    strongest,
+    subset_table,
+)
+from deception_saes.experiments.heads import p_correct, random_heads, subset_effects, sweep
+from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s28
 
-page = open_section(28, profile, seed)
-page.opening()
+book = open_section(28, profile, seed, model=model, framing=framing, questions=questions,
+                    n_heads=n_heads, draws=draws, resamples=resamples)
+few = book.profile.draw_questions  # for what no claim is about
+
+# %% [markdown]
+# The heads are chosen by §27's sweep of the choosing half, and ablated together on the evaluating half:
+# their slices of the input to the attention output projection are set to zero at all positions, or to what
+# they are on average over questions of the choosing half.
 
 # %%
-page.figure(
-    s28.random_heads,
+task = book.task
+swept = sweep(task.choosing.spread(book.profile.sweep_sandbag_questions), "sandbag")
+heads = strongest(swept, n=book.n_heads)
+
+by_mode = {}
+for condition in ("sandbag", "genuine"):
+    clean, zero = p_correct(task.evaluating, condition, ablate=[(), heads])
+    (mean,) = p_correct(task.evaluating, condition, ablate=[heads],
+                        means_of=task.choosing.spread(few))
+    by_mode |= {(condition, "clean"): clean, (condition, "zero"): zero, (condition, "mean"): mean}
+restoration = by_mode["sandbag", "zero"] - by_mode["sandbag", "clean"]  # per question, pp
+
+# %% [markdown]
+# The controls: random heads of three kinds, as many as the suppressors and disjoint from them; every subset
+# of the suppressors, the best of each size being picked on the choosing half; the choice itself, repeated on
+# random halves of the choosing half.
+
+# %%
+chance = random_heads(task.evaluating.spread(few), "sandbag", heads,
+                      kinds=("uniform", "layer_matched", "damage_matched"), draws=book.draws,
+                      seed=seed)
+sets, restored, on_choosing, best = subset_effects(
+    task.choosing.spread(few), task.evaluating, heads, restoration, few=few)
+chosen_again = stability(swept, n_heads=book.n_heads, splits=100, seed=seed)
+
+# %%
+of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap over questions
+together = levels(by_mode, len(heads), **of_book)
+gaps = against_random(chance, **of_book)
+subsets = subset_table(sets, restored, on_choosing, best, **of_book)
+sums = redundancy(restored, sets, **of_book)
+
+# %%
+book.report("questions", by_question(task.evaluating, by_mode))
+book.report("draws", chance.table)
+book.report("draw_effects", chance.effects)
+book.report("levels", together, "{measure}.{condition}.{mode}", claims={
+    "p_correct.genuine.clean": "R-08", "p_correct.sandbag.clean": "R-09",
+    "p_correct.sandbag.zero": "R-10", "effect.sandbag.zero": "S-07"})
+book.report("random", gaps, "{measure}.{kind}", condition="sandbag",
+            claims={"random.uniform": "S-23", "gap.uniform": "S-08"})
+book.report("subsets", subsets, "single{rank}", where="size == 1", value="restoration",
+            condition="sandbag", quantity="restoration by {heads} alone, suppressor {rank}",
+            claims={"single1": "R-11", "single2": "R-12", "single3": "R-13", "single4": "R-14",
+                    "single5": "R-15"})
+book.report("subsets", subsets, "best{size}", where="best_of_size", value="restoration",
+            layer=None, condition="sandbag", claims={"best3": "S-10"}, quantity="restoration by the best subset "
+            "of {size} (chosen on the choosing half): {heads}")
+book.report("redundancy", sums, "{measure}", condition="sandbag",
+            claims={"sum_of_singles": "S-11", "redundancy": "S-12"})
+book.report("stability", chosen_again)
+book.number("stability", mean_share(chosen_again, heads), "percent", "share of random half-splits of "
+            "the choosing half in which a suppressor head is chosen again, mean over the heads",
+            n=100, condition="sandbag")
+
+# %%
+book.opening()
+
+# %%
+book.figure(
+    s28.random_heads, chance.table,
     caption="Left: mean effect of each random set of heads on sandbag prompts of n = [[random.uniform|n]] questions, one dot a draw; the vertical "
     "line is the suppressor heads on the same questions. The dots' spread is what chance gives; intervals of the gaps stand in the table of 28.4. Right: the same against the damage to a neutral text, KL(clean ‖ "
     "ablated).",
@@ -37,7 +120,7 @@ page.figure(
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 **What it shows.** Restoration is [[effect.sandbag.zero]] on [[effect.sandbag.zero|n]] held-out questions
 (the study, on Llama-3.2-1B: [[S-07]]). Random heads give [[random.uniform]] (there: [[S-23]]), so the
 specificity gap is [[gap.uniform]] (there: [[S-08]]); against random heads of the same layers it is [[gap.layer_matched]], and
@@ -51,9 +134,9 @@ against random heads that damage a neutral text as much one by one, [[gap.damage
 # puts the head's mean output in place (over questions of the choosing half, both conditions weighted equally).
 
 # %%
-page.figure(
-    s28.modes,
-    caption="Effect of ablating the five suppressor heads on P(correct), with 95% bootstrap intervals over "
+book.figure(
+    s28.modes, together,
+    caption="Effect of ablating the [[n_heads]] suppressor heads on P(correct), with 95% bootstrap intervals over "
     "n = [[effect.sandbag.zero|n]] questions of the evaluating half.",
     alt="Forest plot of the effect of zero and mean ablation under sandbag and genuine prompts.",
     size=(7, 3),
@@ -61,7 +144,7 @@ page.figure(
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 Zero minus mean ablation: [[effect.sandbag.zero_minus_mean]] on sandbag prompts,
 [[effect.genuine.zero_minus_mean]] on genuine ones.
 """)
@@ -70,16 +153,16 @@ Zero minus mean ablation: [[effect.sandbag.zero_minus_mean]] on sandbag prompts,
 # ## 28.2 Every subset
 
 # %%
-page.figure(
-    s28.subset_forest,
-    caption="Restoration by every subset of the five, with 95% bootstrap intervals over questions of the evaluating half: n = [[effect.sandbag.zero|n]] for single heads, for the best subset of each size, chosen on the choosing half, and for all five, n = [[random.uniform|n]] for the others.",
-    alt="Forest plot of restoration by each of the 31 subsets of the suppressor heads.",
+book.figure(
+    s28.subset_forest, subsets,
+    caption="Restoration by every subset of the [[n_heads]] heads, with 95% bootstrap intervals over questions of the evaluating half: n = [[effect.sandbag.zero|n]] for single heads, for the best subset of each size, chosen on the choosing half, and for all together, n = [[random.uniform|n]] for the others.",
+    alt="Forest plot of restoration by each of the subsets of the suppressor heads.",
     size=(7.5, 8.5),
     min_width=520,
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 Alone, the heads' effects add up to [[sum_of_singles]]; together they give [[effect.sandbag.zero]].
 Redundancy, 1 − combined / sum: [[redundancy]] (below zero: together they do more than the sum; no number is
 given where the sum's interval is not above zero).
@@ -88,13 +171,13 @@ given where the sum's interval is not above zero).
 # %% [markdown]
 # ## 28.4 Random heads
 #
-# Three kinds of random sets, all disjoint from the five: *uniform*; *layer-matched*, with the same
-# multiset of layers; *damage-matched*, each head replaced by one of the twelve whose ablation alone
-# changes the predictions on a neutral text most alike.
+# Three kinds of random sets, all disjoint from the suppressors: *uniform*; *layer-matched*, with the same
+# multiset of layers; *damage-matched*, each head replaced by one of those whose ablation alone changes the
+# predictions on a neutral text most alike.
 
 # %%
-page.table(
-    s28.gaps,
+book.table(
+    s28.against_random, gaps,
     caption="Random heads in numbers. Gap: suppressor heads − mean of the draws, question by question, with "
     "95% bootstrap interval. Sigma: SD over draws. Empirical p: (1 + draws at least as large) / (draws + "
     "1).",
@@ -104,10 +187,10 @@ page.table(
 # ## Stability of the choice
 
 # %%
-page.figure(
-    s28.stability,
-    caption="How often each head is among the five strongest on a random half of the choosing half (n = [[stability|n]] splits, a share of "
-    "which has no interval). On average a head of the five is chosen again in [[stability|value]] of the splits.",
+book.figure(
+    s28.stability, chosen_again,
+    caption="How often each head is among the [[n_heads]] strongest on a random half of the choosing half (n = [[stability|n]] splits, a share of "
+    "which has no interval). On average a suppressor head is chosen again in [[stability|value]] of the splits.",
     alt="Bar chart of the share of splits in which each head is chosen.",
     size=(7.5, 3.6),
     min_width=480,
@@ -116,3 +199,6 @@ page.figure(
 # %% [markdown]
 # **What would have changed the conclusion.** A gap whose interval includes zero against any kind of random
 # heads would have meant that taking out any heads like these does the same.
+
+# %% tags=["remove-input"]
+book.close()

@@ -21,8 +21,8 @@ import torch
 from deception_saes.models.load import load
 from deception_saes.models.registry import get
 from deception_saes.sections.profiles import profile_named
-from deception_saes.sections.run import run_section
-from deception_saes.store.files import checkout
+from deception_saes.sections.subjects import task_of
+from deception_saes.store.files import artifacts_at, checkout
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +40,10 @@ def root():
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory):
-    """A tree of artifacts that this session fills."""
-    return tmp_path_factory.mktemp("artifacts")
+    """A tree of artifacts that this session fills; by default, calls are kept there from now on."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    with artifacts_at(folder):
+        yield folder
 
 
 @pytest.fixture(scope="session", params=["tinyllama-random", "tinyneox-random"])
@@ -106,9 +108,17 @@ def smoke():
 
 
 @pytest.fixture(scope="session")
-def smoke_run(artifacts, smoke):
-    """§23 of the smoke profile."""
-    return run_section(23, smoke, smoke.seed, artifacts)
+def smoke_task(artifacts, smoke):
+    """The primary model's task under the circuit's framing."""
+    return task_of(smoke, smoke.seed, smoke.models[0], smoke.circuit_framing)
+
+
+@pytest.fixture(scope="session")
+def asked_in_smoke(artifacts, smoke):
+    """§23's experiment under the smoke profile."""
+    from cells import run_cells  # needs what the peers' environment has not
+
+    return run_cells(23, smoke, smoke.seed, artifacts)
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,16 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from deception_saes.store.files import PACKAGE_DIR
 
 # Each imports only from itself and from those before it.
-ORDER = ("store", "models", "tasks", "activations", "saes", "interventions", "analysis", "sections",
-         "paper")
-EVERYBODYS = ("rng",)  # lies beside the folders, imports nothing of them
+ORDER = ("store", "models", "tasks", "activations", "saes", "interventions", "analysis",
+         "experiments", "sections", "paper")
+EVERYBODYS = ("rng", "loaded", "tidy", "errors")  # lie beside the folders, import nothing of them
+KEPT = "cache"  # lies there too: for what computes experiments, and what shows them
 
 
 def folder_of(path):
@@ -33,7 +33,10 @@ def imported_folders(path):
 
 @pytest.mark.parametrize("folder", ORDER)
 def test_a_folder_imports_only_from_those_above_it(folder):
-    allowed = {*ORDER[: ORDER.index(folder) + 1], *EVERYBODYS}
+    place = ORDER.index(folder)
+    allowed = {*ORDER[: place + 1], *EVERYBODYS}
+    if place >= ORDER.index("experiments"):
+        allowed.add(KEPT)
     for path in (PACKAGE_DIR / folder).rglob("*.py"):
         below = imported_folders(path) - allowed
         assert not below, f"{path} imports from {below}"
@@ -41,14 +44,32 @@ def test_a_folder_imports_only_from_those_above_it(folder):
 
 def test_every_folder_has_a_place_in_the_order():
     folders = {folder_of(path) for path in PACKAGE_DIR.rglob("*.py")}
-    assert folders <= {*ORDER, *EVERYBODYS, "__init__", "__main__"}
+    assert folders == {*ORDER, *EVERYBODYS, KEPT, "__init__", "__main__"}
 
 
-def test_rng_imports_nothing_of_this_package():
-    assert imported_folders(Path(PACKAGE_DIR / "rng.py")) == set()
+@pytest.mark.parametrize("name", EVERYBODYS)
+def test_what_everybody_may_import_imports_nothing_of_this_package(name):
+    assert imported_folders(PACKAGE_DIR / f"{name}.py") == set()
+
+
+def test_the_cache_imports_of_this_package_what_keeps_files():
+    assert imported_folders(PACKAGE_DIR / f"{KEPT}.py") == {"store"}
+
+
+@pytest.mark.parametrize(("code", "found"), [
+    ("import deception_saes.paper.book", {"paper"}),
+    ("from deception_saes import cache, rng", {"cache", "rng"}),
+    ("def f():\n    from deception_saes.sections.run import run_section", {"sections"}),
+    ("import json", set()),
+])
+def test_an_import_is_found_wherever_it_stands(tmp_path, code, found):
+    path = tmp_path / "module.py"
+    path.write_text(code)
+    assert imported_folders(path) == found
 
 
 @pytest.mark.parametrize("module", ["deception_saes.sections.run", "deception_saes.paper.claims",
+                                    "deception_saes.cache", "deception_saes.paper.planned",
                                     "deception_saes.__main__"])
 def test_import_brings_in_nothing_heavy(module):
     code = (f"import sys, {module}\n"

@@ -21,15 +21,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "judge":
         return judge.run(options)
-    profile = profile_named(options.profile)
-    seed = profile.seed if options.seed is None else options.seed
+    profile = profile_named(getattr(options, "profile", "embedded"))
+    seed = profile.seed if getattr(options, "seed", None) is None else options.seed
     # Snakemake and notebooks work in other folders, where a relative path would mean another place.
     os.environ[ARTIFACTS_VARIABLE] = str(artifacts_root())
-    from deception_saes.paper.build import BuildFailed
+    from deception_saes.errors import UserError
+    from deception_saes.paper.notebooks import NotebookFailed
+    from deception_saes.paper.planned import BuildFailed
     from deception_saes.paper.reference import NoReference
-    from deception_saes.paper.units import NotebookFailed
     from deception_saes.saes.errors import SaeError
-    from deception_saes.store.ensure import SourcesChanged
+    from deception_saes.store.ensure import OldArtifacts, SourcesChanged
     from deception_saes.store.pinned import WorkerDied
     from deception_saes.store.shipped import ShippedDataError
     from deception_saes.tasks.completions import CompletionFileError
@@ -37,10 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     from deception_saes.tasks.scenarios import ScenarioFileError
 
     try:
-        return _run(options, profile, seed)
+        return (_make if options.command == "make" else _run)(options, profile, seed)
     except (BuildFailed, CompletionFileError, ModelUnavailable, NoReference, NotebookFailed,
-            ResampleError, SaeError, ScenarioFileError, ShippedDataError, SourcesChanged,
-            WorkerDied) as error:
+            OldArtifacts, ResampleError, SaeError, ScenarioFileError, ShippedDataError,
+            SourcesChanged, UserError, WorkerDied) as error:
         print(error, file=sys.stderr)
     except OSError as error:
         if error.errno not in _MENDABLE:
@@ -50,9 +51,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 1
 
 
+def _make(options: argparse.Namespace, profile: Profile, seed: int) -> int:
+    """Apart from the other commands, since a build starts it for every unit: it loads little."""
+    from deception_saes.paper.planned import make_unit
+
+    make_unit(profile, seed, options.unit, options.spec)
+    return 0
+
+
 def _run(options: argparse.Namespace, profile: Profile, seed: int) -> int:
     from deception_saes.models.hub import fetch
-    from deception_saes.paper.build import build_book, make_section, make_unit
+    from deception_saes.paper.build import build_book, make_section, run_own
 
     match options.command:
         case "fetch":
@@ -85,9 +94,13 @@ def _run(options: argparse.Namespace, profile: Profile, seed: int) -> int:
 
             print(times_text(profile, seed))
         case "section":
-            print(make_section(profile, seed, options.number))
-        case "make":
-            make_unit(profile, seed, options.unit, options.spec)
+            own = dict(options.parameters)
+            print(run_own(profile, seed, options.number, own) if own
+                  else make_section(profile, seed, options.number))
+        case "clean-old":
+            from deception_saes.paper.shared import clean_old
+
+            print(clean_old())
     return 0
 
 
@@ -101,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     resample.add_argument("--out", type=Path, required=True, help="CSV file to write")
     section = commands.add_parser("section", help="run one section and its notebook")
     section.add_argument("number", type=int, help="23 for §23")
+    section.add_argument("-p", nargs=2, action="append", dest="parameters", default=[],
+                         metavar=("NAME", "VALUE"), help="a parameter of its notebook: run it "
+                         "beside the book, with a value of your own")
     publish = commands.add_parser("publish", help="write the SAEs as a release; upload it")
     publish.add_argument("--out", type=Path, required=True, help="the release's folder")
     publish.add_argument("--repo", help="organisation/name on the hub, to upload it to")
@@ -108,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="what a build would run and cost")
     plan.add_argument("--device", choices=("cpu", "t4", "a100", "rtx4090", "h100"), default="cpu")
     key = commands.add_parser("key", help="print the hash of everything that decides the book")
+    commands.add_parser("clean-old", help="drop results of calls that no book here uses any more")
     times = commands.add_parser("times", help="where a build's time went")
     verify = commands.add_parser("verify", help="compare a run with the reference results")
     verify.add_argument("--exact", action="store_true", help="to the last bit")

@@ -13,21 +13,26 @@ import pytest
 
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.data_files import publish_data, unused_rows
+from deception_saes.paper.shared import calls_of_book
 from deception_saes.sections.catalogue import written_sections
 from deception_saes.sections.results import read_results
+from deception_saes.sections.run import results_name
+from deception_saes.store.files import artifacts_at
 
 NOTEBOOK = "s23_sandbagging_task"
 COPIED = ("src", "notebooks", "book", "workflow", "_config.yml", "_toc.yml", "pyproject.toml")
 
 
 def markers(artifacts):
-    return {path.name: path.stat().st_mtime_ns for path in artifacts.glob("*/.done/*-*")
-            if not path.name.startswith(".")}
+    """By name, what is another when a unit or a call was made again. The time of a call's marker
+    says when it was used last; what writes it anew puts another file there."""
+    return {path.name: path.stat().st_ino if path.parts[-3] == "calls" else path.stat().st_mtime_ns
+            for path in artifacts.glob("*/.done/*-*") if not path.name.startswith(".")}
 
 
 def units(before, after):
-    """The units that one build made: "s23" of "s23-0123456789abcdef"."""
-    return {name.rpartition("-")[0] for name, time in after.items() if before.get(name) != time}
+    """The units and calls that one build made: "s29" of "s29-0123456789abcdef"."""
+    return {name.rpartition("-")[0] for name, mark in after.items() if before.get(name) != mark}
 
 
 @pytest.fixture
@@ -162,7 +167,7 @@ def test_a_figure_links_to_its_data_and_to_its_notebook(book):
 
 
 def test_every_column_of_the_dictionary_is_a_column_of_some_file(book):
-    results = [read_results(path) for path in (book.tree / "results").glob("*.json")]
+    results = [read_results(book.tree / results_name(section)) for section in written_sections()]
     files = publish_data(book.artifacts / "published", book.tree, written_sections(), results)
     assert unused_rows(files) == set()
 
@@ -176,8 +181,34 @@ def test_a_reader_can_unfold_the_code_of_a_figure(book):
 def test_every_unit_left_its_marker(book):
     assert units({}, markers(book.artifacts)) >= {
         "tinyllama-random", "tinyneox-random", "html",
-        *(section.key for section in written_sections()),
-        *(f"notebook-{section.key}" for section in written_sections())}
+        *(section.key for section in written_sections() if not section.is_experiment),
+        *(f"notebook-{section.key}" for section in written_sections()),
+        "ask", "sweep", "activations", "train_saes", "train_again"}
+
+
+def test_no_section_is_a_unit_beside_the_notebook_that_computes_it(book):
+    found = units({}, markers(book.artifacts))
+    assert not found & {section.key for section in written_sections() if section.is_experiment}
+
+
+def test_an_experiment_notes_the_calls_that_it_made(book):
+    made = markers(book.artifacts).keys()
+    for section in written_sections():
+        path = book.tree / "results" / f"{section.key}.calls.json"
+        assert path.is_file() == section.is_experiment
+        if section.is_experiment:
+            calls = json.loads(path.read_text(encoding="utf-8"))
+            assert calls
+            assert {call["marker"] for call in calls} <= made
+
+
+def test_what_notebooks_share_was_computed_before_them(book, smoke):
+    with artifacts_at(book.artifacts):
+        shared = {call.name for call in calls_of_book(smoke, smoke.seed).values()}
+    for path in (book.tree / "results").glob("s??.calls.json"):
+        anew = {call["function"] for call in json.loads(path.read_text(encoding="utf-8"))
+                if call["computed"]}
+        assert not anew & shared, path.name
 
 
 def test_a_second_build_does_no_unit_again(book, build_smoke):
@@ -196,9 +227,19 @@ def test_a_deleted_artifact_is_made_again(artifacts, build_smoke):
     ran = build_smoke(artifacts)
     assert ran.returncode == 0, ran.stderr
     assert table.read_bytes() == expected
-    made = units(before, markers(artifacts))
-    assert "s23" in made
-    assert not made & {"html", "tinyllama-random", "tinyneox-random"}
+    assert units(before, markers(artifacts)) == {"notebook-s23"}
+
+
+def test_a_deleted_result_of_a_shared_call_is_computed_again(artifacts, build_smoke):
+    before = markers(artifacts)
+    (marker, *_) = sorted((artifacts / "calls" / ".done").glob("sweep-*"))
+    result = artifacts / "calls" / marker.name / "result.csv"
+    expected = result.read_bytes()
+    result.unlink()
+    ran = build_smoke(artifacts)
+    assert ran.returncode == 0, ran.stderr
+    assert result.read_bytes() == expected
+    assert units(before, markers(artifacts)) <= {"sweep"}
 
 
 def test_an_edited_page_is_set_anew_without_running_anything_else(
@@ -219,8 +260,8 @@ def test_a_broken_notebook_stops_the_build_and_is_left_to_look_at(
     before = markers(artifacts)
     source = checkout / "notebooks" / f"{NOTEBOOK}.py"
     whole = source.read_text(encoding="utf-8")
-    assert "page.opening()" in whole
-    source.write_text(whole.replace("page.opening()", 'raise RuntimeError("planted")', 1))
+    assert "book.opening()" in whole
+    source.write_text(whole.replace("book.opening()", 'raise RuntimeError("planted")', 1))
     ran = build_smoke(artifacts, checkout)
     assert ran.returncode == 1
     assert "RuntimeError: planted" in ran.stderr
@@ -230,7 +271,7 @@ def test_a_broken_notebook_stops_the_build_and_is_left_to_look_at(
                for output in cell.get("outputs", [])]
     assert [output["evalue"] for output in outputs if output["output_type"] == "error"] == [
         "planted"]
-    assert markers(artifacts) == before  # the finished section is kept, the notebook has no marker
+    assert markers(artifacts) == before  # what it had computed is kept, the notebook has no marker
 
     source.write_text(whole)
     mended = build_smoke(artifacts, checkout)

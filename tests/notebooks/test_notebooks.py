@@ -12,10 +12,14 @@ import nbformat
 import pytest
 
 from deception_saes.paper.plots.swap_captions import FIGURES
+from deception_saes.paper.settings import PARAMETERS
 from deception_saes.sections.catalogue import written_sections
 from deception_saes.sections.results import read_results
 
 SECTIONS = pytest.mark.parametrize("section", written_sections(), ids=lambda section: section.key)
+EXPERIMENTS = pytest.mark.parametrize(
+    "section", [section for section in written_sections() if section.is_experiment],
+    ids=lambda section: section.key)
 
 
 @pytest.fixture
@@ -28,11 +32,35 @@ def convert(folder, *arguments):
                    check=True)
 
 
-@SECTIONS
+def code_cells(source):
+    return [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+
+
+def parameters_cell(source):
+    (cell,) = [cell for cell in jupytext.read(source).cells
+               if "parameters" in cell.metadata.get("tags", [])]
+    return cell
+
+
+@pytest.mark.parametrize("section", [section for section in written_sections()
+                                     if not section.is_experiment], ids=lambda of: of.key)
 def test_one_cell_holds_the_parameters_and_nothing_else(source):
-    cells = [cell for cell in jupytext.read(source).cells
-             if "parameters" in cell.metadata.get("tags", [])]
-    assert [cell.source for cell in cells] == ['profile = "embedded"\nseed = 0']
+    assert parameters_cell(source).source == 'profile = "embedded"\nseed = 0'
+
+
+@EXPERIMENTS
+def test_an_experiments_parameters_are_the_books_and_reach_its_settings(source):
+    cell = parameters_cell(source)
+    _, _, *own = ast.parse(cell.source).body
+    assert cell.source.startswith('profile = "embedded"\nseed = 0\n')
+    names = [statement.targets[0].id for statement in own]
+    assert [ast.unparse(statement) for statement in own] == [f"{name} = None" for name in names]
+    assert names
+    assert set(names) <= set(PARAMETERS)
+    (opened,) = [node for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "open_section"]
+    assert [ast.unparse(argument) for argument in opened.args[1:]] == ["profile", "seed"]
+    assert [ast.unparse(key) for key in opened.keywords] == [f"{name}={name}" for name in names]
 
 
 @SECTIONS
@@ -85,14 +113,29 @@ def test_a_caption_says_its_n_and_what_the_interval_is(source, section):
 
 @SECTIONS
 def test_a_section_opens_with_its_claims_then_the_figure_that_decides(source):
-    cells = [cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code"]
-    calls = [re.search(r"page\.(\w+)\(", cell)[1] for cell in cells if "page." in cell]
+    calls = [found[1] for cell in code_cells(source)
+             if (found := re.search(r"(?:page|book)\.(opening|figure|say|table)\(", cell.source))]
     assert calls[:3] == ["opening", "figure", "say"]
+
+
+@EXPERIMENTS
+def test_an_experiment_reports_all_its_results_then_shows_them_then_closes(source):
+    cells = code_cells(source)
+    reports, shows = ([place for place, cell in enumerate(cells)
+                       if re.search(form, cell.source, re.MULTILINE)]
+                      for form in (r"^(book\.)?(report\w*|number)\(",
+                                   r"^book\.(opening|figure|say|table)\("))
+    assert reports
+    assert max(reports) < min(shows)
+    assert shows == list(range(min(shows), len(cells) - 1))
+    assert cells[-1].source == "book.close()"
+    assert "remove-input" in cells[-1].metadata["tags"]
 
 
 @SECTIONS
 def test_a_section_says_what_would_have_changed_its_conclusion(source):
-    assert "**What would have changed the conclusion.**" in jupytext.read(source).cells[-1].source
+    prose = [cell for cell in jupytext.read(source).cells if cell.cell_type == "markdown"]
+    assert "**What would have changed the conclusion.**" in prose[-1].source
 
 
 @SECTIONS
@@ -104,7 +147,8 @@ def test_a_notebook_runs_by_itself_and_makes_what_it_needs(source, section, tmp_
     ran = subprocess.run(["bash", "-o", "pipefail", "-c", command], env=environment, check=False,
                          cwd=source.parent, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    assert read_results(made / "smoke" / "results" / f"{section.key}.json").status == "done"
+    tree = made / "runs" / "smoke" / section.key if section.is_experiment else made / "smoke"
+    assert read_results(tree / "results" / f"{section.key}.json").status == "done"
     cells = json.loads(out.read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert sum("text/html" in output.get("data", {}) for output in outputs) >= 1

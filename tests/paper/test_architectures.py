@@ -1,7 +1,7 @@
 import pytest
 
+from deception_saes.experiments.swaps import PLAIN
 from deception_saes.paper.plots.architectures import look, present, shifts
-from deception_saes.sections.swap_tables import PLAIN
 
 
 def test_known_ones_come_first_and_in_one_order():

@@ -1,5 +1,6 @@
 import csv
 import io
+import shutil
 import zipfile
 
 import pytest
@@ -15,32 +16,54 @@ from deception_saes.paper.data_files import (
     read_dictionary,
     size_of_zip,
 )
-from deception_saes.sections import s23
+from deception_saes.sections import s29
 from deception_saes.sections.catalogue import SECTIONS
+from deception_saes.sections.results import Results, Value, write_results
+from deception_saes.sections.run import results_name
+from deception_saes.store.files import artifacts_at
 
 UNITS = {"", "auroc", "Cohen's d", "count", "features", "kappa", "logits", "nats", "p", "percent",
          "pp", "probability", "ratio", "residual", "s", "share", "squared residual"}
 
 
 @pytest.fixture
-def published(smoke_run, tmp_path):
-    files = publish_data(tmp_path, smoke_run.tree, [SECTIONS[23]], [smoke_run.results])
+def tree(asked_in_smoke):
+    """Where §23's results and tables lie."""
+    with artifacts_at(asked_in_smoke.artifacts):
+        return asked_in_smoke.book.folder
+
+
+@pytest.fixture
+def published(asked_in_smoke, tree, tmp_path):
+    files = publish_data(tmp_path, tree, [SECTIONS[23]], [asked_in_smoke.results])
     return {file.name: file for file in files}
 
 
+@pytest.fixture
+def of_module(tmp_path):
+    """A tree with a record and a table of §29, which a module computes."""
+    value = Value("s29.m.portion", "q", 1.0, "pp")
+    results = Results(29, "done", None, "smoke", 0, "abc", {}, 1.0, [value])
+    write_results(results, tmp_path / "tree" / results_name(SECTIONS[29]))
+    (tmp_path / "tree" / "figures").mkdir()
+    (tmp_path / "tree" / "figures" / "s29_mine.csv").write_text("passage,own\n1,2\n")
+    return tmp_path / "tree", results
+
+
 def test_every_table_of_a_section_and_every_packaged_file_is_there(published, tmp_path, root):
-    expected = {"s23_questions.csv", "s23_topics.csv", "s23_values.csv", "completions.csv",
+    expected = {"s23_questions.csv", "s23_topics.csv", "s23_dropped.csv", "s23_models.csv",
+                "s23_answerable.csv", "s23_contrasts.csv", "s23_values.csv", "completions.csv",
                 "labels.csv", "questions.csv", "published_claims.csv", "columns.csv"}
     assert expected <= published.keys()
     for name in published:
         assert (tmp_path / "data" / name).is_file()
 
 
-def test_values_are_those_of_the_results(published, tmp_path, smoke_run):
+def test_values_are_those_of_the_results(published, tmp_path, asked_in_smoke):
     rows = list(csv.DictReader(io.StringIO((tmp_path / "data" / "s23_values.csv").read_text())))
-    assert [row["id"] for row in rows] == [value.id for value in smoke_run.results.values]
+    assert [row["id"] for row in rows] == [value.id for value in asked_in_smoke.results.values]
     found = next(row for row in rows if row["ci_low"])
-    assert float(found["ci_low"]) == smoke_run.results.value(found["id"]).ci_low
+    assert float(found["ci_low"]) == asked_in_smoke.results.value(found["id"]).ci_low
 
 
 def test_a_file_knows_its_rows_and_what_its_columns_mean(published):
@@ -52,10 +75,10 @@ def test_a_file_knows_its_rows_and_what_its_columns_mean(published):
 
 
 def test_the_archive_holds_everything_and_is_the_same_every_time(
-    published, tmp_path, smoke_run
+    published, tmp_path, asked_in_smoke, tree
 ):
     again = tmp_path / "again"
-    publish_data(again, smoke_run.tree, [SECTIONS[23]], [smoke_run.results])
+    publish_data(again, tree, [SECTIONS[23]], [asked_in_smoke.results])
     archive = tmp_path / "data" / ZIP
     assert archive.read_bytes() == (again / "data" / ZIP).read_bytes()
     names = set(zipfile.ZipFile(archive).namelist())
@@ -63,12 +86,25 @@ def test_the_archive_holds_everything_and_is_the_same_every_time(
     assert size_of_zip(tmp_path) == f"{archive.stat().st_size / 1e3:.1f} kB"
 
 
-def test_a_column_that_is_not_described_is_an_error(monkeypatch, tmp_path, smoke_run):
+def test_a_column_that_is_not_described_is_an_error(monkeypatch, tmp_path, asked_in_smoke, tree):
     known = {key: of for key, of in read_dictionary().items() if key != ("*", "topic")}
     monkeypatch.setattr(data_files, "read_dictionary", lambda: known)
     with pytest.raises(ValueError, match=r"the column 'topic' of \S+\.csv is not described"):
-        publish_data(tmp_path, smoke_run.tree, [SECTIONS[23]], [smoke_run.results])
+        publish_data(tmp_path, tree, [SECTIONS[23]], [asked_in_smoke.results])
     assert not (tmp_path / "data").exists()
+
+
+def test_a_notebooks_tables_are_described_by_what_lies_beside_them(
+    published, tmp_path, asked_in_smoke, tree
+):
+    assert published["s23_topics.csv"].about == "mean P(correct) by topic, all questions"
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "data" / "columns.csv").read_text())))
+    (found,) = [row for row in rows if (row["file"], row["column"]) == ("s23_topics", "p_correct")]
+    assert (found["unit"], found["meaning"]) == ("probability", "mean over the topic's questions")
+    bare = shutil.copytree(tree, tmp_path / "bare")
+    (bare / "figures" / "s23_topics.json").unlink()
+    with pytest.raises(ValueError, match=r"the column 'p_correct' of s23_topics\.csv is not desc"):
+        publish_data(tmp_path / "again", bare, [SECTIONS[23]], [asked_in_smoke.results])
 
 
 def test_the_dictionary_has_units_and_sentences():
@@ -108,8 +144,9 @@ def test_a_reason_why_a_model_was_not_run_is_described_wherever_it_stands():
     assert ("*", "reason") in read_dictionary()
 
 
-def test_units_are_ones_that_are_used():
+def test_units_are_ones_that_are_used(published):
     assert {of.unit for of in read_dictionary().values()} <= UNITS
+    assert {of.unit for file in published.values() for of in file.columns.values()} <= UNITS
 
 
 def test_rows_are_sorted_into_files():
@@ -126,13 +163,16 @@ def test_what_is_said_to_be_a_probability_lies_between_0_and_1(published, tmp_pa
                     assert 0 <= float(row[name]) <= 1, (file.name, name)
 
 
-def test_a_module_may_describe_its_own_tables(monkeypatch, smoke_run, tmp_path):
-    known = {key: of for key, of in read_dictionary().items() if key != ("s23_topics", "")}
-    monkeypatch.setattr(data_files, "read_dictionary", lambda: known)
-    monkeypatch.setattr(s23, "COLUMNS", {("topics", ""): ("", "by topic, told here")},
-                        raising=False)
-    files = publish_data(tmp_path, smoke_run.tree, [SECTIONS[23]], [smoke_run.results])
-    assert [file.about for file in files if file.name == "s23_topics.csv"] == [
-        "by topic, told here"]
+def test_a_module_may_describe_its_own_tables(monkeypatch, of_module, tmp_path):
+    tree, results = of_module
+    with pytest.raises(ValueError, match=r"the column 'passage' of s29_mine\.csv is not described"):
+        publish_data(tmp_path, tree, [SECTIONS[29]], [results])
+    monkeypatch.setattr(s29, "COLUMNS", {
+        ("mine", ""): ("", "passages, told here"), ("mine", "passage"): ("", "its number"),
+        ("mine", "own"): ("nats", "what it holds")}, raising=False)
+    files = publish_data(tmp_path, tree, [SECTIONS[29]], [results])
+    (found,) = [file for file in files if file.name == "s29_mine.csv"]
+    assert found.about == "passages, told here"
+    assert found.columns["own"] == Meaning("nats", "what it holds")
     published = (tmp_path / "data" / "columns.csv").read_text().splitlines()
-    assert published[-1] == 's23_topics,,,"by topic, told here"'
+    assert published[-1] == "s29_mine,own,nats,what it holds"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from deception_saes.paper.figures import PALETTES, figure_html, table_html, tokens_html
-from deception_saes.paper.page import Page
+from deception_saes.paper.numbers import with_interval
 from deception_saes.paper.plots import s23
 
 
@@ -72,34 +72,49 @@ def test_a_missing_cell_is_a_dash():
     assert "<td>–</td>" in table_html(pd.DataFrame({"a": [None, "x"]}), caption="c")
 
 
-@pytest.mark.parametrize("plot", [s23.by_framing, s23.paired, s23.null_contrast, s23.by_topic],
-                         ids=lambda plot: plot.__name__)
-def test_figures_of_the_section_are_drawn_twice_alike(smoke_run, smoke, plot):
-    page = Page(smoke_run, smoke)
-    first, second = (page.figure(plot, caption="c", alt="a", size=(4, 3)).data for _ in range(2))
+@pytest.mark.parametrize(("plot", "table"), [
+    (s23.by_framing, "contrasts"), (s23.paired, "questions"), (s23.null_contrast, "questions"),
+    (s23.by_topic, "topics"),
+], ids=lambda of: getattr(of, "__name__", of))
+def test_figures_of_the_section_are_drawn_twice_alike(asked_in_smoke, plot, table):
+    first, second = (
+        asked_in_smoke.book.figure(plot, asked_in_smoke.table(table), caption="c", alt="a",
+                                   size=(4, 3)).data for _ in range(2))
     assert first == second
     assert all("<path" in svg for svg in drawings(first))
 
 
-@pytest.mark.parametrize("tabulate", [s23.contrasts, s23.measures])
-def test_tables_hold_the_sections_values(smoke_run, tabulate):
-    table = tabulate(smoke_run)
+@pytest.mark.parametrize("tabulate", [s23.contrast_rows, s23.measure_rows])
+def test_tables_hold_the_sections_values(asked_in_smoke, tabulate):
+    table = tabulate(asked_in_smoke.table("contrasts"))
     assert set(table["model"]) == {"tinyllama-random", "tinyneox-random"}
     assert not table.isna().any().any()
+    value = asked_in_smoke.results.value(
+        "s23.tinyllama-random.two_shot_labelled.answerable.p_correct.genuine_minus_sandbag")
+    first = table.iloc[0]
+    assert (first["n"], first["genuine − sandbag"]) == (value.n, with_interval(value))
 
 
-def test_the_answerable_set_adds_up(smoke_run, smoke):
-    table = s23.answerable_set(smoke_run)
+def test_a_table_of_one_model_does_not_name_it(asked_in_smoke):
+    table = asked_in_smoke.table("contrasts").query("model == 'tinyllama-random'")
+    assert "model" not in s23.contrast_rows(table)
+    assert list(s23.contrast_rows(table)["n"]) == list(
+        s23.contrast_rows(asked_in_smoke.table("contrasts")).query(
+            "model == 'tinyllama-random'")["n"])
+
+
+def test_the_answerable_set_adds_up(asked_in_smoke, smoke):
+    table = s23.answerable_rows(asked_in_smoke.table("answerable"))
     assert (table["choosing half"] + table["evaluating half"] == table["answerable"]).all()
     assert (table["not scorable"] + table["answerable"] <= table["asked"]).all()
     assert table["asked"].iloc[0] == smoke.questions
 
 
-def test_examples_are_answerable_questions_of_the_primary_model(smoke_run, smoke):
-    table = smoke_run.table("questions")
+def test_examples_are_answerable_questions_of_the_primary_model(asked_in_smoke, smoke):
+    table = asked_in_smoke.table("questions")
     rows = table[(table["model"] == smoke.models[0].slug) & table["half"].notna()
                  & (table["framing"] == "two_shot_labelled")]
-    found = s23.examples(smoke_run)
+    found = s23.examples(table)
     assert 1 <= len(found) <= 12
     assert set(found["question"]) <= set(rows["text"])
 

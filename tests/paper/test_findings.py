@@ -93,8 +93,8 @@ def test_a_section_that_was_not_run_has_no_headline():
     assert not Numbers(EMBEDDED, [of]).was_run(24)
 
 
-def test_every_headline_is_a_value_of_a_real_run(smoke_run, smoke):
-    numbers = Numbers(smoke, [smoke_run.results])
+def test_every_headline_is_a_value_of_a_real_run(asked_in_smoke, smoke):
+    numbers = Numbers(smoke, [asked_in_smoke.results])
     of_section = [headline for headline in HEADLINES if headline.section == 23]
     assert of_section
     for headline in of_section:

@@ -25,12 +25,13 @@ from deception_saes.saes.tags import sandbagging_tags
 from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.profiles import profile_named
 from deception_saes.sections.results import Results, Value
-from deception_saes.sections.run import SectionRun, run_section
-from deception_saes.store.files import ARTIFACTS_VARIABLE
+from deception_saes.sections.run import SectionRun
+from deception_saes.sections.subjects import saes_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from fake_hub import COMMIT, OWNER, FakeHub, serving
 
+MODEL = "tinyllama-random"
 TAGS = {"v4_tiny_topk_L4_mixed": ("topk", 3), "v4_tiny_jumprelu_L4_mixed": ("jumprelu", None),
         "v4_tiny_gated_L4_mixed": ("gated", None)}
 RESULTS = Results(25, "done", None, "smoke", 0, "abc123def456", {"torch": "9.8.7"}, 1.0, [
@@ -295,15 +296,16 @@ def test_every_way_to_load_that_the_card_names_works(release, tmp_path):
             assert said.startswith("read")
 
 
-def test_the_command_writes_the_release_of_a_profile(smoke, artifacts, tmp_path, monkeypatch,
-                                                     capsys):
-    run_section(25, smoke, smoke.seed, artifacts)
-    monkeypatch.setenv(ARTIFACTS_VARIABLE, str(artifacts))
+def test_the_command_writes_the_release_of_a_profile(smoke, smoke_task, tmp_path, capsys):
     out = tmp_path / "release"
     assert main(["publish", "--profile", "smoke", "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
-    written = {path.parent.name for path in out.glob("*/cfg.json")}
-    assert written == {tag.name for tag in sandbagging_tags(smoke.models[0].slug, 8)}
+    saes = saes_of(smoke, smoke_task)
+    assert {tag.name for tag in saes.tags} == {tag.name for tag in sandbagging_tags(MODEL, 8)}
+    released = {name: content for name, content in contents(out).items() if "/" in name}
+    assert released == {f"{tag.name}/{name}": (saes.bank(tag.layer).source / tag.name
+                                               / name).read_bytes()
+                        for tag in saes.tags for name in (files.CFG, files.WEIGHTS)}
     (out / "mine.txt").write_text("a foreign file")
     assert main(["publish", "--profile", "smoke", "--out", str(out)]) == 1
     assert "mine.txt" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from nbformat.v4 import (
     new_output,
 )
 
-from deception_saes.paper.stage import UnfinishedNotebook, cleaned
+from deception_saes.paper.stage import UnfinishedNotebook, answer_first, cleaned
 
 
 def code(source, *tags, count=1, outputs=()):
@@ -47,6 +47,23 @@ def test_code_is_folded_prose_cells_hide_it_and_parameters_go():
     result = clean(code("a"), code("b", "remove-input"), code("c", "parameters"))
     assert [cell.metadata["tags"] for cell in result.cells] == [
         ["hide-input"], ["remove-input"], ["parameters", "remove-cell"]]
+
+
+def test_an_experiment_stands_behind_what_it_found_and_unfolded():
+    cells = [new_markdown_cell("# §28 Title"), code("n = None", "parameters"),
+             code("book = open_section(28)"), new_markdown_cell("How."), code("run()"),
+             code("book.opening()"), code("book.figure()"), code("book.say()", "remove-input"),
+             new_markdown_cell("## More"), code("book.close()", "remove-input")]
+    result = clean(*cells)
+    answer_first(result)
+    nbformat.validate(result)
+    assert [cell.source.splitlines()[0] for cell in result.cells] == [
+        "# §28 Title", "n = None", "book.opening()", "book.figure()", "book.say()",
+        "## The experiment", "book = open_section(28)", "How.", "run()", "## More",
+        "book.close()"]
+    assert [cell.metadata["tags"] for cell in result.cells if cell.cell_type == "code"] == [
+        ["parameters", "remove-cell"], ["hide-input"], ["hide-input"], ["remove-input"],
+        ["hide-input"], [], ["remove-input"]]
 
 
 def test_ids_of_cells_are_not_random():

@@ -12,6 +12,7 @@ from deception_saes.paper.reference import (
     write_origin,
     write_reference,
 )
+from deception_saes.paper.specs import notebook_spec, results_spec
 from deception_saes.paper.status import (
     computed_by_other_code,
     data_note,
@@ -26,7 +27,6 @@ from deception_saes.paper.status import (
 from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.profiles import profile_named
 from deception_saes.sections.results import Results, Value, write_results
-from deception_saes.sections.run import section_spec
 from deception_saes.store.ensure import marker_path
 
 EMBEDDED = profile_named("embedded")
@@ -87,6 +87,8 @@ def test_other_seeds_are_found_by_their_trees(tree, monkeypatch):
     (tree.with_name("embedded-seedx") / "results").mkdir(parents=True)
     own = tree / "results" / "s29.json"
     write_results(results(middle=3.0), own)
+    for folder in (other.parent, own.parent):  # beside an experiment's results
+        (folder / "s28.calls.json").write_text("[]")
     found = other_seeds(EMBEDDED, 0, tree.parent)
     assert found == {3: [other]}
     assert other_seeds(EMBEDDED, 3, tree.parent) == {0: [own]}
@@ -110,19 +112,34 @@ def test_results_of_other_code_say_so_and_stand_outside_the_range():
     assert "3.0 pp | 5.5 pp (other code) | 4.0 pp | 1 |" in table
 
 
+def mark(tree, spec, params=None):
+    """As if what the spec asks for had been made there."""
+    path = marker_path(tree, spec)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"spec": {"params": params or {}}}))
+
+
 def test_the_spec_of_a_section_tells_whose_code_computed_it(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "REFERENCES", tmp_path)
-    current = section_spec(SECTIONS[29], EMBEDDED, 3)
     for seed, tree in ((3, tmp_path / "embedded-seed3"), (4, tmp_path / "embedded-seed4")):
         write_results(results(seed=seed), tree / "results" / "s29.json")
-    marker = marker_path(tmp_path / "embedded-seed3", current)
-    marker.parent.mkdir()
-    marker.write_text("{}")
-    specs = {"s29": section_spec(SECTIONS[29], EMBEDDED, 5).hash}
+    mark(tmp_path / "embedded-seed3", results_spec(SECTIONS[29], EMBEDDED, 3))
+    specs = {"s29": results_spec(SECTIONS[29], EMBEDDED, 5).hash}
     write_origin(Origin("abc", "a processor", specs, {}), origin_file(EMBEDDED, 5))
     found = computed_by_other_code(EMBEDDED, {3, 4, 5, 6}, {3, 4}, tmp_path)
     assert {seed for seed, section in found if section == 29} == {4, 6}
     assert (3, 28) in found
+
+
+def test_the_page_of_an_experiment_tells_whose_code_computed_its_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "REFERENCES", tmp_path)
+    section, tree = SECTIONS[28], tmp_path / "embedded-seed3"
+    page = notebook_spec(section, EMBEDDED, 3)
+    mark(tree, page, {"results": "0123456789abcdef"})
+    assert (3, 28) in computed_by_other_code(EMBEDDED, {3}, {3}, tmp_path)
+    # another page of the same results, as after an edit of its prose
+    mark(tree, dataclasses.replace(page, data=()), page.params)
+    assert (3, 28) not in computed_by_other_code(EMBEDDED, {3}, {3}, tmp_path)
 
 
 def test_what_was_made_on_what_stands_beside_what_is_promised():

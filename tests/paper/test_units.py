@@ -3,36 +3,67 @@ import dataclasses
 import pytest
 
 from deception_saes.__main__ import main
-from deception_saes.paper import units
-from deception_saes.paper.units import NotebookFailed, book_units, urgency
+from deception_saes.cache import calls_tree
+from deception_saes.paper import planned
+from deception_saes.paper.planned import BuildFailed, make_unit, write_plan
+from deception_saes.paper.units import book_units, urgency
+from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.profiles import profile_named
+from deception_saes.store.files import artifacts_at
 
 EMBEDDED = profile_named("embedded")
+SWEEP = "sweep-smollm2it-two_shot_labelled-sandbag"
+ASK = "ask-smollm2it-two_shot_labelled"
 
 
-def test_every_unit_stands_behind_those_it_needs():
+@pytest.fixture(scope="module")
+def units():
+    return book_units(EMBEDDED, 0)
+
+
+def test_every_unit_stands_behind_those_it_needs(units):
     seen = set()
-    for name, unit in book_units(EMBEDDED, 0).items():
+    for name, unit in units.items():
         assert set(unit.needs) <= seen
         seen.add(name)
 
 
-def test_what_much_waits_for_is_urgent():
-    all_units = book_units(EMBEDDED, 0)
-    found = urgency(all_units, EMBEDDED)
+def test_a_section_is_a_unit_of_its_own_only_if_a_module_computes_it(units):
+    for section in SECTIONS.values():
+        assert (section.key in units) != section.is_experiment
+        notebook = units[f"notebook-{section.key}"]
+        assert notebook.name in units["html"].needs
+        if not section.is_experiment:
+            assert notebook.needs == (section.key,)
+
+
+def test_what_notebooks_share_is_made_before_them_where_all_runs_find_it(units):
+    assert {ASK, SWEEP} <= set(units["notebook-s27"].needs) & set(units["notebook-s28"].needs)
+    assert ASK in units[SWEEP].needs
+    assert SWEEP in units["s29"].needs
+    assert "notebook-s28" in units["s29"].needs
+    assert {units[name].tree for name in (ASK, SWEEP)} == {calls_tree()}
+
+
+def test_a_section_that_is_not_run_waits_for_no_call(units):
+    assert units["notebook-s31"].needs == ("smollm2it",)
+    assert len(units["notebook-s26"].needs) > 3
+
+
+def test_what_much_waits_for_is_urgent(units):
+    found = urgency(units, EMBEDDED)
     seconds = EMBEDDED.seconds
-    assert found["html"] < found["notebook-s29"] < found["s29"] < found["s28"] < found["s27"]
-    assert found["s28"] - found["s29"] >= seconds[28]
-    assert found["s23"] >= found["s27"] + seconds[23]
-    for name, unit in all_units.items():
+    assert found["html"] < found["notebook-s29"] < found["s29"] < found["notebook-s28"] < (
+        found[SWEEP]) < found[ASK]
+    assert found["notebook-s28"] - found["s29"] >= seconds[28]
+    for name, unit in units.items():
         for needed in unit.needs:
             assert found[needed] > found[name], (needed, name)
 
 
-def test_urgency_follows_the_profiles_seconds():
+def test_urgency_follows_the_profiles_seconds(units):
     slow = dataclasses.replace(EMBEDDED, seconds={**EMBEDDED.seconds, 32: 5000})
-    all_units = book_units(EMBEDDED, 0)
-    assert urgency(all_units, slow)["s32"] > urgency(all_units, EMBEDDED)["s27"]
+    assert urgency(units, slow)["s32"] > urgency(units, EMBEDDED)[ASK]
 
 
 def test_the_key_is_the_hash_that_the_pages_are_kept_under(smoke, artifacts, monkeypatch, capsys):
@@ -42,33 +73,28 @@ def test_the_key_is_the_hash_that_the_pages_are_kept_under(smoke, artifacts, mon
     assert capsys.readouterr().out.strip() == html.spec.hash
 
 
-KERNEL = ("# ---\n# jupyter:\n#   kernelspec:\n#     display_name: Python 3\n"
-          "#     language: python\n#     name: python3\n# ---\n\n")
-PARAMETERS = '# %% tags=["parameters"]\nprofile = "embedded"\nseed = 0\n'
-OPENING = ('\n# %%\nfrom deception_saes.paper.page import open_section\n'
-           'page = open_section(29, profile, seed)\nprint("opened")\n')
+def test_a_unit_is_made_as_the_build_wrote_it_down(smoke, tmp_path, monkeypatch):
+    with artifacts_at(tmp_path):
+        planned_units = book_units(smoke, smoke.seed)
+        write_plan(planned_units)
+        unit = planned_units["tinyllama-random"]
+        # with a plan at hand, units need not be worked out again
+        monkeypatch.setattr("deception_saes.paper.units.book_units", None)
+        make_unit(smoke, smoke.seed, unit.name, unit.spec.hash)
+        assert unit.is_made
+        assert not planned_units["html"].is_made
 
 
-def execute(tmp_path, text):
-    source = tmp_path / "s29.py"
-    source.write_text(KERNEL + text)
-    units._execute(source, "smoke", 0, tmp_path / "tree", tmp_path / "out")
-
-
-@pytest.mark.parametrize(("text", "found"), [
-    ("# %%\n" + PARAMETERS.partition("\n")[2] + OPENING, 0),  # it lost its tag
-    (PARAMETERS + PARAMETERS + OPENING, 2),
-])
-def test_a_notebook_whose_parameters_would_be_overwritten_is_refused_before_it_runs(
-        tmp_path, text, found):
-    with pytest.raises(NotebookFailed, match=rf"s29.py has {found} cells tagged .parameters.; "
-                                             "expected one"):
-        execute(tmp_path, text)
-    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("*.ipynb"))
-
-
-@pytest.mark.parametrize("by_hand", ['"embedded", 0', '"smoke", 1'])
-def test_a_notebook_that_opens_another_profile_or_seed_than_it_is_built_for_fails(
-        tmp_path, by_hand):
-    with pytest.raises(NotebookFailed, match=r"in a build of .smoke 0.; pass `profile` and `seed`"):
-        execute(tmp_path, PARAMETERS + OPENING.replace("profile, seed", by_hand))
+@pytest.mark.parametrize("is_planned", [True, False])
+def test_a_unit_that_is_another_by_now_is_not_made(smoke, tmp_path, monkeypatch, is_planned):
+    with artifacts_at(tmp_path):
+        found = book_units(smoke, smoke.seed)
+        unit = found["tinyllama-random"]
+        if is_planned:  # as after an edit: the plan's file is found, and its spec is another
+            path = planned._path(found["html"].tree, unit.name, "0" * 16)
+            write_plan(found)
+            planned._path(found["html"].tree, unit.name, unit.spec.hash).rename(path)
+        with pytest.raises(BuildFailed, match=r"tinyllama-random: .*have changed since this build "
+                                              "began; run the same command again"):
+            make_unit(smoke, smoke.seed, unit.name, "0" * 16)
+        assert not unit.is_made

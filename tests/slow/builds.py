@@ -35,14 +35,14 @@ def build(artifacts, checkout=None, **variables):
     return code, log.read_text()
 
 
-def broken(tree):
+def broken(artifacts):
     """What a reader takes for made and is not: files that are not as their marker says."""
     found = []
-    for marker in tree.glob(".done/*-*"):
+    for marker in artifacts.glob("*/.done/*-*"):
         if marker.name.startswith("."):
             continue
         for name, digest in json.loads(marker.read_text())["files"].items():
-            path = tree / name
+            path = marker.parents[1] / name
             if not path.is_file() or sha256_file(path) != digest:
                 found.append(f"{marker.name}: {name}")
     return found
@@ -80,8 +80,10 @@ def values(artifacts):
 
 
 def markers(artifacts):
-    return {path: path.stat().st_mtime_ns for path in artifacts.glob("*/.done/*-*")
-            if not path.name.startswith(".")}
+    """What is another when a unit or a call was made again. The time of a call's marker says when
+    it was used last; what writes it anew puts another file there."""
+    return {path: path.stat().st_ino if path.parts[-3] == "calls" else path.stat().st_mtime_ns
+            for path in artifacts.glob("*/.done/*-*") if not path.name.startswith(".")}
 
 
 def expect(holds, what):

@@ -19,16 +19,18 @@ from deception_saes.sections.catalogue import written_sections
 from deception_saes.sections.profiles import profile_named
 from deception_saes.sections.results import read_results
 from deception_saes.sections.run import results_name
+from deception_saes.store.files import artifacts_at
 
 
 def main(folder):
     profile = profile_named("smoke")
-    trees = []
+    trees, files = [], []
     for name, variables in (("as-it-is", {}), ("emulated", {"MKL_ENABLE_INSTRUCTIONS": "AVX2"})):
         code, said = builds.build(folder / name, **variables)
         builds.expect(code == 0, f"build {name}\n" + (said if code else ""))
         trees.append(folder / name / profile.name)
-    files = [pinned_digests(made(profile, tree)) for tree in trees]
+        with artifacts_at(folder / name):
+            files.append(pinned_digests(made(profile, profile.seed, trees[-1])))
     differing = [name for name in files[0] if files[0][name] != files[1].get(name)]
     builds.expect(files[0].keys() == files[1].keys() and not differing,
                   f"{len(files[0])} files of models, activations and SAEs, equal to the last bit "

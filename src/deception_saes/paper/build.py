@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
 
+from deception_saes.cache import Used, calls_tree
+from deception_saes.paper.book import Book, computed_anew
+from deception_saes.paper.notebooks import run_alone
+from deception_saes.paper.planned import BuildFailed
 from deception_saes.paper.units import book_units
 from deception_saes.paper.watched import run_watched
+from deception_saes.sections.catalogue import SECTIONS, Section
 from deception_saes.sections.profiles import Profile
-from deception_saes.sections.run import profile_tree
-from deception_saes.store.ensure import held
+from deception_saes.sections.run import profile_tree, results_name
+from deception_saes.store.ensure import check_form, held
 from deception_saes.store.files import checkout
-
-
-class BuildFailed(RuntimeError):
-    """Snakemake stopped; what failed stands above on stderr."""
 
 
 def build_book(profile: Profile, seed: int, cluster: Path | None = None) -> Path:
@@ -28,6 +31,8 @@ def build_book(profile: Profile, seed: int, cluster: Path | None = None) -> Path
         raise BuildFailed(f"{cluster} holds no config.yaml; name the folder of a Snakemake "
                           "profile, such as workflow/slurm")
     tree = profile_tree(profile, seed)
+    for filled in (tree, calls_tree()):
+        check_form(filled)
     tree.mkdir(parents=True, exist_ok=True)
     with held(tree / ".build.lock", f"another build of {tree.name} is running"):
         _forget_broken(profile, seed)
@@ -40,27 +45,33 @@ def make_section(profile: Profile, seed: int, number: int) -> Path:
 
     Raises BuildFailed for a section that this book does not have.
     """
+    section = _section(number)
     units = book_units(profile, seed)
-    name = f"s{number}"
-    if name not in units:
-        written = ", ".join(unit[1:] for unit in units if unit[1:].isdigit())
+    notebook = units[f"notebook-{section.key}"]
+    for name in (*(notebook.needs if section.is_experiment else (section.key,)), notebook.name):
+        units[name].make()
+    return notebook.tree / results_name(section)
+
+
+def run_own(profile: Profile, seed: int, number: int, own: dict[str, str]) -> str:
+    """Run a section's notebook beside the book, with parameters of one's own; what was computed
+    anew and where the results are. Raises UserError and NotebookFailed, see `run_alone`."""
+    section = _section(number)
+    check_form(calls_tree())
+    values = {name: json.loads(value) if re.fullmatch(r"-?\d+", value) else value
+              for name, value in own.items()}
+    settings = Book(number, profile, seed, values)
+    notebook = run_alone(section, profile, seed, values, settings.folder)
+    calls = json.loads((settings.folder / "results" / f"{section.key}.calls.json").read_text(
+        encoding="utf-8"))
+    return f"{computed_anew([Used(**call) for call in calls])}\n{notebook}"
+
+
+def _section(number: int) -> Section:
+    if number not in SECTIONS:
+        written = ", ".join(map(str, SECTIONS))
         raise BuildFailed(f"§{number} is not in this book; written: {written}")
-    for unit in (units[name], units[f"notebook-{name}"]):
-        unit.make()
-    return units[name].tree / "results" / f"{name}.json"
-
-
-def make_unit(profile: Profile, seed: int, name: str, expected: str | None = None) -> None:
-    """Make one unit. expected: the hash of its spec when the build began.
-
-    Raises BuildFailed if the spec is another by now: what would be made then is not what the build
-    waits for.
-    """
-    unit = book_units(profile, seed)[name]
-    if expected is not None and unit.spec.hash != expected:
-        raise BuildFailed(f"{name}: code, pages or data that it is made from have changed since "
-                          "this build began; run the same command again")
-    unit.make()
+    return SECTIONS[number]
 
 
 def _forget_broken(profile: Profile, seed: int) -> None:

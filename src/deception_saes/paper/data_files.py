@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import html
 import io
+import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from importlib import import_module
 from itertools import groupby
 from pathlib import Path
@@ -82,7 +84,8 @@ def publish_data(
         for path in sorted((tree / "figures").glob(f"{section.key}_*.csv")):
             texts[path.name] = (section, path.read_text(encoding="utf-8"))
         texts[f"{section.key}_values.csv"] = (section, _values_csv(of.values))
-    dictionary = read_dictionary() | (own := _of_modules(sections))
+    own = _of_modules(sections) | _of_tables(tree / "figures")
+    dictionary = read_dictionary() | own
     texts[COLUMNS.name] = (None, texts[COLUMNS.name][1] + _dictionary_rows(own))
     files = [_described(name, section, text, dictionary)
              for name, (section, text) in texts.items()]
@@ -115,8 +118,21 @@ def read_dictionary() -> dict[tuple[str, str], Meaning]:
 def _of_modules(sections: Sequence[Section]) -> dict[tuple[str, str], Meaning]:
     """What sections' modules say of their own tables, see `sections.run.SectionModule`."""
     return {(f"{section.key}_{table}", column): Meaning(*of) for section in sections
+            if not section.is_experiment
             for (table, column), of in getattr(import_module(section.module), "COLUMNS",
                                                {}).items()}
+
+
+def _of_tables(folder: Path) -> dict[tuple[str, str], Meaning]:
+    """What tables that notebooks have made say of themselves."""
+    return {(path.stem, column): Meaning(*of) for path in sorted(folder.glob("*.json"))
+            for column, of in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+@cache
+def described_for_all() -> frozenset[str]:
+    """Columns that mean the same in every table, which need not describe them."""
+    return frozenset(column for file, column in read_dictionary() if file == "*")
 
 
 def _dictionary_rows(dictionary: dict[tuple[str, str], Meaning]) -> str:

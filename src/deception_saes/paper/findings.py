@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from deception_saes.paper.headlines import Numbers
-from deception_saes.paper.page import with_interval
+from deception_saes.paper.numbers import with_interval
+from deception_saes.saes.tags import DEPTHS
 from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.trained import DEPTHS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,7 +24,7 @@ from deception_saes.paper.claims import (
 from deception_saes.paper.figures import PALETTES, svg
 from deception_saes.paper.findings import Finding, NotFound, draw
 from deception_saes.paper.model_text import attribute, shown
-from deception_saes.paper.page import with_interval
+from deception_saes.paper.numbers import with_interval
 from deception_saes.paper.site_html import image_source
 from deception_saes.paper.source_checks import SourceCheck, source_checks
 from deception_saes.paper.tables import cell

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deception_saes.cache import Call, calls_tree
 from deception_saes.paper.reference import Origin
-from deception_saes.sections.catalogue import SECTIONS
+from deception_saes.paper.shared import calls_of_book
+from deception_saes.paper.specs import results_spec
+from deception_saes.sections.catalogue import SECTIONS, Section
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import Results
-from deception_saes.sections.run import section_spec
+from deception_saes.sections.run import commit, profile_tree
+from deception_saes.store.ensure import marker_path
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,22 @@ class Made:
     why_not_promised: str | None
 
 
-def made(profile: Profile, tree: Path) -> list[Made]:
-    """Everything in the profile's tree, and the profile's models beside it."""
+def made(profile: Profile, seed: int, tree: Path) -> list[Made]:
+    """Everything in the profile's tree, the profile's models and the calls that the book shares.
+    """
     slugs = {model.slug for model in profile.models}
     models = _in_folder(tree.parent / "models")
-    return [*_in_folder(tree), *(model for model in models if model.unit in slugs)]
+    calls = [_call(name, call) for name, call in calls_of_book(profile, seed).items()
+             if call.is_made]
+    return [*_in_folder(tree), *(model for model in models if model.unit in slugs), *calls]
+
+
+def _call(name: str, call: Call) -> Made:
+    """A shared call, whose files are named by its unit: its folder's name changes with the code."""
+    marker = json.loads(marker_path(calls_tree(), call.spec).read_text(encoding="utf-8"))
+    files = {f"calls/{name}/{path.partition('/')[2]}": calls_tree() / path
+             for path in marker["files"] if not path.endswith("seconds.json")}
+    return Made(name, call.spec.pinned, files, **marker["made_on"])
 
 
 def _in_folder(folder: Path) -> list[Made]:
@@ -43,22 +58,33 @@ def _in_folder(folder: Path) -> list[Made]:
         if "made_on" not in marker:
             continue  # left by code from before it was noted
         files = {f"{folder.name}/{name}": folder / name for name in marker["files"]
-                 if not name.endswith(".seconds.json")}
+                 if not name.endswith("seconds.json")}
         found.append(Made(marker["spec"]["unit"], marker["spec"]["instruction_set"] is not None,
                           files, **marker["made_on"]))
     return found
 
 
+def computed_by(tree: Path, section: Section) -> set[str | None]:
+    """Hashes of the specs whose results of the section lie in the tree."""
+    if not section.is_experiment:
+        return {path.name.rpartition("-")[2] for path in (tree / ".done").glob(f"{section.key}-*")}
+    return {json.loads(path.read_text(encoding="utf-8"))["spec"]["params"].get("results")
+            for path in (tree / ".done").glob(f"notebook-{section.key}-*")}
+
+
 def origin(
     profile: Profile, seed: int, results: Sequence[Results], units: Sequence[Made]
 ) -> Origin:
-    """What made this run, to be kept beside a reference of its values. Reads every file that was
-    made pinned."""
-    commits = sorted({of.commit for of in results})
-    processors = sorted({unit.processor for unit in units})
-    specs = {SECTIONS[of.section].key: section_spec(SECTIONS[of.section], profile, seed).hash
-             for of in results}
-    return Origin("; ".join(commits), "; ".join(processors), specs, pinned_digests(units))
+    """What made this run, to be kept beside a reference of its values: the present code, if all
+    results are of it, else that of the commits that they name. Reads every file that was made
+    pinned."""
+    tree, sections = profile_tree(profile, seed), [SECTIONS[of.section] for of in results]
+    specs = {section.key: results_spec(section, profile, seed).hash for section in sections}
+    current = all(specs[section.key] in computed_by(tree, section) for section in sections)
+    commits = {commit()} if current else {of.commit for of in results}
+    processors = {unit.processor for unit in units}
+    return Origin("; ".join(sorted(commits)), "; ".join(sorted(processors)), specs,
+                  pinned_digests(units))
 
 
 def pinned_digests(units: Sequence[Made]) -> dict[str, str]:

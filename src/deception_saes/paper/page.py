@@ -14,14 +14,13 @@ from IPython.display import HTML, Markdown
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.figures import figure_html, quotes_html, table_html, tokens_html
 from deception_saes.paper.model_text import shown
+from deception_saes.paper.numbers import number, with_interval
 from deception_saes.sections.profiles import Profile, profile_named
 from deception_saes.sections.run import EXPECTED_VARIABLE, SectionRun, run_section
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-    from deception_saes.sections.results import Value
 
 Plot = Callable[["Figure", dict[str, str], SectionRun], None]
 Tabulate = Callable[[SectionRun], "pd.DataFrame"]
@@ -134,31 +133,3 @@ def open_section(section: int, profile: str, seed: int) -> Page:
                          f"\"{expected}\"; pass `profile` and `seed` of the parameters cell on")
     named = profile_named(profile)
     return Page(run_section(section, named, seed), named)
-
-
-_DECIMALS = {"probability": 3, "pp": 1, "percent": 1, "logits": 2, "count": 0, "p": 3, "share": 3,
-             "features": 0, "s": 1, "layer": 0, "auroc": 3}
-_BARE = ("probability", "count", "p", "correlation", "share", "features", "Cohen's d", "ratio",
-         "auroc", "kappa", "layer", "effect")
-_SYMBOL = {"pp": " pp", "percent": " %", **dict.fromkeys(_BARE, "")}
-
-
-def number(value: Value) -> str:
-    """A value with its unit, "–" if there is none."""
-    if value.value is None:
-        return "–"
-    return _signed(value.value, value.unit) + (_SYMBOL.get(value.unit, f" {value.unit}"))
-
-
-def with_interval(value: Value) -> str:
-    """A value with its unit and 95% interval."""
-    if value.ci_low is None or value.ci_high is None:
-        return number(value)
-    low, high = (_signed(end, value.unit) for end in (value.ci_low, value.ci_high))
-    return f"{number(value)} [{low},\N{NO-BREAK SPACE}{high}]"
-
-
-def _signed(x: float, unit: str) -> str:
-    decimals = 0 if unit.startswith("of ") else _DECIMALS.get(unit, 2)
-    sign = "L" if unit == "layer" else ""
-    return sign + f"{x:.{decimals}f}".replace("-", "−")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from deception_saes.models.spec import HubModel
-from deception_saes.paper.build import BuildFailed
-from deception_saes.paper.page import with_interval
+from deception_saes.paper.numbers import with_interval
+from deception_saes.paper.planned import BuildFailed
 from deception_saes.saes import files
 from deception_saes.saes.errors import SaeError
 from deception_saes.saes.sae import Sae
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.run import SectionRun, run_section
+from deception_saes.sections.subjects import saes_of, task_of
 from deception_saes.store.files import sha256_file, write_atomic
 
 CARD = "README.md"
@@ -41,7 +42,15 @@ def publish(profile: Profile, seed: int, out: Path, repo: str | None) -> str:
     Raises ReleaseError and SaeError as `write_release` and `upload` do.
     """
     run = run_section(25, profile, seed)
-    write_release(run, run.tree / "saes", out, profile, repo)
+    saes = saes_of(profile, task_of(profile, seed, profile.models[0], profile.circuit_framing))
+    if saes.release:
+        raise ReleaseError(f"the SAEs of the profile {profile.name} are those of "
+                           f"{saes.release[0]}; only SAEs that were trained here are released")
+    with tempfile.TemporaryDirectory(prefix="saes-") as together:
+        for bank in map(saes.bank, saes.layers):
+            for tag in bank.tags:
+                (Path(together) / tag.name).symlink_to(Path(bank.source) / tag.name)
+        write_release(run, Path(together), out, profile, repo)
     return upload(out, repo) if repo else str(out)
 
 

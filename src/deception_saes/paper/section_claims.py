@@ -13,7 +13,7 @@ from deception_saes.paper.front_page import (
     section_number,
 )
 from deception_saes.paper.model_text import attribute, shown
-from deception_saes.paper.page import with_interval
+from deception_saes.paper.numbers import with_interval
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import Results
 

@@ -46,6 +46,9 @@ from deception_saes.store.files import write_atomic
 _MATHJAX_PARTS = ("output/chtml/fonts/woff-v2", "input/tex/extensions")
 
 
+_EXPERIMENT = "## The experiment\n\nWhat computed the above; in the notebook it stands before it."
+
+
 class UnfinishedNotebook(RuntimeError):
     """A code cell of a notebook has not run, so its outputs cannot be trusted."""
 
@@ -87,7 +90,7 @@ def stage(checkout: Path, site: Path, of: Built) -> None:
         "_sections": sections_table(of.profile, of.results, of.tree),
         "_seeds": seeds_table(of.profile, by_seed, other_code),
         "_versions": versions_table(of.results),
-        "_machines": machines_table(made(of.profile, of.tree)),
+        "_machines": machines_table(made(of.profile, of.seed, of.tree)),
         "_edited": data_note(),
         "_data": data_page(files),
     }.items():
@@ -121,6 +124,8 @@ def _notebook(
     done = any(record.section == section.number and record.status == "done"
                for record in of.results)
     notebook = cleaned(nbformat.read(of.tree / "notebooks" / name, as_version=4), name, done)
+    if section.is_experiment and done:
+        answer_first(notebook)
     Figures(static, section.stem, of.commit, published).placed(notebook)
     write_atomic(site / "notebooks" / name, nbformat.writes(notebook) + "\n")
     source = (checkout / "notebooks" / f"{section.stem}.py").read_text(encoding="utf-8")
@@ -192,6 +197,23 @@ def cleaned(notebook: Any, name: str, done: bool = True) -> Any:
     if not done:
         notebook.cells = [cell for cell in notebook.cells if not _shows_nothing(cell)]
     return notebook
+
+
+def answer_first(notebook: Any) -> None:
+    """Put what an experiment found before it: the claims, the figure that decides and what it shows
+    come first, then the cells that had to run before them, all but the imports unfolded."""
+    cells = notebook.cells
+    first, opening = (next(i for i, cell in enumerate(cells)
+                           if cell.cell_type == "code" and call in cell.source)
+                      for call in ("open_section(", ".opening()"))
+    said = next(i for i, cell in enumerate(cells) if i > opening
+                and "remove-input" in cell.metadata.get("tags", []))
+    ran = cells[first:opening]
+    for cell in ran[1:]:
+        if cell.cell_type == "code":
+            cell.metadata["tags"].remove("hide-input")
+    heading = nbformat.v4.new_markdown_cell(_EXPERIMENT, id="cell-experiment")
+    notebook.cells = [*cells[:first], *cells[opening : said + 1], heading, *ran, *cells[said + 1 :]]
 
 
 def _shows_nothing(cell: Any) -> bool:

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deception_saes.paper.headlines import HEADLINES, Numbers
-from deception_saes.paper.made import Made
+from deception_saes.paper.made import Made, computed_by
 from deception_saes.paper.reference import read_origin, read_reference, seeds_with_reference
+from deception_saes.paper.specs import results_spec
 from deception_saes.paper.tables import cell, markdown_table
 from deception_saes.sections.catalogue import SECTIONS, written_sections
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import Results, read_results
-from deception_saes.sections.run import profile_tree, results_name, section_spec
-from deception_saes.store.ensure import marker_path
+from deception_saes.sections.run import profile_tree, results_name
 from deception_saes.store.pinned import INSTRUCTION_SET
 from deception_saes.store.shipped import edited
 
@@ -89,7 +89,7 @@ def seeds_table(
     numbers of questions, each says its own. other_code: seed and section of results that other
     code computed; they say so, and no range is taken over them.
     """
-    from deception_saes.paper.page import with_interval  # draws figures: slow to import
+    from deception_saes.paper.numbers import with_interval  # draws figures: slow to import
 
     numbers = {seed: Numbers(profile, results) for seed, results in by_seed.items()}
     lines = []
@@ -116,7 +116,7 @@ def other_seeds(profile: Profile, seed: int, artifacts: Path) -> dict[int, list[
         number = tree.name.removeprefix(f"{profile.name}-seed")
         if number.isdigit():
             trees[int(number)] = tree
-    found = {other: sorted((tree / "results").glob("s*.json"))
+    found = {other: sorted((tree / "results").glob("s[0-9][0-9].json"))
              for other, tree in sorted(trees.items()) if other != seed}
     return {other: files for other, files in found.items() if files}
 
@@ -132,10 +132,10 @@ def computed_by_other_code(
         of_reference = None if seed in run_here else read_origin(profile, seed)
         specs = of_reference.specs if of_reference else {}
         for section in written_sections():
-            spec = section_spec(section, profile, seed)
-            same = (marker_path(profile_tree(profile, seed, artifacts), spec).is_file()
-                    if seed in run_here else specs.get(section.key) == spec.hash)
-            if not same:
+            spec = results_spec(section, profile, seed)
+            tree = profile_tree(profile, seed, artifacts)
+            made = computed_by(tree, section) if seed in run_here else {specs.get(section.key)}
+            if spec.hash not in made:
                 found.add((seed, section.number))
     return found
 

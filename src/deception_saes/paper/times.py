@@ -6,11 +6,14 @@ import json
 import re
 from dataclasses import dataclass
 
-from deception_saes.paper.units import Unit, book_units
+from deception_saes.cache import KEPT_BYTES, calls_tree, kept_bytes
+from deception_saes.paper.planned import Unit
+from deception_saes.paper.units import book_units
 from deception_saes.sections.profiles import Profile
 
 _KINDS = {
-    "sections": r"s\d+", "activations": r"activations-.*", "SAEs": r"saes-.*",
+    "sections": r"s\d+", "activations": r"activations-.*", "SAEs": r"(saes|seeds)-.*",
+    "sweeps and answers": r"(sweep|ask)-.*",
     "notebooks": r"notebook-.*", "pages": r"html", "models": r".*",
 }
 
@@ -48,6 +51,9 @@ def times_text(profile: Profile, seed: int) -> str:
                      f"{sum(of.cpu_seconds for of in of_kind):10.1f}")
     lines.append(f"{'all':48}{sum(of.seconds for of in took):10.1f}"
                  f"{sum(of.cpu_seconds for of in took):10.1f}")
+    kept = kept_bytes(calls_tree())
+    lines += ["", f"{len(kept)} calls are kept, {sum(kept.values()) / 1e6:.0f} MB, of "
+                  f"{KEPT_BYTES / 1e6:.0f} MB at most; `make clean-old` drops what nothing uses"]
     return "\n".join(lines)
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
+from deception_saes.cache import calls_tree
 from deception_saes.models.load import conversion_spec, converted, why_unavailable
 from deception_saes.models.spec import HubModel, ModelSpec
 from deception_saes.paper.claims import CLAIMS
 from deception_saes.paper.data_files import PACKAGED
+from deception_saes.paper.notebooks import execute
+from deception_saes.paper.planned import Unit
 from deception_saes.paper.reference import REFERENCES
+from deception_saes.paper.settings import Settings
+from deception_saes.paper.shared import shared_calls
 from deception_saes.paper.source_checks import TAGS
+from deception_saes.paper.specs import notebook_spec, results_spec
 from deception_saes.paper.status import other_seeds
 from deception_saes.sections import behaviour
 from deception_saes.sections.behaviour import BehaviourParams
@@ -28,21 +26,18 @@ from deception_saes.sections.behaviour_saes import (
     behaviour_bank,
     behaviour_bank_spec,
 )
-from deception_saes.sections.catalogue import SECTIONS, Section, written_sections
+from deception_saes.sections.catalogue import Section, written_sections
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import read_results
 from deception_saes.sections.run import (
-    EXPECTED_VARIABLE,
     Work,
     commit,
     needed_sections,
     profile_tree,
     results_name,
     run_section,
-    section_spec,
 )
-from deception_saes.sections.trained import DEPTHS, Source, bank, bank_spec
-from deception_saes.store.ensure import ensure, is_made, marker_path
+from deception_saes.store.ensure import ensure
 from deception_saes.store.files import artifacts_root, checkout
 from deception_saes.store.shipped import SUMS
 from deception_saes.store.spec import Spec
@@ -50,33 +45,8 @@ from deception_saes.store.spec import Spec
 _BOOK_LIBRARIES = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme",
                    "sphinx-mathjax-offline")
 _SECONDS_OF_OTHERS = 20  # models, SAEs of a depth, notebooks
-_NOTEBOOK_LIBRARIES = ("papermill", "matplotlib", "pandas")
-
-
-class NotebookFailed(RuntimeError):
-    """A notebook's cell raised. The message names the partly executed notebook."""
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A piece of work that Snakemake may order.
-
-    needs: names of the units whose artifacts it reads. make: brings it about, if need be.
-    """
-
-    name: str
-    tree: Path
-    spec: Spec
-    needs: tuple[str, ...]
-    make: Callable[[], object]
-
-    @property
-    def marker(self) -> Path:
-        return marker_path(self.tree, self.spec)
-
-    @property
-    def is_made(self) -> bool:
-        return is_made(self.tree, self.spec)
+_AFTER = {29: (28,)}
+"""By section, those whose notebooks make calls that it makes too."""
 
 
 def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
@@ -84,21 +54,22 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
     artifacts = artifacts_root()
     tree = profile_tree(profile, seed, artifacts)
     sections = written_sections()
-    units = [_model_unit(model, artifacts) for model in profile.models
-             if not isinstance(model.source, HubModel) and why_unavailable(model) is None]
-    models = tuple(unit.name for unit in units)
+    units = {unit.name: unit for unit in (
+        _model_unit(model, artifacts) for model in profile.models
+        if not isinstance(model.source, HubModel) and why_unavailable(model) is None)}
+    models = tuple(units)
     for section in sections:
-        needs = (*models, *(f"s{needed}" for needed in needed_sections(section)))
-        spec = section_spec(section, profile, seed)
-        shared = _shared_units(spec, profile, seed, needs)
-        units += [unit for unit in shared if unit.name not in {known.name for known in units}]
-        computed = Unit(section.key, tree, spec, (*needs, *(unit.name for unit in shared)),
-                        partial(run_section, section.number, profile, seed, artifacts))
-        shown = _notebook_unit(section, profile, seed, tree, computed.spec)
-        units += [computed, shown]
-    notebooks = [unit for unit in units if unit.name.startswith("notebook-")]
-    units.append(_html_unit(profile, seed, tree, sections, notebooks))
-    return {unit.name: unit for unit in units}
+        shared = shared_calls(section.number, profile, seed)
+        needs = [*models]
+        for name, call in shared.items():
+            units.setdefault(name, Unit(name, calls_tree(), call.spec, (*needs,), call.make))
+            needs.append(name)
+        of_section = (_experiment_units if section.is_experiment else _module_units)(
+            section, profile, seed, tree, tuple(needs))
+        units |= {unit.name: unit for unit in of_section if unit.name not in units}
+    notebooks = [unit for unit in units.values() if unit.name.startswith("notebook-")]
+    units["html"] = _html_unit(profile, seed, tree, sections, notebooks)
+    return units
 
 
 def urgency(units: Mapping[str, Unit], profile: Profile) -> dict[str, int]:
@@ -111,7 +82,8 @@ def urgency(units: Mapping[str, Unit], profile: Profile) -> dict[str, int]:
             waiting[needed].append(unit.name)
     found: dict[str, int] = {}
     for name in reversed(list(units)):  # each stands after those it needs
-        section = int(name[1:]) if name[1:].isdigit() else None
+        number = name.removeprefix("notebook-").removeprefix("s")
+        section = int(number) if number.isdigit() else None
         own = _SECONDS_OF_OTHERS if section is None else round(profile.seconds.get(section, 0))
         found[name] = own + max((found[other] for other in waiting[name]), default=0)
     return found
@@ -122,11 +94,32 @@ def _model_unit(model: ModelSpec, artifacts: Path) -> Unit:
                 partial(converted, model, artifacts))
 
 
-def _shared_units(
+def _experiment_units(
+    section: Section, profile: Profile, seed: int, tree: Path, needs: tuple[str, ...]
+) -> list[Unit]:
+    """The notebook, which computes the section's results."""
+    return [_notebook_unit(section, profile, seed, tree, needs)]
+
+
+def _module_units(
+    section: Section, profile: Profile, seed: int, tree: Path, needs: tuple[str, ...]
+) -> list[Unit]:
+    """A section that a module computes: what it shares with others, itself, and its notebook."""
+    spec = results_spec(section, profile, seed)
+    needs = (*needs, *(f"s{needed}" for needed in needed_sections(section)),
+             *(f"notebook-s{other}" for other in _AFTER.get(section.number, ())))
+    shared = _behavioural_units(spec, profile, seed, needs)
+    computed = Unit(section.key, tree, spec, (*needs, *(unit.name for unit in shared)),
+                    partial(run_section, section.number, profile, seed, artifacts_root()))
+    return [*shared, computed,
+            _notebook_unit(section, profile, seed, tree, (section.key,))]
+
+
+def _behavioural_units(
     spec: Spec, profile: Profile, seed: int, needs: tuple[str, ...]
 ) -> list[Unit]:
-    """What a section shares with others and several hands can make beside each other: activations
-    on completions, by round, and the SAEs that it is about, by depth."""
+    """What sections on completions share and several hands can make beside each other: activations,
+    by round, and SAEs, by depth."""
     artifacts = artifacts_root()
     tree = profile_tree(profile, seed, artifacts)
     of, work = spec.params["section"], Work(artifacts, tree, {})
@@ -136,17 +129,7 @@ def _shared_units(
     if behavioural is not None:
         captured = tuple(unit.name for unit in units)
         units += _behaviour_bank_units(behavioural, work, (*needs, *captured))
-    saes = getattr(of, "saes", None)
-    if saes is None or saes.sae_source:
-        return units
-    task = section_spec(SECTIONS[23], profile, seed).hash
-
-    def make(depth: int) -> None:
-        bank(saes, depth, Source(artifacts, tree, run_section(23, profile, seed, artifacts)))
-
-    specs = {depth: bank_spec(saes, depth, task) for depth in DEPTHS}
-    return [*units, *(Unit(of.unit, tree, of, needs, partial(make, depth))
-                      for depth, of in specs.items())]
+    return units
 
 
 def _capture_units(
@@ -169,57 +152,13 @@ def _behaviour_bank_units(
 
 
 def _notebook_unit(
-    section: Section, profile: Profile, seed: int, tree: Path, computed: Spec
+    section: Section, profile: Profile, seed: int, tree: Path, needs: tuple[str, ...]
 ) -> Unit:
-    source = checkout() / "notebooks" / f"{section.stem}.py"
-    plots = f"deception_saes.paper.plots.{section.key}"
-    spec = Spec(
-        unit=f"notebook-{section.key}",
-        params={"profile": profile.name, "seed": seed},
-        sources=("deception_saes.paper.page", *([plots] if find_spec(plots) else [])),
-        data=(source, CLAIMS, TAGS),
-        inputs=(computed.hash,),
-        libraries=_NOTEBOOK_LIBRARIES,
-    )
-    execute = partial(_execute, source, profile.name, seed, tree)
-    return Unit(spec.unit, tree, spec, (section.key,), partial(ensure, tree, spec, execute))
-
-
-def _execute(source: Path, profile: str, seed: int, tree: Path, out: Path) -> None:
-    """Run `jupytext | papermill`, as a re-runner would."""
-    target = out / "notebooks" / f"{source.stem}.ipynb"
-    target.parent.mkdir(parents=True)
-    converted = subprocess.run(
-        [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", str(source), "-o", "-"],
-        capture_output=True, check=False,
-    )
-    if converted.returncode:
-        raise NotebookFailed(f"{converted.stderr.decode()}\n{source.name} is not a notebook that "
-                             "jupytext can read (above); mend its cells' marks")
-    _check_parameters_cell(source.name, json.loads(converted.stdout))
-    run = subprocess.run(
-        [sys.executable, "-m", "papermill", "-", str(target), "-p", "profile", profile,
-         "-p", "seed", str(seed), "--kernel", "python3", "--no-progress-bar"],
-        input=converted.stdout, capture_output=True, cwd=source.parent, check=False,
-        env={**os.environ, EXPECTED_VARIABLE: f"{profile} {seed}"},
-    )
-    if run.returncode:
-        partly = tree / "failed" / target.name
-        partly.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            shutil.move(target, partly)
-        raise NotebookFailed(f"{run.stderr.decode()}\n{source.name} failed (above); partly "
-                             f"executed: {partly}")
-
-
-def _check_parameters_cell(name: str, notebook: Mapping[str, Any]) -> None:
-    """Without the tag papermill puts the build's parameters where the notebook's own overwrite
-    them, and the page shows another profile's numbers. Raises NotebookFailed."""
-    tagged = [cell for cell in notebook["cells"]
-              if "parameters" in cell["metadata"].get("tags", [])]
-    if len(tagged) != 1:
-        raise NotebookFailed(f"{name} has {len(tagged)} cells tagged \"parameters\"; expected one, "
-                             "`# %% tags=[\"parameters\"]` over profile and seed")
+    spec = notebook_spec(section, profile, seed)
+    why_not_run = (Settings(section.number, profile, seed).why_not_run
+                   if section.is_experiment else None)
+    make = partial(execute, section, profile, seed, tree / "failed", why_not_run)
+    return Unit(spec.unit, tree, spec, needs, partial(ensure, tree, spec, make))
 
 
 def _html_unit(
@@ -239,13 +178,18 @@ def _html_unit(
         libraries=_BOOK_LIBRARIES,
     )
 
-    def build(out: Path) -> None:
-        from deception_saes.paper.stage import Built, render, stage
-
-        results = [read_results(tree / results_name(section)) for section in sections]
-        stage(root, out / "site",
-              Built(profile, seed, sections, results, tree, commit(), others))
-        render(out / "site", out / "html")
-
+    build = partial(_build_html, profile, seed, tree, others)
     needs = tuple(unit.name for unit in notebooks)
     return Unit("html", tree, spec, needs, partial(ensure, tree, spec, build))
+
+
+def _build_html(
+    profile: Profile, seed: int, tree: Path, others: Mapping[int, list[Path]], out: Path
+) -> None:
+    from deception_saes.paper.stage import Built, render, stage
+
+    sections = written_sections()
+    results = [read_results(tree / results_name(section)) for section in sections]
+    stage(checkout(), out / "site",
+          Built(profile, seed, sections, results, tree, commit(), others))
+    render(out / "site", out / "html")

@@ -41,7 +41,7 @@ def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
     if lacking:
         print(f"no results of {', '.join(lacking)}: run `make book` first", file=sys.stderr)
         return 1
-    units = made(profile, profile_tree(profile, seed))
+    units = made(profile, seed, profile_tree(profile, seed))
     if write:
         write_reference(results, reference_file(profile, seed))
         write_origin(origin(profile, seed, results, units), origin_file(profile, seed))

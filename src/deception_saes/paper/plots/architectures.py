@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from deception_saes.sections.swap_tables import PLAIN
+from deception_saes.experiments.swaps import PLAIN
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def peaks(run: SectionRun) -> pd.DataFrame:
         base = f"{_base(run)}.{round}.{pooling}"
 
         def text(rest: str, base: str = base) -> str:
-            from deception_saes.paper.page import with_interval
+            from deception_saes.paper.numbers import with_interval
 
             return with_interval(run.results.value(f"{base}.{rest}"))
 

@@ -8,34 +8,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from deception_saes.paper.page import with_interval
-from deception_saes.sections.s23 import MEASURES
-from deception_saes.tasks.framings import CONDITIONS, FRAMINGS
+from deception_saes.experiments.asking import MEASURES
+from deception_saes.paper.numbers import row_value, with_interval
+from deception_saes.tasks.framings import CONDITIONS
+from deception_saes.tasks.wordings import FRAMINGS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from deception_saes.sections.results import Value
-    from deception_saes.sections.run import SectionRun
 
 Colours = dict[str, str]
 CO_PRIMARY = ("two_shot_labelled", "two_shot_same_prefix")
 _EXAMPLES = 12
 
 
-def _value(run: SectionRun, model: str, framing: str, rest: str) -> Value | None:
-    id = f"s23.{model}.{framing}.{rest}"
-    return next((value for value in run.results.values if value.id == id), None)
+def _of_first_model(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the primary model, which comes first."""
+    return table[table["model"] == table["model"].iloc[0]]
 
 
-def _primary_model(run: SectionRun) -> str:
-    return str(run.table("models")["model"].iloc[0])
-
-
-def _questions(run: SectionRun, framing: str) -> pd.DataFrame:
-    table = run.table("questions")
-    return table[(table["model"] == _primary_model(run)) & (table["framing"] == framing)]
+def _answerable(questions: pd.DataFrame, framing: str) -> pd.DataFrame:
+    of = _of_first_model(questions)
+    return of[(of["framing"] == framing) & of["half"].notna()]
 
 
 def _legend_below(figure: Figure, axes: Axes) -> None:
@@ -43,20 +37,24 @@ def _legend_below(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
-def by_framing(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def by_framing(figure: Figure, colours: Colours, contrasts: pd.DataFrame) -> None:
     """P(correct) with its interval: one panel a question set, one row a framing."""
-    model = _primary_model(run)
+    levels = _of_first_model(contrasts)
+    levels = levels[levels["measure"] == "p_correct"]
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
     for axes, subset in zip(panels, ("answerable", "all"), strict=True):
         for row, framing in enumerate(FRAMINGS):
             for shift, condition in zip((-0.2, 0.0, 0.2), CONDITIONS, strict=True):
-                value = _value(run, model, framing, f"{subset}.p_correct.{condition}")
-                if value is None or value.value is None:
+                found = levels[(levels["framing"] == framing) & (levels["questions"] == subset)
+                               & (levels["contrast"] == condition)]
+                if found.empty:
                     continue
+                of = found.iloc[0]
                 ends = None
-                if value.ci_low is not None and value.ci_high is not None:
-                    ends = [[value.value - value.ci_low], [value.ci_high - value.value]]
-                axes.errorbar(value.value, row + shift, xerr=ends, fmt="osD"[int(5 * shift) + 1],
+                if not pd.isna(of["ci_low"]):
+                    ends = [[of["value"] - of["ci_low"]], [of["ci_high"] - of["value"]]]
+                axes.errorbar(of["value"], row + shift, xerr=ends,
+                              fmt="osD"[int(5 * shift) + 1],
                               color=colours[condition], markersize=5, capsize=2,
                               label=condition if row == 0 else None)
         axes.set_yticks(range(len(FRAMINGS)), [f.title for f in FRAMINGS.values()])
@@ -67,12 +65,11 @@ def by_framing(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend_below(figure, panels[0])
 
 
-def paired(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def paired(figure: Figure, colours: Colours, questions: pd.DataFrame) -> None:
     """Every answerable question from genuine to sandbag, under the co-primary framings."""
     panels = figure.subplots(1, 2, sharey=True)
     for axes, framing in zip(panels, CO_PRIMARY, strict=True):
-        rows = _questions(run, framing)
-        rows = rows[rows["half"].notna()]
+        rows = _answerable(questions, framing)
         pairs = rows[["p_correct_genuine", "p_correct_sandbag"]].to_numpy()
         for pair in pairs:
             fell = pair[1] < pair[0]
@@ -87,12 +84,11 @@ def paired(figure: Figure, colours: Colours, run: SectionRun) -> None:
     panels[0].set_ylim(0, 1)
 
 
-def null_contrast(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def null_contrast(figure: Figure, colours: Colours, questions: pd.DataFrame) -> None:
     """Distribution over questions of genuine − sandbag, beside its null genuine − neutral."""
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
     for axes, framing in zip(panels, CO_PRIMARY, strict=True):
-        rows = _questions(run, framing)
-        rows = rows[rows["half"].notna()]
+        rows = _answerable(questions, framing)
         for condition in ("neutral", "sandbag"):
             difference = 100 * (rows["p_correct_genuine"] - rows[f"p_correct_{condition}"])
             share = np.arange(1, len(difference) + 1) / len(difference)
@@ -106,10 +102,9 @@ def null_contrast(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend_below(figure, panels[0])
 
 
-def by_topic(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def by_topic(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Mean P(correct) by topic under the co-primary framings, all questions."""
-    table = run.table("topics")
-    table = table[table["model"] == _primary_model(run)]
+    table = _of_first_model(table)
     topics = list(dict.fromkeys(table["topic"]))
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
     for axes, framing in zip(panels, CO_PRIMARY, strict=True):
@@ -130,35 +125,33 @@ def by_topic(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend_below(figure, panels[0])
 
 
-def contrasts(run: SectionRun) -> pd.DataFrame:
+def contrast_rows(contrasts: pd.DataFrame) -> pd.DataFrame:
     """Per framing: P(correct) under each condition and both contrasts, answerable questions."""
-    return _named_if_several(
-        pd.DataFrame(_contrast_rows(run, "answerable", "p_correct", tuple(FRAMINGS)))
-    )
+    rows = list(_contrast_rows(contrasts, "p_correct", tuple(FRAMINGS)))
+    return _named_if_several(pd.DataFrame(rows))
 
 
-def measures(run: SectionRun) -> pd.DataFrame:
+def measure_rows(contrasts: pd.DataFrame) -> pd.DataFrame:
     """The same contrasts in every measure, co-primary framings, answerable questions."""
-    rows = []
-    for measure, (title, _) in MEASURES.items():
-        for row in _contrast_rows(run, "answerable", measure, CO_PRIMARY):
-            rows.append({"measure": title, **row})
+    rows = [{"measure": title, **row} for measure, (title, _) in MEASURES.items()
+            for row in _contrast_rows(contrasts, measure, CO_PRIMARY)]
     return _named_if_several(pd.DataFrame(rows))
 
 
 def _contrast_rows(
-    run: SectionRun, subset: str, measure: str, framings: tuple[str, ...]
+    contrasts: pd.DataFrame, measure: str, framings: tuple[str, ...]
 ) -> Iterator[dict[str, Any]]:
-    for model in run.table("questions")["model"].unique():
+    of = contrasts[(contrasts["questions"] == "answerable") & (contrasts["measure"] == measure)]
+    cells = [*CONDITIONS, "genuine_minus_sandbag", "genuine_minus_neutral"]
+    for model in contrasts["model"].unique():
         for framing in framings:
-            cells = [*CONDITIONS, "genuine_minus_sandbag", "genuine_minus_neutral"]
-            found = [_value(run, model, framing, f"{subset}.{measure}.{cell}") for cell in cells]
-            if found[0] is None:
+            found = of[(of["model"] == model) & (of["framing"] == framing)].set_index("contrast")
+            if found.empty:
                 continue
-            titles = [cell.replace("_minus_", " − ") for cell in cells]
-            yield {"model": model, "framing": FRAMINGS[framing].title, "n": found[0].n,
-                   **{title: with_interval(value) if value else "–"
-                      for title, value in zip(titles, found, strict=True)}}
+            yield {"model": model, "framing": FRAMINGS[framing].title,
+                   "n": int(found["n"].iloc[0]),
+                   **{cell.replace("_minus_", " − "): with_interval(row_value(found.loc[cell]))
+                      for cell in cells}}
 
 
 def _named_if_several(table: pd.DataFrame) -> pd.DataFrame:
@@ -166,24 +159,18 @@ def _named_if_several(table: pd.DataFrame) -> pd.DataFrame:
     return table if table["model"].nunique() > 1 else table.drop(columns="model")
 
 
-def answerable_set(run: SectionRun) -> pd.DataFrame:
+def answerable_rows(sets: pd.DataFrame) -> pd.DataFrame:
     """How many questions were asked, could not be scored, are answerable, and their halves."""
-    questions, dropped = run.table("questions"), run.table("dropped")
-    rows = []
-    for (model, framing), group in questions.groupby(["model", "framing"], sort=False):
-        lost = ((dropped["model"] == model) & (dropped["framing"] == framing)).sum()
-        rows.append({"model": model, "framing": FRAMINGS[str(framing)].title,
-                     "asked": len(group) + lost, "not scorable": lost,
-                     "answerable": group["half"].notna().sum(),
-                     "choosing half": (group["half"] == "choosing").sum(),
-                     "evaluating half": (group["half"] == "evaluating").sum()})
-    return _named_if_several(pd.DataFrame(rows))
+    return _named_if_several(pd.DataFrame({
+        "model": sets["model"], "framing": [FRAMINGS[name].title for name in sets["framing"]],
+        "asked": sets["asked"], "not scorable": sets["not_scorable"],
+        "answerable": sets["answerable"], "choosing half": sets["choosing"],
+        "evaluating half": sets["evaluating"]}))
 
 
-def examples(run: SectionRun) -> pd.DataFrame:
+def examples(questions: pd.DataFrame) -> pd.DataFrame:
     """Answerable questions evenly spread over the file, with what the model would say."""
-    rows = _questions(run, CO_PRIMARY[0])
-    rows = rows[rows["half"].notna()]
+    rows = _answerable(questions, CO_PRIMARY[0])
     picked = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, _EXAMPLES).round().astype(int))]
     return pd.DataFrame({
         "question": picked["text"],

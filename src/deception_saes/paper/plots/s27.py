@@ -14,8 +14,6 @@ from deception_saes.paper.plots.s23 import visible
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from deception_saes.sections.run import SectionRun
-
 Colours = dict[str, str]
 _SHOWN = 8
 
@@ -26,9 +24,8 @@ def diverging(colours: Colours) -> LinearSegmentedColormap:
         "effect", [colours["genuine"], colours["page"], colours["sandbag"]])
 
 
-def heat_map(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def heat_map(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Effect of ablating every head alone, layer by head, under both conditions."""
-    table = run.table("heads")
     limit = table[["effect_sandbag", "effect_genuine"]].abs().to_numpy().max()
     panels = figure.subplots(1, 2, sharey=True)
     for axes, condition in zip(panels, ("sandbag", "genuine"), strict=True):
@@ -44,9 +41,9 @@ def heat_map(figure: Figure, colours: Colours, run: SectionRun) -> None:
                     label="effect on P(correct), pp")
 
 
-def extremes(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def extremes(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """The strongest suppressors and promoters with their intervals, under both conditions."""
-    table = run.table("heads").sort_values("effect_sandbag", ascending=False, kind="stable")
+    table = table.sort_values("effect_sandbag", ascending=False, kind="stable")
     shown = pd.concat([table.head(_SHOWN), table.tail(_SHOWN)])
     axes = figure.subplots()
     rows = np.arange(len(shown))
@@ -62,9 +59,8 @@ def extremes(figure: Figure, colours: Colours, run: SectionRun) -> None:
     axes.legend()
 
 
-def attention(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def attention(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """What the strongest suppressors attend to from the last position, token by token."""
-    table = run.table("attention")
     heads = list(dict.fromkeys(table["head"]))
     panels = figure.subplots(2 * len(heads), 1)
     pairs = [(head, condition) for head in heads for condition in ("sandbag", "genuine")]
@@ -98,9 +94,9 @@ def without_worked_questions(bars: list[tuple[str, float]]) -> list[tuple[str, f
     return [bar for bar in kept if bar != ("‹shot›", 0.0)]
 
 
-def top_table(run: SectionRun) -> pd.DataFrame:
+def strongest_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The strongest suppressors with effects, intervals and corrected p."""
-    table = run.table("heads").sort_values("effect_sandbag", ascending=False, kind="stable")
+    table = table.sort_values("effect_sandbag", ascending=False, kind="stable")
 
     def shown(row: Any, condition: str) -> str:
         low, high = (getattr(row, f"ci_{end}_{condition}") for end in ("low", "high"))

@@ -7,44 +7,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from deception_saes.paper.page import with_interval
-from deception_saes.sections.s28 import KINDS
+from deception_saes.experiments.heads import KINDS
+from deception_saes.paper.numbers import row_value, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from deception_saes.sections.results import Value
-    from deception_saes.sections.run import SectionRun
-
 Colours = dict[str, str]
 
 
-def _value(run: SectionRun, rest: str) -> Value | None:
-    return next((v for v in run.results.values if v.id.split(".", 2)[2] == rest), None)
-
-
-def modes(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def modes(figure: Figure, colours: Colours, levels: pd.DataFrame) -> None:
     """Effect of ablating the circuit by zeros and by means, under both conditions."""
+    of = levels[(levels["measure"] == "effect") & levels["mode"].isin(["zero", "mean"])]
     axes = figure.subplots()
-    labels = []
-    for row, (condition, mode) in enumerate((c, m) for c in ("sandbag", "genuine")
-                                            for m in ("zero", "mean")):
-        value = run.results.value(f"s28.{_model(run)}.effect.{condition}.{mode}")
-        if value.value is None or value.ci_low is None or value.ci_high is None:
-            continue
-        axes.errorbar(value.value, row, xerr=[[value.value - value.ci_low],
-                                              [value.ci_high - value.value]],
-                      fmt="o" if mode == "zero" else "s", color=colours[condition], capsize=3)
-        labels.append(f"{condition}, {mode}")
+    for place, row in enumerate(of.itertuples()):
+        axes.errorbar(row.value, place, xerr=[[row.value - row.ci_low], [row.ci_high - row.value]],
+                      fmt="o" if row.mode == "zero" else "s", color=colours[row.condition],
+                      capsize=3)
     axes.axvline(0, color=colours["muted"], linewidth=0.8)
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(of)), [f"{row.condition}, {row.mode}" for row in of.itertuples()])
     axes.invert_yaxis()
     axes.set_xlabel("effect on P(correct), pp")
 
 
-def subset_forest(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def subset_forest(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Restoration by every subset of the circuit."""
-    table = run.table("subsets")
     axes = figure.subplots()
     rows = np.arange(len(table))
     for best, colour in ((False, "muted"), (True, "sandbag")):
@@ -61,9 +48,8 @@ def subset_forest(figure: Figure, colours: Colours, run: SectionRun) -> None:
     axes.legend(fontsize=9)
 
 
-def random_heads(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def random_heads(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Mean effect of every random set by kind, and against its damage to a neutral text."""
-    table = run.table("draws")
     left, right = figure.subplots(1, 2)
     circuit = table[table["kind"] == "circuit"].iloc[0]
     for row, (kind, colour, marker) in enumerate(
@@ -87,9 +73,9 @@ def random_heads(figure: Figure, colours: Colours, run: SectionRun) -> None:
     figure.legend(loc="outside lower center", ncols=4)
 
 
-def stability(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def stability(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """How often each head is among the suppressors of a random half of the choosing half."""
-    table = run.table("stability").sort_values("share_of_splits", ascending=False).head(15)
+    table = table.sort_values("share_of_splits", ascending=False).head(15)
     axes = figure.subplots()
     axes.bar(table["head"], 100 * table["share_of_splits"], color=colours["sandbag"])
     axes.tick_params(axis="x", rotation=90)
@@ -97,23 +83,16 @@ def stability(figure: Figure, colours: Colours, run: SectionRun) -> None:
     axes.grid(visible=False, axis="x")
 
 
-def gaps(run: SectionRun) -> pd.DataFrame:
+def against_random(table: pd.DataFrame) -> pd.DataFrame:
     """The random-head controls in numbers."""
     rows = []
     for kind in KINDS:
-        found = {name: _value(run, f"{name}.{kind}")
-                 for name in ("random", "gap", "sigma", "p", "damage")}
-        if found["gap"] is None:
+        of = table[table["kind"] == kind].set_index("measure")
+        if of.empty:
             continue
-        shown = {name: "–" if value is None else with_interval(value)
-                 for name, value in found.items()}
-        rows.append({"random heads": kind.replace("_", "-"),
-                     "draws": found["sigma"].n if found["sigma"] else None,
+        shown = {measure: with_interval(row_value(of.loc[measure])) for measure in of.index}
+        rows.append({"random heads": kind.replace("_", "-"), "draws": int(of["sets"].iloc[0]),
                      "mean effect": shown["random"], "specificity gap": shown["gap"],
                      "sigma": shown["sigma"], "empirical p": shown["p"],
                      "KL on text": shown["damage"]})
     return pd.DataFrame(rows)
-
-
-def _model(run: SectionRun) -> str:
-    return str(run.results.values[0].model)

@@ -8,9 +8,9 @@ import pandas as pd
 
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.front_page import published
-from deception_saes.paper.page import with_interval
+from deception_saes.paper.numbers import with_interval
 from deception_saes.sections.s30 import PUBLISHED
-from deception_saes.tasks.framings import FRAMINGS
+from deception_saes.tasks.wordings import FRAMINGS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from deception_saes.experiments.gaps import NAMES, gap_name
+from deception_saes.experiments.swaps import PLAIN
 from deception_saes.paper.plots.architectures import look, present, shifts
-from deception_saes.sections.swap_tables import NAMES, PLAIN, gap_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from deception_saes.sections.run import SectionRun
 
 Colours = dict[str, str]
 
@@ -23,15 +22,14 @@ _PLAIN = ("patch", "median_residual", "mean_difference", "random_direction")
 _DECIDING = ("E6-E4", "E6-E1", "E6Δ-E1Δ")
 
 
-def forest(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def forest(figure: Figure, colours: Colours, effects: pd.DataFrame) -> None:
     """Effects on sandbag prompts of every intervention, by layer and architecture."""
-    table = run.table("effects")
-    table = table[table["prompts"] == "sandbag"]
+    table = effects[effects["prompts"] == "sandbag"]
     layers = sorted(table["layer"].unique())
     names = [*_FOREST, *_PLAIN]
     looks = present(table["architecture"])
     shift_of = shifts([name for name in looks if name != PLAIN], 0.44)
-    every_axes = figure.subplots(1, len(layers), sharey=True, sharex=True)
+    every_axes = figure.subplots(1, len(layers), sharey=True, sharex=True, squeeze=False)[0]
     for axes, layer in zip(every_axes, layers, strict=True):
         for architecture, seen in looks.items():
             of = table[(table["layer"] == layer) & (table["architecture"] == architecture)
@@ -50,18 +48,18 @@ def forest(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend(figure, list(every_axes))
 
 
-def gap_forest(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def gap_forest(
+    figure: Figure, colours: Colours, gaps: pd.DataFrame, headline: pd.DataFrame
+) -> None:
     """The gaps on sandbag prompts against what counts as none, by layer and architecture."""
-    table = run.table("gaps")
-    table = table[(table["prompts"] == "sandbag") & table["gap"].isin(_DECIDING)]
-    margin = next((value.value for value in run.results.values
-                   if value.id.endswith(".headline.jumprelu.margin")), None)
+    table = gaps[(gaps["prompts"] == "sandbag") & gaps["gap"].isin(_DECIDING)]
+    margin = headline["margin"].iloc[0]
     layers = sorted(table["layer"].unique())
     looks = present(table["architecture"])
     shift_of = shifts(looks, 0.4)
-    every_axes = figure.subplots(1, len(layers), sharey=True, sharex=True)
+    every_axes = figure.subplots(1, len(layers), sharey=True, sharex=True, squeeze=False)[0]
     for axes, layer in zip(every_axes, layers, strict=True):
-        if margin is not None and margin > 0:
+        if margin > 0:
             axes.axvspan(-margin, margin, color=colours["grid"], alpha=0.6, linewidth=0,
                          label="counts as none")
         for architecture, seen in looks.items():
@@ -83,12 +81,11 @@ def gap_forest(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend(figure, list(every_axes))
 
 
-def doses(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def doses(figure: Figure, colours: Colours, effects: pd.DataFrame) -> None:
     """Effects on sandbag prompts of a part of E6 and of E6Δ."""
-    table = run.table("effects")
-    table = table[(table["prompts"] == "sandbag") & (table["architecture"] != PLAIN)]
+    table = effects[(effects["prompts"] == "sandbag") & (effects["architecture"] != PLAIN)]
     layers = sorted(table["layer"].unique())
-    grid = figure.subplots(2, len(layers), sharey="row", sharex=True)
+    grid = figure.subplots(2, len(layers), sharey="row", sharex=True, squeeze=False)
     for row, (swap, start, title) in enumerate((
         ("E6", "E4", "constant, from\ndecode(m_S) to decode(m_G)"),
         ("E6Δ", None, "difference added"),
@@ -117,12 +114,11 @@ def doses(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend(figure, list(grid[0]))
 
 
-def top_features(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def top_features(figure: Figure, colours: Colours, effects: pd.DataFrame) -> None:
     """Effects of E5 by the number of features swapped, on both conditions' prompts."""
-    table = run.table("effects")
-    table = table[table["intervention"].str.startswith("E5.")]
+    table = effects[effects["intervention"].str.startswith("E5.")]
     layers = sorted(table["layer"].unique())
-    every_axes = figure.subplots(1, len(layers), sharey=True)
+    every_axes = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
     for axes, layer in zip(every_axes, layers, strict=True):
         for (architecture, prompts), of in table[table["layer"] == layer].groupby(
                 ["architecture", "prompts"]):
@@ -142,10 +138,9 @@ def top_features(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend(figure, list(every_axes), columns=3)
 
 
-def gaps(run: SectionRun) -> pd.DataFrame:
+def gap_rows(gaps: pd.DataFrame) -> pd.DataFrame:
     """Every gap on sandbag prompts, with what it can and cannot tell."""
-    table = run.table("gaps")
-    table = table[table["prompts"] == "sandbag"]
+    table = gaps[gaps["prompts"] == "sandbag"]
     return pd.DataFrame({
         "SAE": [look(of).name for of in table["architecture"]],
         "layer": [f"L{layer}" for layer in table["layer"]],
@@ -160,12 +155,11 @@ def gaps(run: SectionRun) -> pd.DataFrame:
     })
 
 
-def genuine_effects(run: SectionRun) -> pd.DataFrame:
+def effects_on_both(effects: pd.DataFrame) -> pd.DataFrame:
     """What each intervention does to genuine prompts, and its share of the patch on sandbag."""
-    table = run.table("effects")
     names = [*_FOREST, "E5.64", *_PLAIN]
     rows = []
-    for (architecture, layer), of in table.groupby(["architecture", "layer"], sort=False):
+    for (architecture, layer), of in effects.groupby(["architecture", "layer"], sort=False):
         for name in names:
             found = of[of["intervention"] == name].set_index("prompts")
             if found.empty:
@@ -182,9 +176,8 @@ def genuine_effects(run: SectionRun) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def centres(run: SectionRun) -> pd.DataFrame:
+def centre_rows(table: pd.DataFrame) -> pd.DataFrame:
     """How much of a prompt the medians keep."""
-    table = run.table("centres")
     return pd.DataFrame({
         "SAE": [look(of).name for of in table["architecture"]],
         "layer": [f"L{layer}" for layer in table["layer"]],
@@ -198,13 +191,12 @@ def centres(run: SectionRun) -> pd.DataFrame:
     })
 
 
-def seeds(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def seed_forest(figure: Figure, colours: Colours, over_seeds: pd.DataFrame) -> None:
     """The headline gaps of SAEs trained with different seeds."""
-    table = run.table("seeds")
     axes = figure.subplots()
-    names = list(dict.fromkeys(table["gap"]))
+    names = list(dict.fromkeys(over_seeds["gap"]))
     for row, gap in enumerate(names):
-        of = table[table["gap"] == gap]
+        of = over_seeds[over_seeds["gap"] == gap]
         at = row + np.linspace(-0.2, 0.2, len(of))
         axes.errorbar(of["mean"], at, xerr=_ends(of, "mean"), fmt="s", markersize=4, capsize=2,
                       color=colours["sandbag"])

@@ -1,8 +1,15 @@
-"""What stands under the figures and tables of §24, §26 and §31, which show the same things."""
+"""What §24, §26 and §31, which are one experiment on three subjects, report and say."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from deception_saes.experiments.gaps import WORDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deception_saes.paper.book import Book
 
 SUMMARY = """
 **What it shows.** Of the gaps E6 − E4 and E6 − E1 through JumpReLU, as in the study,
@@ -76,3 +83,43 @@ TABLES: dict[str, dict[str, str]] = {
         "the steps between genuine and sandbag by medians and by means, and of the difference of mean "
         "residuals."},
 }
+
+
+def report(
+    book: Book, effects: pd.DataFrame, gaps: pd.DataFrame, centres: pd.DataFrame,
+    headline: pd.DataFrame, *, claim: str,
+) -> None:
+    """Report the tables of `experiments.swaps`; claim: what the headline gap answers."""
+    at = "{architecture}.{depth}.{prompts}"
+    book.report("effects", effects, f"{at}.{{intervention}}", value="effect",
+                quantity="effect of {intervention} on {prompts} prompts",
+                condition="{intervention}")
+    book.report("effects", effects, f"{at}.share.{{intervention}}", value="share", low="share_low",
+                high="share_high", where="share.notna()", condition="{intervention}",
+                quantity="effect of {intervention} as a share of the patch's")
+    book.report("gaps", gaps, f"{at}.gap.{{gap}}", value="mean",
+                quantity="gap {name} on {prompts} prompts")
+    book.report("centres", centres)
+    book.report("headline", headline, "headline.{through}", value="mean", low="low90",
+                high="high90", claims={"headline.jumprelu": claim},
+                quantity="gap of E6 against E1 or E4 whose 90% interval, over questions and "
+                "relabellings, reaches farthest{which}")
+    book.report("headline", headline, "headline.{through}.detectable", value="detectable",
+                quantity="smallest gap that this number of questions shows with a power of 80 %")
+    book.report("headline", headline, "headline.{through}.margin", value="margin", n=None,
+                layer=None, quantity="what counts as no gap")
+    book.report("headline", headline, "headline.{through}.n_published", value="n_published",
+                n=None, layer=None,
+                quantity="questions needed to show that a gap lies within the published bound")
+    for word in WORDS:
+        book.report("headline", headline, f"count.{{through}}.{word}", value=word, unit="of {of}",
+                    n="of", layer=None, quantity=f"claimed gaps that are {word}")
+
+
+def report_seeds(book: Book, seeds: pd.DataFrame, over_seeds: pd.DataFrame) -> None:
+    """Report the gaps of SAEs that differ in their training seed."""
+    book.report("seeds", seeds)
+    book.report("over_seeds", over_seeds, "seeds.{gap}", value="mean",
+                quantity="mean of the gap {name} over training seeds")
+    book.report("over_seeds", over_seeds, "seeds_sd.{gap}", value="sd",
+                quantity="SD of the gap {name} over training seeds")

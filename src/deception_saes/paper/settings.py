@@ -1,0 +1,254 @@
+"""What a section is run with: the profile's, or a person's own where a notebook names something
+else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from deception_saes.errors import UserError
+from deception_saes.experiments.saes import SaeSet
+from deception_saes.experiments.task import Subject, Task
+from deception_saes.models.load import why_unavailable
+from deception_saes.models.registry import MODELS
+from deception_saes.models.spec import ModelSpec, ModelUnavailable
+from deception_saes.saes.tags import DEPTHS, K, is_swapped, layer_at_same_depth, tags_at
+from deception_saes.sections.catalogue import SECTIONS, Section
+from deception_saes.sections.profiles import Profile
+from deception_saes.sections.subjects import asked_under, saes_of, subject_of, task_of
+from deception_saes.tasks.framings import Framing
+from deception_saes.tasks.trivia import Question, QuestionFileError, load_questions
+from deception_saes.tasks.wordings import FRAMINGS, reworded
+
+PARAMETERS = ("model", "framing", "questions", "sandbag_instruction", "layers", "k", "n_heads",
+              "draws", "resamples")
+"""What a notebook's parameters cell may name beside profile and seed; None is the profile's."""
+
+_CHECKED_BY = {"questions": "_questions", "sandbag_instruction": "_instruction"}
+_OF_TASK = {"model", "framing", "questions", "sandbag_instruction"}
+
+
+class Settings:
+    """What a section is run with. Attributes of parameters give the person's own value, or the
+    profile's. `own`: the person's own, by name."""
+
+    def __init__(
+        self, number: int, profile: Profile, seed: int, own: Mapping[str, Any] | None = None
+    ) -> None:
+        """Raises UserError for a parameter that does not exist or a value that cannot be used."""
+        self.section: Section = SECTIONS[number]
+        self.profile, self.seed = profile, seed
+        self.own = {name: value for name, value in (own or {}).items() if value is not None}
+        unknown = sorted(self.own.keys() - set(PARAMETERS))
+        if unknown:
+            raise UserError(f"no parameter {unknown[0]!r}; known: {', '.join(PARAMETERS)}")
+        if self.why_not_run is None:
+            for name in self.own:
+                getattr(self, _CHECKED_BY.get(name, name))
+
+    # Subjects
+
+    @cached_property
+    def model(self) -> ModelSpec | None:
+        """The model that the section is about; None if the profile has none for it."""
+        if "model" in self.own:
+            return _model_named(str(self.own["model"]))
+        if self.is_swap:
+            slug = self.profile.swaps.get(self.section.number, (None, None))[0]
+            return next((model for model in self.profile.models if model.slug == slug), None)
+        return self.profile.models[0]
+
+    @property
+    def is_swap(self) -> bool:
+        """Whether the section is one of those that the profile names a model and a framing for."""
+        return self.section.number in (24, 26, 31)
+
+    @cached_property
+    def missing(self) -> dict[str, str]:
+        """The reasons why models of the profile are unavailable, by slug; none for a model of one's
+        own."""
+        if "model" in self.own:
+            return {}
+        reasons = {model.slug: why_unavailable(model) for model in self.profile.models}
+        return {slug: reason for slug, reason in reasons.items() if reason is not None}
+
+    @cached_property
+    def why_not_run(self) -> str | None:
+        """Why the section cannot be run; None if it can."""
+        if self.model is None:
+            return (f"the profile {self.profile.name} has no model for §{self.section.number}; the "
+                    "study's models are in the profile paper")
+        if self.section.number == 23 and "model" not in self.own:
+            everyone = len(self.missing) == len(self.profile.models)
+            return "; ".join(self.missing.values()) if everyone else None
+        return why_unavailable(self.model)
+
+    @property
+    def subject(self) -> Subject:
+        """The model as it is run. Raises ModelUnavailable."""
+        if self.model is None or self.why_not_run:
+            raise ModelUnavailable(self.why_not_run)
+        return subject_of(self.profile, self.model)
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """All models of the profile that are available, or the person's own alone."""
+        if "model" in self.own:
+            return [self.subject]
+        return [subject_of(self.profile, model) for model in self.profile.models
+                if model.slug not in self.missing]
+
+    # What is asked
+
+    @property
+    def framing(self) -> Framing:
+        """The framing of the section, with the person's own instruction if there is one."""
+        if "framing" in self.own:
+            name = self._one_of("framing", FRAMINGS)
+        elif self.is_swap and self.section.number in self.profile.swaps:
+            name = self.profile.swaps[self.section.number][1]
+        else:
+            name = self.profile.circuit_framing
+        return reworded(FRAMINGS[name], self._instruction)
+
+    @property
+    def framings(self) -> list[Framing]:
+        """All framings of the profile, or the person's own alone."""
+        if "framing" in self.own:
+            return [self.framing]
+        return [reworded(FRAMINGS[name], self._instruction) for name in self.profile.framings]
+
+    @property
+    def _instruction(self) -> str | None:
+        given = self.own.get("sandbag_instruction")
+        if given is not None and not str(given).strip():
+            raise UserError("sandbag_instruction is empty; write a sentence that asks for wrong "
+                            "answers, or None for the book's")
+        return None if given is None else str(given)
+
+    @cached_property
+    def _questions(self) -> list[Question]:
+        if "questions" not in self.own:
+            return load_questions()
+        path = Path(str(self.own["questions"])).expanduser()
+        if not path.is_file():
+            raise UserError(f"questions: there is no file {path}; give the path of a CSV with the "
+                            "columns id, topic, question, answer, aliases, foil")
+        try:
+            return load_questions(path)
+        except QuestionFileError as error:
+            raise UserError(str(error)) from None
+
+    def questions(self, framing: Framing) -> tuple[Question, ...]:
+        """The questions that are asked under a framing."""
+        return asked_under(self.profile, framing.name, self._questions)
+
+    @property
+    def task(self) -> Task:
+        """The questions that the section's model can answer under its framing, in halves. Raises
+        ModelUnavailable."""
+        return task_of(self.profile, self.seed, self.subject.model, self.framing, self._questions)
+
+    @property
+    def least_p_correct(self) -> float:
+        """Least P(correct | genuine) of an answerable question."""
+        return self.profile.answerable_min_p
+
+    # SAEs
+
+    @cached_property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that are edited, ascending."""
+        n_layers = self.subject.model.shape.layers
+        if "layers" not in self.own:
+            return tuple(layer_at_same_depth(depth, n_layers) for depth in DEPTHS)
+        given = self.own["layers"]
+        parts = given.replace(",", " ").split() if isinstance(given, str) else (
+            [given] if isinstance(given, int) else list(given))
+        try:
+            layers = sorted({int(layer) for layer in parts})
+        except (TypeError, ValueError):
+            layers = []
+        if not layers or layers[0] < 0 or layers[-1] >= n_layers:
+            raise UserError(f"layers is {given!r}; expected layers of {self.subject.model.slug}, "
+                            f"which has 0 to {n_layers - 1}, like 14 or [7, 14]")
+        return tuple(layers)
+
+    @property
+    def middle(self) -> int:
+        """The middle one of the layers."""
+        return self.layers[len(self.layers) // 2]
+
+    @property
+    def k(self) -> int:
+        """Features of a TopK SAE that may be active."""
+        return self._count("k", K)
+
+    @cached_property
+    def saes(self) -> SaeSet:
+        """The SAEs of the task: the profile's, or at the person's own layers, with their own k,
+        JumpReLU and TopK SAEs trained for them."""
+        found = saes_of(self.profile, self.task)
+        if _OF_TASK & self.own.keys():  # none of the zoo's are there, and the swapped ones do
+            found = replace(found, tags=tuple(tag for tag in found.tags if is_swapped(tag)))
+        if set(self.layers) <= set(found.layers) and self.k == K:
+            return found
+        tags = tags_at(self.subject.model.slug, self.layers, self.k)
+        return replace(found, tags=tuple(tags), release=None)
+
+    @property
+    def training_seeds(self) -> int:
+        """How many times the SAE of the middle layer is trained anew."""
+        seeds_compared = self.section.number == 24 and not self.profile.sae_source
+        return self.profile.training_seeds if seeds_compared else 0
+
+    # How much
+
+    @property
+    def n_heads(self) -> int:
+        """Suppressor heads that are ablated together."""
+        return self._count("n_heads", self.profile.circuit_size)
+
+    @property
+    def draws(self) -> int:
+        """Draws of each kind of random edit or random heads; of edits an even number, since they
+        come in complements."""
+        if not self.is_swap:
+            return self._count("draws", self.profile.random_draws)
+        draws = self._count("draws", self.profile.swap_draws)
+        if draws % 2:
+            raise UserError(f"draws is {draws}; give an even number, since the draws of edits come "
+                            "in complements")
+        return draws
+
+    @property
+    def draw_questions(self) -> int | None:
+        """Evaluating questions that random edits or random heads are run on; None: all."""
+        return self.profile.swap_draw_questions if self.is_swap else self.profile.draw_questions
+
+    @property
+    def resamples(self) -> int:
+        """Bootstrap resamples behind every interval."""
+        return self._count("resamples", self.profile.bootstrap_draws)
+
+    def _count(self, name: str, of_profile: int) -> int:
+        given = self.own.get(name, of_profile)
+        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+            raise UserError(f"{name} is {given!r}; expected a whole number of at least 1, or None "
+                            f"for the profile's, {of_profile}")
+        return given
+
+    def _one_of(self, name: str, known: Mapping[str, Any]) -> str:
+        given = str(self.own[name])
+        if given not in known:
+            raise UserError(f"{name} is {given!r}; expected one of {', '.join(known)}")
+        return given
+
+
+def _model_named(slug: str) -> ModelSpec:
+    if slug not in MODELS:
+        raise UserError(f"model is {slug!r}; expected one of {', '.join(sorted(MODELS))}")
+    return MODELS[slug]

@@ -1,0 +1,135 @@
+"""The calls that several notebooks share, or that are worth a unit of work of their own: declared
+here, so that they are made before the notebooks, several at once, and no notebook waits for them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from deception_saes.activations.capture import Positions
+from deception_saes.cache import KEPT_BYTES, Call, calls_tree, drop_others, kept_bytes
+from deception_saes.experiments.heads import sweep
+from deception_saes.experiments.saes import SaeSet, activations, train_again, train_saes
+from deception_saes.experiments.task import AskedHalf, Task, ask
+from deception_saes.paper.settings import Settings
+from deception_saes.saes.tags import is_swapped
+from deception_saes.sections.catalogue import SECTIONS
+from deception_saes.sections.profiles import PROFILES, Profile
+from deception_saes.sections.subjects import task_of
+from deception_saes.store.ensure import marker_path
+from deception_saes.store.files import artifacts_root
+from deception_saes.tasks.framings import Condition
+
+
+def shared_calls(number: int, profile: Profile, seed: int) -> dict[str, Call]:
+    """Those of a section by the names of their units, each after those it needs; none of a section
+    that is not run. Loads no model."""
+    settings = Settings(number, profile, seed)
+    if number not in _CALLS or settings.why_not_run:
+        return {}
+    return dict(_CALLS[number](settings))
+
+
+def calls_of_book(profile: Profile, seed: int) -> dict[str, Call]:
+    """Those of all sections."""
+    return {name: call for number in SECTIONS
+            for name, call in shared_calls(number, profile, seed).items()}
+
+
+def clean_old() -> str:
+    """Drop the calls that no book in the artifacts, of any profile and seed, and no run beside one
+    has used with the present code; what this freed and what is left, in a sentence."""
+    kept = {marker_path(calls_tree(), call.spec).name for profile in PROFILES.values()
+            for seed in _seeds(profile) for call in calls_of_book(profile, seed).values()}
+    for written in artifacts_root().glob("**/results/s*.calls.json"):
+        kept |= {call["marker"] for call in json.loads(written.read_text(encoding="utf-8"))}
+    freed = drop_others(calls_tree(), kept)
+    left = kept_bytes(calls_tree())
+    return (f"{freed / 1e6:.0f} MB freed; {len(left)} calls of {sum(left.values()) / 1e6:.0f} MB "
+            f"are kept, of {KEPT_BYTES / 1e6:.0f} MB at most")
+
+
+def _seeds(profile: Profile) -> Iterator[int]:
+    """The seeds of which there is a tree."""
+    if (artifacts_root() / profile.name).is_dir():
+        yield profile.seed
+    for tree in artifacts_root().glob(f"{profile.name}-seed*"):
+        number = tree.name.removeprefix(f"{profile.name}-seed")
+        if number.isdigit():
+            yield int(number)
+
+
+Named = Iterator[tuple[str, Call]]
+
+
+def _asked(task: Task) -> Named:
+    yield (f"ask-{task.model}-{task.framing.name}",
+           ask.call(task.subject, task.framing, task.questions))
+
+
+def _of_task(of: Settings) -> Named:
+    for subject in of.subjects:
+        for framing in of.framings:
+            yield (f"ask-{subject.model.slug}-{framing.name}",
+                   ask.call(subject, framing, of.questions(framing)))
+
+
+def _of_swaps(of: Settings) -> Named:
+    yield from _trained(of.saes)
+    if of.training_seeds:
+        tag = next(tag for tag in of.saes.at(of.middle)
+                   if is_swapped(tag) and tag.architecture == "jumprelu")
+        yield (f"seeds-{of.task.model}-{of.task.framing.name}-L{of.middle}",
+               train_again.call(of.saes, tag, of.training_seeds))
+
+
+def _trained(saes: SaeSet) -> Named:
+    task = saes.task
+    about = f"{task.model}-{task.framing.name}"
+    yield from _asked(task)
+    yield (f"activations-{about}-choosing-suffix",
+           activations.call(task.choosing, saes.layers, "suffix"))
+    if not saes.release:
+        for layer in saes.layers:
+            yield f"saes-{about}-L{layer}", train_saes.call(saes, layer)
+
+
+def _of_zoo(of: Settings) -> Named:
+    yield from _trained(of.saes)
+    task, layers = of.task, of.saes.layers
+    wanted: tuple[tuple[AskedHalf, Positions], ...] = (
+        (task.evaluating, "suffix"), (task.evaluating, "last"), (task.choosing, "last"))
+    for half, positions in wanted:
+        yield (f"activations-{task.model}-{task.framing.name}-{half.half}-{positions}",
+               activations.call(half, layers, positions))
+
+
+def _of_circuit(of: Settings) -> Named:
+    yield from _asked(of.task)
+    yield _swept(of.task, of.profile.sweep_sandbag_questions, "sandbag")
+
+
+def _of_sweep(of: Settings) -> Named:
+    yield from _of_circuit(of)
+    yield _swept(of.task, of.profile.sweep_genuine_questions, "genuine")
+
+
+def _of_models(of: Settings) -> Named:
+    for framing in of.profile.primary_framings:
+        for place, subject in enumerate(of.subjects):
+            yield from _asked(task_of(of.profile, of.seed, subject.model, framing))
+            if place and framing == of.profile.primary_framings[0]:
+                other = task_of(of.profile, of.seed, subject.model, of.framing)
+                yield from _asked(other)
+                yield _swept(other, None, "sandbag")
+    yield from _of_circuit(of)
+
+
+def _swept(task: Task, count: int | None, condition: Condition) -> tuple[str, Call]:
+    half = task.choosing.spread(count)
+    return f"sweep-{task.model}-{task.framing.name}-{condition}", sweep.call(half, condition)
+
+
+_CALLS = {23: _of_task, 24: _of_swaps, 25: _of_zoo, 26: _of_swaps, 27: _of_sweep, 28: _of_circuit,
+          29: _of_circuit, 30: _of_models, 31: _of_swaps, 32: _of_zoo}

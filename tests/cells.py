@@ -1,0 +1,62 @@
+"""A notebook's experiment, run cell by cell in this process."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+import jupytext
+
+from deception_saes import experiments
+from deception_saes.cache import Cached
+from deception_saes.paper.book import Book
+from deception_saes.paper.notebooks import source_of
+from deception_saes.sections.catalogue import SECTIONS
+from deception_saes.sections.results import Results
+from deception_saes.sections.run import SectionRun
+from deception_saes.store.files import artifacts_at
+
+CACHED = [of for module in iter_modules(experiments.__path__)
+          for of in vars(import_module(f"{experiments.__name__}.{module.name}")).values()
+          if isinstance(of, Cached) and of.function.__module__.endswith(f".{module.name}")]
+"""Every cached function of the experiments."""
+
+SHOWN = (".figure(", ".table(", ".say(", ".opening(")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """namespace: what the cells left."""
+
+    namespace: dict
+    artifacts: Path
+
+    @property
+    def book(self) -> Book:
+        return self.namespace["book"]
+
+    @property
+    def results(self) -> Results:
+        return self.book.results
+
+    def table(self, name):
+        """The published table of this name, as readers get it."""
+        with artifacts_at(self.artifacts):
+            folder = self.book.folder
+        return SectionRun(self.book.section, self.results, folder).table(name)
+
+
+def run_cells(number, profile, seed, artifacts, *, shown=False, **own):
+    """Run a notebook with a profile, or one's name, and artifacts in this folder; `own`: parameters
+    of its parameters cell. Cells that only show something are left out unless `shown`."""
+    namespace = {}
+    with artifacts_at(artifacts):
+        for cell in jupytext.read(source_of(SECTIONS[number])).cells:
+            if cell.cell_type != "code":
+                continue
+            if not shown and any(call in cell.source for call in SHOWN):
+                continue
+            exec(compile(cell.source, f"s{number}", "exec"), namespace)
+            if "parameters" in cell.metadata.get("tags", []):
+                namespace.update(profile=profile, seed=seed, **own)
+    return Experiment(namespace, artifacts)
