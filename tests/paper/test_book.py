@@ -9,12 +9,15 @@ from cells import run_cells
 
 from deception_saes.cache import used
 from deception_saes.errors import UserError
+from deception_saes.experiments.circuits import strongest
+from deception_saes.experiments.heads import sweep
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
 from deception_saes.paper.book import Book, computed_anew, open_section
 from deception_saes.paper.settings import PARAMETERS, Settings
 from deception_saes.sections.results import read_results
 from deception_saes.sections.run import EXPECTED_VARIABLE, profile_tree, results_name
+from deception_saes.sections.subjects import task_of
 from deception_saes.store.files import artifacts_at, write_atomic
 from deception_saes.tasks.trivia import COLUMNS, load_questions
 from deception_saes.tidy import described
@@ -78,6 +81,7 @@ def test_a_parameter_in_prose_is_its_value(book):
 @pytest.mark.parametrize(("section", "own", "says"), [
     (28, {"n_heads": "many"}, "n_heads is 'many'; expected a whole number"),
     (28, {"n_heads": 0}, "n_heads is 0; expected a whole number of at least 1"),
+    (28, {"n_heads": 11}, "n_heads is 11; expected at most 10, since every subset"),
     (28, {"heads": 3}, "no parameter 'heads'; known: model, framing"),
     (24, {"layers": 8}, "layers is 8; expected layers of tinyllama-random, which has 0 to 7"),
     (24, {"layers": "two"}, "layers is 'two'"), (24, {"layers": []}, r"layers is \[\]"),
@@ -99,9 +103,9 @@ def test_a_malformed_file_of_questions_is_one_line_that_names_its_row(smoke, tmp
         open_section(27, smoke, 0, questions=str(path))
 
 
-def test_more_heads_than_can_be_drawn_beside_are_refused(smoke, artifacts):
+def test_more_heads_than_are_left_to_draw_are_refused(smoke, artifacts):
     with pytest.raises(UserError, match="n_heads is 17; expected 1 to 16"):
-        run_cells(28, smoke, 0, artifacts, n_heads=17)
+        strongest(sweep(task_of(smoke, 0, smoke.models[0], "zero_shot").choosing, "sandbag"), 17)
 
 
 @pytest.mark.parametrize(("layers", "found"), [

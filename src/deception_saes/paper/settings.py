@@ -28,6 +28,7 @@ PARAMETERS = ("model", "framing", "questions", "sandbag_instruction", "layers", 
 """What a notebook's parameters cell may name beside profile and seed; None is the profile's."""
 
 _CHECKED_BY = {"questions": "_questions", "sandbag_instruction": "_instruction"}
+_MOST_HEADS = 10
 _OF_TASK = {"model", "framing", "questions", "sandbag_instruction"}
 
 
@@ -210,7 +211,11 @@ class Settings:
     @property
     def n_heads(self) -> int:
         """Suppressor heads that are ablated together."""
-        return self._count("n_heads", self.profile.circuit_size)
+        n_heads = self._count("n_heads", self.profile.circuit_size)
+        if n_heads > _MOST_HEADS:
+            raise UserError(f"n_heads is {n_heads}; expected at most {_MOST_HEADS}, since every "
+                            "subset of the heads is run")
+        return n_heads
 
     @property
     def draws(self) -> int:

@@ -64,9 +64,12 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
         for name, call in shared.items():
             units.setdefault(name, Unit(name, calls_tree(), call.spec, (*needs,), call.make))
             needs.append(name)
-        of_section = (_experiment_units if section.is_experiment else _module_units)(
-            section, profile, seed, tree, tuple(needs))
-        units |= {unit.name: unit for unit in of_section if unit.name not in units}
+        if not section.is_experiment:
+            of_module = _module_units(section, profile, seed, tree, tuple(needs))
+            units |= {unit.name: unit for unit in of_module if unit.name not in units}
+            needs = [section.key]
+        units[f"notebook-{section.key}"] = _notebook_unit(section, profile, seed, tree,
+                                                          tuple(needs))
     notebooks = [unit for unit in units.values() if unit.name.startswith("notebook-")]
     units["html"] = _html_unit(profile, seed, tree, sections, notebooks)
     return units
@@ -94,25 +97,17 @@ def _model_unit(model: ModelSpec, artifacts: Path) -> Unit:
                 partial(converted, model, artifacts))
 
 
-def _experiment_units(
-    section: Section, profile: Profile, seed: int, tree: Path, needs: tuple[str, ...]
-) -> list[Unit]:
-    """The notebook, which computes the section's results."""
-    return [_notebook_unit(section, profile, seed, tree, needs)]
-
-
 def _module_units(
     section: Section, profile: Profile, seed: int, tree: Path, needs: tuple[str, ...]
 ) -> list[Unit]:
-    """A section that a module computes: what it shares with others, itself, and its notebook."""
+    """A section that a module computes, behind what it shares with others."""
     spec = results_spec(section, profile, seed)
     needs = (*needs, *(f"s{needed}" for needed in needed_sections(section)),
              *(f"notebook-s{other}" for other in _AFTER.get(section.number, ())))
     shared = _behavioural_units(spec, profile, seed, needs)
     computed = Unit(section.key, tree, spec, (*needs, *(unit.name for unit in shared)),
                     partial(run_section, section.number, profile, seed, artifacts_root()))
-    return [*shared, computed,
-            _notebook_unit(section, profile, seed, tree, (section.key,))]
+    return [*shared, computed]
 
 
 def _behavioural_units(
