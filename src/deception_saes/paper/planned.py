@@ -50,8 +50,7 @@ def write_plan(units: Mapping[str, Unit]) -> None:
         if path not in paths:
             path.unlink()
     for path, unit in paths.items():
-        if not path.is_file():
-            write_atomic(path, pickle.dumps(unit))
+        write_atomic(path, pickle.dumps(unit))  # anew, as artifacts may have been moved
 
 
 def make_unit(profile: Profile, seed: int, name: str, expected: str | None = None) -> None:
