@@ -43,8 +43,9 @@ def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
         return 1
     units = made(profile, seed, profile_tree(profile, seed))
     if write:
+        made_by = origin(profile, seed, results, units)  # before a file of the checkout changes
         write_reference(results, reference_file(profile, seed))
-        write_origin(origin(profile, seed, results, units), origin_file(profile, seed))
+        write_origin(made_by, origin_file(profile, seed))
         print(reference_file(profile, seed))
         return 0
     reference, theirs = read_reference(profile, seed), read_origin(profile, seed)
