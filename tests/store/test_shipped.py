@@ -10,8 +10,9 @@ from deception_saes.tasks.labels import LABELS_FILE
 from deception_saes.tasks.neutral import NEUTRAL_TEXT
 from deception_saes.tasks.scenarios import SCENARIOS, load_scenarios
 from deception_saes.tasks.trivia import QUESTIONS, load_questions
+from deception_saes.tasks.wordings import FRAMINGS_FILE
 
-FILES = (COMPLETIONS, LABELS_FILE, NEUTRAL_TEXT, QUESTIONS, SCENARIOS)
+FILES = (COMPLETIONS, FRAMINGS_FILE, LABELS_FILE, NEUTRAL_TEXT, QUESTIONS, SCENARIOS)
 
 
 @pytest.fixture
