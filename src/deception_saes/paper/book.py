@@ -19,10 +19,11 @@ from deception_saes.cache import Used, used, write_table
 from deception_saes.errors import UserError
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.data_files import described_for_all
-from deception_saes.paper.figures import figure_html, table_html
+from deception_saes.paper.figures import figure_html, linked, table_html
 from deception_saes.paper.front_page import published
 from deception_saes.paper.model_text import shown
-from deception_saes.paper.numbers import number, with_interval
+from deception_saes.paper.numbers import REFERENCE, part_of
+from deception_saes.paper.page import check_expected
 from deception_saes.paper.reference import NoReference, read_reference
 from deception_saes.paper.section_claims import claims_html, tested
 from deception_saes.paper.settings import Settings
@@ -41,8 +42,6 @@ from deception_saes.store.files import artifacts_root, write_atomic
 from deception_saes.tidy import about, columns_of
 
 Plot = Callable[..., None]
-
-_REFERENCE = re.compile(r"\[\[([^\]|]+)(?:\|(n|value))?\]\]")
 
 
 class Book(Settings):
@@ -238,16 +237,15 @@ class Book(Settings):
         return self.model.slug
 
     def _marked(self, tables: tuple[pd.DataFrame, ...], html: str) -> HTML:
-        """Marked with the tables that it shows and the section's values: the site links to them."""
+        """Linked to those of the tables that are published."""
         names = [name for name, of in self._tables.items() if any(of is table for table in tables)]
-        listed = " ".join(f"{self.section.key}_{name}" for name in (*names, "values"))
-        return HTML(html.replace("<figure ", f'<figure data-tables="{listed}" ', 1))
+        return HTML(linked(html, self.section.key, names))
 
     def _caption(self, text: str) -> str:
         return shown(self._filled(text), lines=False)
 
     def _filled(self, text: str) -> str:
-        return _REFERENCE.sub(self._number, text)
+        return REFERENCE.sub(self._number, text)
 
     def _number(self, reference: re.Match[str]) -> str:
         id, part = reference.groups()
@@ -260,11 +258,11 @@ class Book(Settings):
             return "–"  # an experiment need not have all that the book's has
         if value is None:
             raise KeyError(f"[[{id}]]: §{self.section.number} has reported no such value")
-        found = _part(value, part)
+        found = part_of(value, part)
         if not self.own:
             return found
         of_book = self._of_book.get(id)
-        return f"{found} (book: {'–' if of_book is None else _part(of_book, part)})"
+        return f"{found} (book: {'–' if of_book is None else part_of(of_book, part)})"
 
     @cached_property
     def _of_book(self) -> dict[str, Value]:
@@ -307,11 +305,8 @@ def open_section(section: int, profile: str | Profile, seed: int, **own: Any) ->
     """
     named = profile_named(profile) if isinstance(profile, str) else profile
     book = Book(section, named, seed, own)
-    expected = os.environ.get(EXPECTED_VARIABLE)
-    if expected not in (None, f"{named.name} {seed}"):
-        raise UserError(f"§{section} asks for profile and seed \"{named.name} {seed}\" in a build "
-                        f"of \"{expected}\"; pass `profile` and `seed` of the parameters cell on")
-    if expected is not None and book.own:
+    check_expected(section, named.name, seed)
+    if EXPECTED_VARIABLE in os.environ and book.own:
         name, value = next(iter(book.own.items()))
         raise UserError(f"§{section} sets {name} = {value!r} in a build of the book; set it to "
                         "None there, and run the notebook by itself with a value of your own")
@@ -326,12 +321,6 @@ def computed_anew(calls: list[Used]) -> str:
     listed = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "nothing"
     return (f"Computed anew: {listed}, in {sum(call.seconds for call in anew):.1f} s; read from "
             f"the cache: {len(calls) - len(anew)} calls.")
-
-
-def _part(value: Value, part: str | None) -> str:
-    if part == "n":
-        return "–" if value.n is None else str(value.n)
-    return with_interval(value) if part is None else number(value)
 
 
 def _in_ids(of: object) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -50,6 +50,13 @@ def figure_html(
     return (f'<figure class="bookfig" style="--fig-min:{min_width}px">'
             f'<div class="bookfig-scroll"{scrolls}>{images}</div>'
             f"<figcaption>{caption}</figcaption></figure>")
+
+
+def linked(html: str, section: str, tables: Iterable[str]) -> str:
+    """A figure marked with the tables that it was drawn from, and the section's values: the site
+    links to them. section: its key."""
+    names = " ".join(f"{section}_{name}" for name in (*tables, "values"))
+    return html.replace("<figure ", f'<figure data-tables="{names}" ', 1)
 
 
 def table_html(table: pd.DataFrame, *, caption: str) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from deception_saes.sections.results import Value
+
+REFERENCE = re.compile(r"\[\[([^\]|]+)(?:\|(n|value))?\]\]")
+"""To a value in prose: its id, and which part of it; see `part_of`."""
 
 _DECIMALS = {"probability": 3, "pp": 1, "percent": 1, "logits": 2, "count": 0, "p": 3, "share": 3,
              "features": 0, "s": 1, "layer": 0, "auroc": 3}
@@ -18,6 +23,13 @@ def number(value: Value) -> str:
     if value.value is None:
         return "–"
     return _signed(value.value, value.unit) + (_SYMBOL.get(value.unit, f" {value.unit}"))
+
+
+def part_of(value: Value, part: str | None) -> str:
+    """What a reference asks for: the n, the value alone, or by default both ends beside it."""
+    if part == "n":
+        return "–" if value.n is None else str(value.n)
+    return with_interval(value) if part is None else number(value)
 
 
 def with_interval(value: Value) -> str:

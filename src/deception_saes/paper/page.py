@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from IPython.display import HTML, Markdown
 
+from deception_saes.errors import UserError
 from deception_saes.paper.claims import load_claims
-from deception_saes.paper.figures import figure_html, quotes_html, table_html, tokens_html
+from deception_saes.paper.figures import figure_html, linked, quotes_html, table_html, tokens_html
 from deception_saes.paper.model_text import shown
-from deception_saes.paper.numbers import number, with_interval
+from deception_saes.paper.numbers import REFERENCE, part_of
 from deception_saes.sections.profiles import Profile, profile_named
 from deception_saes.sections.run import EXPECTED_VARIABLE, SectionRun, run_section
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 Plot = Callable[["Figure", dict[str, str], SectionRun], None]
 Tabulate = Callable[[SectionRun], "pd.DataFrame"]
 
-_REFERENCE = re.compile(r"\[\[([^\]|]+)(?:\|(n|value))?\]\]")
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,14 @@ class Page:
         read: dict[str, pd.DataFrame] = {}
         drawn = make(dataclasses.replace(self.run, _tables=read),
                      shown(self._filled(caption), lines=False))
-        tables = " ".join(f"{self.run.section.key}_{name}" for name in (*read, "values"))
-        return HTML(drawn.replace("<figure ", f'<figure data-tables="{tables}" ', 1))
+        return HTML(linked(drawn, self.run.section.key, read))
 
     @property
     def _is_done(self) -> bool:
         return self.run.results.status == "done"
 
     def _filled(self, text: str) -> str:
-        return _REFERENCE.sub(self._number, text)
+        return REFERENCE.sub(self._number, text)
 
     def _number(self, reference: re.Match[str]) -> str:
         id, part = reference.groups()
@@ -116,9 +115,7 @@ class Page:
         key = self.run.section.key
         whole = id if id.startswith(f"{key}.") else f"{key}.{self.primary}.{id}"
         value = self.run.results.value(whole)
-        if part == "n":
-            return "–" if value.n is None else str(value.n)
-        return with_interval(value) if part is None else number(value)
+        return part_of(value, part)
 
 
 def open_section(section: int, profile: str, seed: int) -> Page:
@@ -127,9 +124,14 @@ def open_section(section: int, profile: str, seed: int) -> Page:
     Raises ValueError for a profile that does not exist, and in a build of another profile or seed,
     whose page would show these numbers as its own.
     """
-    expected = os.environ.get(EXPECTED_VARIABLE)
-    if expected not in (None, f"{profile} {seed}"):
-        raise ValueError(f"§{section} asks for profile and seed \"{profile} {seed}\" in a build of "
-                         f"\"{expected}\"; pass `profile` and `seed` of the parameters cell on")
+    check_expected(section, profile, seed)
     named = profile_named(profile)
     return Page(run_section(section, named, seed), named)
+
+
+def check_expected(section: int, profile: str, seed: int) -> None:
+    """Raises UserError in a build of another profile or seed, as `EXPECTED_VARIABLE` says."""
+    expected = os.environ.get(EXPECTED_VARIABLE)
+    if expected not in (None, f"{profile} {seed}"):
+        raise UserError(f"§{section} asks for profile and seed \"{profile} {seed}\" in a build of "
+                        f"\"{expected}\"; pass `profile` and `seed` of the parameters cell on")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from deception_saes.activations.capture import Positions
 from deception_saes.cache import KEPT_BYTES, Call, calls_tree, drop_others, kept_bytes
@@ -41,7 +42,8 @@ def clean_old() -> str:
     """Drop the calls that no book in the artifacts, of any profile and seed, and no run beside one
     has used with the present code; what this freed and what is left, in a sentence."""
     kept = {marker_path(calls_tree(), call.spec).name for profile in PROFILES.values()
-            for seed in _seeds(profile) for call in calls_of_book(profile, seed).values()}
+            for seed, tree in seed_trees(profile, artifacts_root()).items() if tree.is_dir()
+            for call in calls_of_book(profile, seed).values()}
     for written in artifacts_root().glob("**/results/s*.calls.json"):
         kept |= {call["marker"] for call in json.loads(written.read_text(encoding="utf-8"))}
     freed = drop_others(calls_tree(), kept)
@@ -50,14 +52,15 @@ def clean_old() -> str:
             f"are kept, of {KEPT_BYTES / 1e6:.0f} MB at most")
 
 
-def _seeds(profile: Profile) -> Iterator[int]:
-    """The seeds of which there is a tree."""
-    if (artifacts_root() / profile.name).is_dir():
-        yield profile.seed
-    for tree in artifacts_root().glob(f"{profile.name}-seed*"):
+def seed_trees(profile: Profile, artifacts: Path) -> dict[int, Path]:
+    """The profile's trees in `artifacts` by seed; that of its own seed whether it is there or not.
+    """
+    trees = {profile.seed: artifacts / profile.name}
+    for tree in artifacts.glob(f"{profile.name}-seed*"):
         number = tree.name.removeprefix(f"{profile.name}-seed")
         if number.isdigit():
-            yield int(number)
+            trees[int(number)] = tree
+    return trees
 
 
 Named = Iterator[tuple[str, Call]]

@@ -10,6 +10,7 @@ from pathlib import Path
 from deception_saes.paper.headlines import HEADLINES, Numbers
 from deception_saes.paper.made import Made, computed_by
 from deception_saes.paper.reference import read_origin, read_reference, seeds_with_reference
+from deception_saes.paper.shared import seed_trees
 from deception_saes.paper.specs import results_spec
 from deception_saes.paper.tables import cell, markdown_table
 from deception_saes.sections.catalogue import SECTIONS, written_sections
@@ -111,13 +112,8 @@ def seeds_table(
 
 def other_seeds(profile: Profile, seed: int, artifacts: Path) -> dict[int, list[Path]]:
     """Results files that lie in `artifacts` of the profile's seeds other than `seed`, by seed."""
-    trees = {profile.seed: artifacts / profile.name}
-    for tree in artifacts.glob(f"{profile.name}-seed*"):
-        number = tree.name.removeprefix(f"{profile.name}-seed")
-        if number.isdigit():
-            trees[int(number)] = tree
     found = {other: sorted((tree / "results").glob("s[0-9][0-9].json"))
-             for other, tree in sorted(trees.items()) if other != seed}
+             for other, tree in sorted(seed_trees(profile, artifacts).items()) if other != seed}
     return {other: files for other, files in found.items() if files}
 
 
