@@ -11,7 +11,7 @@
 #
 # The study swaps in the median features of genuine prompts (E6) and finds that a reversed (E4) or a
 # shuffled-label median (E1) does the same: the swap is said to be unspecific disruption. Here every swap and
-# every control acts at the last prompt position, at three depths, through JumpReLU as in the study, then
+# every control acts at the last prompt position, at the relative depths of its layers, through JumpReLU as in the study, then
 # TopK, and Gated where the release has it. What edits a question is learned from other questions.
 #
 # *E1 is a half dose, not a null*: it takes genuine features from half of the questions and sandbag features
