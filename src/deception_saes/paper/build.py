@@ -35,8 +35,7 @@ def build_book(profile: Profile, seed: int, cluster: Path | None = None) -> Path
         check_form(filled)
     tree.mkdir(parents=True, exist_ok=True)
     with held(tree / ".build.lock", f"another build of {tree.name} is running"):
-        _forget_broken(profile, seed)
-        _snakemake(profile, seed, tree, cluster)
+        _snakemake(profile, seed, tree, cluster, _broken(profile, seed))
     return tree / "html" / "index.html"
 
 
@@ -74,14 +73,16 @@ def _section(number: int) -> Section:
     return SECTIONS[number]
 
 
-def _forget_broken(profile: Profile, seed: int) -> None:
-    """Snakemake looks for markers only; a marker whose files are damaged must not be found."""
-    for unit in book_units(profile, seed).values():
-        if not unit.is_made:
-            unit.marker.unlink(missing_ok=True)
+def _broken(profile: Profile, seed: int) -> list[str]:
+    """Units that have a marker but not their files: Snakemake looks for markers only. Taking the
+    marker away would also make what stands behind it again, whole or not."""
+    return [unit.name for unit in book_units(profile, seed).values()
+            if unit.marker.is_file() and not unit.is_made]
 
 
-def _snakemake(profile: Profile, seed: int, tree: Path, cluster: Path | None) -> None:
+def _snakemake(
+    profile: Profile, seed: int, tree: Path, cluster: Path | None, broken: list[str]
+) -> None:
     where = (["--cores", str(profile.threads * profile.jobs)] if cluster is None
              else ["--workflow-profile", str(cluster.resolve())])
     command = [
@@ -90,6 +91,7 @@ def _snakemake(profile: Profile, seed: int, tree: Path, cluster: Path | None) ->
         "--directory", str(tree),
         "--config", f"profile={profile.name}", f"seed={seed}",
         *where,
+        *(["--forcerun", *broken] if broken else []),
         "--rerun-triggers", "mtime",  # the hash in a marker's name says the rest
         "--rerun-incomplete", "--nolock", "--quiet", "rules",
     ]
