@@ -121,7 +121,7 @@ class Book(Settings):
         number = None if value is None or pd.isna(value) else float(value)
         self._values[whole] = Value(
             whole, quantity, number, unit, claim=None if self.own else claim, model=model,
-            framing=framing or self.framing.name, **found)
+            framing=framing or (None if self.reads else self.framing.name), **found)
 
     def close(self) -> Markdown | None:
         """Write the section's values and tables, for the book or beside it; of a run with one's own

@@ -10,15 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from deception_saes.errors import UserError
+from deception_saes.experiments.behavioural_saes import BehaviouralSaes
+from deception_saes.experiments.reading import Reading
 from deception_saes.experiments.saes import SaeSet
 from deception_saes.experiments.task import Subject, Task
 from deception_saes.models.load import why_unavailable
 from deception_saes.models.registry import MODELS
 from deception_saes.models.spec import ModelSpec, ModelUnavailable
 from deception_saes.saes.tags import DEPTHS, K, is_swapped, layer_at_same_depth, tags_at
-from deception_saes.sections.catalogue import SECTIONS, Section
+from deception_saes.sections.catalogue import DECEPTION, SECTIONS, Section
 from deception_saes.sections.profiles import Profile
-from deception_saes.sections.subjects import asked_under, saes_of, subject_of, task_of
+from deception_saes.sections.subjects import (
+    asked_under,
+    behavioural_saes_of,
+    reading_of,
+    saes_of,
+    subject_of,
+    task_of,
+    why_not_read,
+)
 from deception_saes.tasks.framings import Framing
 from deception_saes.tasks.trivia import Question, QuestionFileError, load_questions
 from deception_saes.tasks.wordings import FRAMINGS, reworded
@@ -57,6 +67,10 @@ class Settings:
         """The model that the section is about; None if the profile has none for it."""
         if "model" in self.own:
             return _model_named(str(self.own["model"]))
+        if self.reads:
+            of = self.profile.behaviour
+            return next((model for model in self.profile.models
+                         if of and model.slug == of.model), None)
         if self.is_swap:
             slug = self.profile.swaps.get(self.section.number, (None, None))[0]
             return next((model for model in self.profile.models if model.slug == slug), None)
@@ -66,6 +80,11 @@ class Settings:
     def is_swap(self) -> bool:
         """Whether the section is one of those that the profile names a model and a framing for."""
         return self.section.number in (24, 26, 31)
+
+    @property
+    def reads(self) -> bool:
+        """Whether the section is about completions that a model reads."""
+        return self.section.part == DECEPTION
 
     @cached_property
     def missing(self) -> dict[str, str]:
@@ -79,6 +98,8 @@ class Settings:
     @cached_property
     def why_not_run(self) -> str | None:
         """Why the section cannot be run; None if it can."""
+        if self.reads and (why := why_not_read(self.profile)):
+            return why
         if self.model is None:
             return (f"the profile {self.profile.name} has no model for §{self.section.number}; the "
                     "study's models are in the profile paper")
@@ -157,6 +178,19 @@ class Settings:
     def least_p_correct(self) -> float:
         """Least P(correct | genuine) of an answerable question."""
         return self.profile.answerable_min_p
+
+    # What is read
+
+    @cached_property
+    def reading(self) -> Reading:
+        """The completions that the section's model reads, with their labels. Raises
+        ModelUnavailable."""
+        return reading_of(self.profile, self.seed, self.subject.model)
+
+    @cached_property
+    def behavioural_saes(self) -> BehaviouralSaes:
+        """The SAEs that are trained on the reading. Raises ModelUnavailable."""
+        return behavioural_saes_of(self.profile, self.reading)
 
     # SAEs
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from deception_saes.activations.capture import Positions
 from deception_saes.cache import KEPT_BYTES, Call, calls_tree, drop_others, kept_bytes
+from deception_saes.experiments.behavioural_saes import train_behavioural
 from deception_saes.experiments.heads import sweep
+from deception_saes.experiments.reading import ROUNDS, capture
 from deception_saes.experiments.saes import SaeSet, activations, train_again, train_saes
 from deception_saes.experiments.task import AskedHalf, Task, ask
 from deception_saes.paper.settings import Settings
@@ -134,5 +136,24 @@ def _swept(task: Task, count: int | None, condition: Condition) -> tuple[str, Ca
     return f"sweep-{task.model}-{task.framing.name}-{condition}", sweep.call(half, condition)
 
 
-_CALLS = {23: _of_task, 24: _of_swaps, 25: _of_zoo, 26: _of_swaps, 27: _of_sweep, 28: _of_circuit,
-          29: _of_circuit, 30: _of_models, 31: _of_swaps, 32: _of_zoo}
+def _of_reading(of: Settings) -> Named:
+    reading = of.reading
+    for round in ROUNDS:
+        yield (f"activations-{reading.model}-completions-{round}",
+               capture.call(reading.subject, reading.of_round(round), reading.layers))
+
+
+def _of_behavioural_saes(of: Settings) -> Named:
+    yield from _of_reading(of)
+    saes = of.behavioural_saes
+    for layer in saes.layers:
+        yield (f"saes-{saes.reading.model}-completions-L{layer}",
+               train_behavioural.call(saes, layer))
+        yield (f"saes-before-fix-{saes.reading.model}-completions-L{layer}",
+               train_behavioural.call(saes.before_fix, layer))
+
+
+_CALLS = {17: _of_reading, 18: _of_reading, 19: _of_reading, 20: _of_behavioural_saes,
+          21: _of_behavioural_saes, 22: _of_behavioural_saes, 23: _of_task, 24: _of_swaps,
+          25: _of_zoo, 26: _of_swaps, 27: _of_sweep, 28: _of_circuit, 29: _of_circuit,
+          30: _of_models, 31: _of_swaps, 32: _of_zoo}

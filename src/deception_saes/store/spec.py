@@ -19,7 +19,7 @@ from deception_saes.store.pinned import INSTRUCTION_SET
 
 PACKAGE = "deception_saes"
 _FOR_TYPES = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-_LONGEST_LIST = 50
+_LONGEST = 50
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,12 @@ def plain(value: Any) -> Any:
 
 
 def _condensed(value: Any) -> Any:
-    """Plain data with long lists by their hash alone: a marker need not hold every question."""
+    """Plain data with what is long by its hash alone: a marker need not hold every question."""
+    if isinstance(value, list | dict) and len(value) > _LONGEST:
+        return {"length": len(value), "sha256": _sha256(json.dumps(value).encode())}
     if isinstance(value, dict):
         return {key: _condensed(item) for key, item in value.items()}
-    if isinstance(value, list):
-        if len(value) > _LONGEST_LIST:
-            return {"length": len(value), "sha256": _sha256(json.dumps(value).encode())}
-        return [_condensed(item) for item in value]
-    return value
+    return [_condensed(item) for item in value] if isinstance(value, list) else value
 
 
 def _sha256(data: bytes) -> str:

@@ -1,0 +1,171 @@
+"""Completions that a subject reads, labelled as honest or deceptive.
+
+The words: a *reading* is a subject, the completions that it reads and one judge's labels of them;
+its *balanced* set of a round has as many honest as deceptive completions of each scenario.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from deception_saes.activations.completions import (
+    CompletionActivations,
+    TokenCompletion,
+    TokenRows,
+    capture_completions,
+    joined,
+    read_completions,
+    read_tokens,
+    write_completions,
+    write_tokens,
+)
+from deception_saes.analysis.folds import Design, design
+from deception_saes.cache import Folder, cached_files
+from deception_saes.experiments.task import Subject
+from deception_saes.models.load import LanguageModel
+from deception_saes.saes.tags import layer_at_same_depth
+from deception_saes.tasks.completions import Completion, completion_ids
+from deception_saes.tasks.labels import balanced, duplicate_groups
+from deception_saes.tasks.scenarios import Scenario, load_scenarios, prompt_ids
+
+ROUNDS = ("R1", "R2", "R3")
+MAIN_ROUND = "R3"
+
+DEPTHS = (2, 4, 6)
+"""The layers of the study's model of which every token is kept, for SAEs; on another model, those
+at the same relative depth."""
+
+SCENARIOS = ("tasks/data/scenarios.toml",)
+"""What prompts are made of, for `cached`'s `data`."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The balanced set of a round, ready for probes. texts: strings [N], in the order of `ids`;
+    n_tokens: [N]; activations: also of the completions that are left out."""
+
+    ids: list[str]
+    texts: np.ndarray
+    n_tokens: np.ndarray
+    design: Design
+    activations: CompletionActivations
+
+
+@dataclass(frozen=True)
+class Readable:
+    """Completions as a model reads them. prompts: token ids by scenario."""
+
+    lm: LanguageModel
+    prompts: dict[str, list[int]]
+    completions: list[TokenCompletion]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A subject reads completions, which a judge has labelled.
+
+    completions: of all rounds, in the order of their file. judge: its name. labels: its label by
+    completion id. seed: of the balanced sets and folds.
+    """
+
+    subject: Subject
+    completions: tuple[Completion, ...]
+    judge: str
+    labels: Mapping[str, str]
+    seed: int
+
+    @property
+    def model(self) -> str:
+        """Slug of the subject's model."""
+        return self.subject.model.slug
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers at DEPTHS, ascending."""
+        n_layers = self.subject.model.shape.layers
+        return tuple(dict.fromkeys(layer_at_same_depth(depth, n_layers) for depth in DEPTHS))
+
+    def of_round(self, round: str) -> tuple[Completion, ...]:
+        """The completions of one round."""
+        return tuple(c for c in self.completions if c.round == round)
+
+    @property
+    def scenarios(self) -> list[Scenario]:
+        """The scenarios that any completion answers, in the order of their file."""
+        asked = {completion.scenario for completion in self.completions}
+        return [scenario for scenario in load_scenarios() if scenario.id in asked]
+
+    def balanced_set(self, round: str) -> list[str]:
+        """Ids of a round's completions, as many honest as deceptive ones in each scenario."""
+        of_round = [c for c in self.of_round(round) if c.id in self.labels]
+        return balanced(of_round, {c.id: self.labels[c.id] for c in of_round}, self.seed)
+
+    def labelled(self, round: str) -> Labelled | None:
+        """A round's balanced set with its folds and activations; None if nothing of it is labelled.
+
+        Raises ValueError if a label is too rare for the folds.
+        """
+        ids = self.balanced_set(round)
+        if not ids:
+            return None
+        of_round = {c.id: c for c in self.of_round(round)}
+        texts = [of_round[id].text for id in ids]
+        found = self.activations(round)
+        return Labelled(ids, np.array(texts, dtype=object), found.n_tokens[found.rows(ids)],
+                        design([self.labels[id] == "deceptive" for id in ids],
+                               [of_round[id].scenario for id in ids], duplicate_groups(texts),
+                               self.seed), found)
+
+    @cached_property
+    def main(self) -> Labelled:
+        """The main round's balanced set. Raises RuntimeError if there is none."""
+        found = self.labelled(MAIN_ROUND)
+        if found is None:
+            raise RuntimeError(f"round {MAIN_ROUND} has no balanced set; label some completions of "
+                               "it as honest and some as deceptive in tasks/data/labels.csv")
+        return found
+
+    def activations(self, round: str) -> CompletionActivations:
+        """resid_post of all completions of a round, pooled, at every layer."""
+        return read_completions(self._captured(round) / _POOLED)
+
+    def tokens(self, *rounds: str) -> TokenRows:
+        """resid_post at every token of all completions of these rounds, at the layers of DEPTHS."""
+        return joined([read_tokens(self._captured(round) / _TOKENS) for round in rounds])
+
+    def readable(self, *rounds: str) -> Readable:
+        """What the model needs in order to read these rounds' completions."""
+        return readable(self.subject, [c for round in rounds for c in self.of_round(round)])
+
+    def _captured(self, round: str) -> Path:
+        return capture(self.subject, self.of_round(round), self.layers)
+
+
+_POOLED, _TOKENS = "pooled.safetensors", "tokens.safetensors"
+
+
+@cached_files(pinned=True, data=SCENARIOS)
+def capture(
+    to: Folder, subject: Subject, completions: tuple[Completion, ...], layers: tuple[int, ...]
+) -> None:
+    """resid_post of completions, pooled at every layer, and at every token of these layers."""
+    of = readable(subject, completions)
+    pooled, tokens = capture_completions(of.lm.model, of.prompts, of.completions, list(layers),
+                                         subject.batch_size)
+    write_completions(to.out / _POOLED, pooled)
+    write_tokens(to.out / _TOKENS, tokens)
+
+
+def readable(subject: Subject, completions: Sequence[Completion]) -> Readable:
+    """What a subject needs in order to read completions. One without a token is left out, as it has
+    no activation."""
+    lm = subject.load()
+    tokens = [TokenCompletion(c.id, c.scenario, completion_ids(c, lm.tokenizer))
+              for c in completions]
+    return Readable(lm, {s.id: prompt_ids(s, lm.tokenizer) for s in load_scenarios()},
+                    [of for of in tokens if of.tokens])
