@@ -71,7 +71,8 @@ class Book(Settings):
         missing is reported as a value that there is none of.
         quantity, condition: what is measured, and where, filled from the row as well; else the
         row's columns of these names. value, low, high, n, layer: the columns of the number, its
-        interval, what it rests on, and where; None: nothing. unit: filled from the row too; None:
+        interval, what it rests on, and where; None: nothing. Columns `tag`, `train_set` and `framing`
+        say of which SAE and framing it is. unit: filled from the row too; None:
         the table's column `unit`, else what it says of the column `value`. where: the rows that are
         reported, as for `DataFrame.query`; None: all. claims: by id as above, the published claims
         that values answer.
@@ -88,7 +89,8 @@ class Book(Settings):
             given = {"model": self._slug} | row
             rest = id.format(**{name: _in_ids(of) for name, of in given.items()})
             of_row = {field: row.get(column) for field, column in (
-                ("ci_low", low), ("ci_high", high), ("n", n), ("layer", layer)) if column}
+                ("ci_low", low), ("ci_high", high), ("n", n), ("layer", layer), ("tag", "tag"),
+                ("train_set", "train_set")) if column}
             self.number(
                 rest, row[value], self._unit(table, row, value, unit),
                 quantity.format(**given) or row["quantity"], claim=unanswered.pop(rest, None),
