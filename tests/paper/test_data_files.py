@@ -16,10 +16,7 @@ from deception_saes.paper.data_files import (
     read_dictionary,
     size_of_zip,
 )
-from deception_saes.sections import s29
 from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.results import Results, Value, write_results
-from deception_saes.sections.run import results_name
 from deception_saes.store.files import artifacts_at
 
 UNITS = {"", "auroc", "Cohen's d", "count", "features", "kappa", "logits", "nats", "p", "percent",

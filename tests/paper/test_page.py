@@ -7,7 +7,7 @@ from deception_saes.paper.numbers import number, with_interval
 from deception_saes.paper.page import Page, open_section
 from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.results import Results, Value
-from deception_saes.sections.run import SectionRun, run_section
+from deception_saes.sections.run import SectionRun
 
 EFFECT = Value("s28.tinyllama-random.f.effect", "q", -1.26, "pp", ci_low=-2.0, ci_high=-0.5, n=50)
 

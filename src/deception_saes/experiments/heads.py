@@ -49,8 +49,8 @@ def all_heads(subject: Subject) -> list[Head]:
 
 @cached()
 def sweep(half: AskedHalf, condition: Condition) -> pd.DataFrame:
-    """Effect on P(correct) of ablating each head alone, in pp: a row a head, a column a question; of
-    a half without questions the heads alone.
+    """Effect on P(correct) of ablating each head alone, in pp: a row a head, a column a question;
+    of a half without questions the heads alone.
 
     Each layer is kept when it is done, so that a killed sweep goes on where it stopped.
     """
@@ -164,8 +164,8 @@ def text_cost(subject: Subject, heads: Heads) -> pd.DataFrame:
         rows.append({"passage": number, "tokens": len(passage), "clean": clean.cross_entropy,
                      "ablated": ablated.cross_entropy, "kl": ablated.kl})
     return described(
-        pd.DataFrame(rows), "a passage of neutral text a row: its cross-entropy, clean and with the "
-        "suppressor heads set to 0",
+        pd.DataFrame(rows), "a passage of neutral text a row: its cross-entropy, clean and with "
+        "the suppressor heads set to 0",
         passage=("", "number of the passage in neutral_text.txt, from 1"),
         tokens=("count", "tokens of the passage"), clean=("nats", "cross-entropy, a token"),
         ablated=("nats", "the same with the heads ablated"),

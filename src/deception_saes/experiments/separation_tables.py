@@ -75,8 +75,8 @@ def pair_table(table: pd.DataFrame, found: Iterable[Mapping[str, Any]]) -> pd.Da
          "ci_high": float(ratios[0] * reach), "unit": "ratio", "n": n,
          "quantity": "d_mean over all features, JumpReLU over TopK, median of the pairs"},
         {"measure": "beats_untrained", "value": float(beaten), "unit": f"of {len(of)}",
-         "n": len(of), "quantity": f"SAEs of {len(of)} whose d_max is above that of their untrained "
-                                   "start"},
+         "n": len(of), "quantity": f"SAEs of {len(of)} whose d_max is above that of their "
+                                   "untrained start"},
     ]
     return described(
         pd.DataFrame(rows), "JumpReLU and TopK at matched layer and training condition",
@@ -115,5 +115,5 @@ def outlier_table(table: pd.DataFrame, layer: int, *, permutations: int) -> pd.D
     return described(
         pd.DataFrame(rows, columns=columns), "two SAEs of one layer, trained on both conditions",
         measure=("", "d_max; null_95, p: of its null; no_floor: without the floor of the SD; "
-                     "picked: d of the feature picked on the choosing half; untrained: d_max before "
-                     "training; rank: by d_max among all SAEs"), **_VALUE)
+                     "picked: d of the feature picked on the choosing half; untrained: d_max "
+                     "before training; rank: by d_max among all SAEs"), **_VALUE)
