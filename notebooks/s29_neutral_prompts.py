@@ -15,17 +15,70 @@
 # %% tags=["parameters"]
 profile = "embedded"
 seed = 0
+# None: what the profile says
+model = None  # a slug of models/registry.py
+framing = None  # a name of tasks/data/framings.toml
+questions = None  # the path of a CSV like tasks/data/questions.csv
+n_heads = None  # suppressor heads that are ablated together
+resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.paper.page import open_section
+from deception_saes.experiments.circuits import (
+    over_passages,
+    portion,
+    portion_by_question,
+    strongest,
+)
+from deception_saes.experiments.heads import p_correct, sweep, text_cost
+from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s29
 
-page = open_section(29, profile, seed)
-page.opening()
+book = open_section(29, profile, seed, model=model, framing=framing, questions=questions,
+                    n_heads=n_heads, resamples=resamples)
+
+# %% [markdown]
+# The heads are those of §28, chosen by §27's sweep of the choosing half. They are set to zero together, on
+# the genuine and on the sandbag prompts of the evaluating half.
 
 # %%
-page.figure(
-    s29.by_question,
+task = book.task
+swept = sweep(task.choosing.spread(book.profile.sweep_sandbag_questions), "sandbag")
+heads = strongest(swept, n=book.n_heads)
+
+levels, effects = {}, {}
+for condition in ("genuine", "sandbag"):
+    clean, zero = p_correct(task.evaluating, condition, ablate=[(), heads]) / 100
+    levels[condition] = clean
+    effects[condition] = 100 * (zero - clean)  # per question, pp
+
+# %% [markdown]
+# What the ablation costs where nobody asks a question: the next token of a text that has nothing to do with
+# the task is predicted with and without the heads.
+
+# %%
+cost = text_cost(book.subject, heads)
+
+# %%
+by_question = portion_by_question(task.evaluating, effects, levels["genuine"])
+found = portion(effects, draws=book.resamples, seed=seed)
+text = over_passages(cost)
+
+book.report("effects", by_question)
+book.report("cost", cost)
+book.report("portion", found, "effect.{condition}", where="measure == 'genuine'",
+            quantity="effect of the ablation on genuine prompts", claims={"effect.genuine": "S-13"})
+book.report("portion", found, "effect.{condition}", where="measure == 'restoration'")
+book.report("portion", found, "portion", where="measure == 'portion'",
+            quantity="sandbagging-specific portion, restoration − effect on genuine prompts")
+book.report("portion", found, "improved.{condition}", where="measure == 'improved'")
+book.report("text", text, "text.{measure}")
+
+# %%
+book.opening()
+
+# %%
+book.figure(
+    s29.by_question, by_question,
     caption="Every evaluating question (n = [[effect.genuine|n]]): effect of ablating the suppressor heads on its genuine prompt and "
     "on its sandbag prompt. Above the dashed line the ablation does more under sandbag. Star: the means, "
     "whose 95% intervals stand in the claims above.",
@@ -35,7 +88,7 @@ page.figure(
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 **What it shows.** On genuine prompts the same ablation changes P(correct) by [[effect.genuine]]
 (n = [[effect.genuine|n]]); it improves [[improved.genuine]] of the questions. The sandbagging-specific
 portion, restoration minus this, is [[portion]].
@@ -48,8 +101,8 @@ portion, restoration minus this, is [[portion]].
 # ## Question by question
 
 # %%
-page.figure(
-    s29.headroom,
+book.figure(
+    s29.headroom, by_question,
     caption="Effect on the genuine prompt against the P(correct) it starts from: a genuine prompt near its "
     "ceiling has little room to rise. n = [[effect.genuine|n]] questions, each shown, so no interval.",
     alt="Scatter plot of the effect on genuine prompts against clean P(correct).",
@@ -61,12 +114,16 @@ page.figure(
 # ## What it costs elsewhere
 
 # %%
-page.table(
-    s29.cost,
+book.table(
+    s29.cost, cost,
     caption="Cross-entropy of the next token on three public-domain passages, clean and with the "
-    "suppressor heads ablated, and KL(clean ‖ ablated), means over positions.",
+    "suppressor heads ablated, and KL(clean ‖ ablated), means over positions. Over all of them: "
+    "[[text.clean]] clean, [[text.ablated]] ablated, KL [[text.kl]] (n = [[text.kl|n]] positions).",
 )
 
 # %% [markdown]
 # **What would have changed the conclusion.** An effect on genuine prompts as large as the restoration would
 # have meant that the heads hold answers back in general, and that sandbagging only shows it.
+
+# %% tags=["remove-input"]
+book.close()

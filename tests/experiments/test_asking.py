@@ -8,6 +8,7 @@ from cells import run_cells
 
 from deception_saes.experiments import task as module
 from deception_saes.experiments.asking import ask_all
+from deception_saes.experiments.heads import sweep
 from deception_saes.experiments.task import in_halves
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
@@ -185,5 +186,11 @@ def test_an_empty_half_is_an_error_that_names_the_framing(smoke_task):
     none = dataclasses.replace(smoke_task, least_p_correct=1.1)
     with pytest.raises(ValueError, match="'two_shot_labelled': none is answerable"):
         _ = none.choosing.prompts
-    assert not module.has_half(none.evaluating)
-    assert module.has_half(smoke_task.evaluating)
+    assert module.why_not_asked([smoke_task.evaluating, smoke_task.choosing]) is None
+    assert module.why_not_asked([smoke_task.choosing, none.evaluating]) == (
+        "none of its questions is answerable under the framing two_shot_labelled")
+
+
+def test_a_sweep_of_an_empty_half_has_no_column_of_a_question(smoke_task):
+    none = dataclasses.replace(smoke_task, least_p_correct=1.1)
+    assert list(sweep(none.choosing, "sandbag")) == ["head"]

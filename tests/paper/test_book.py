@@ -123,7 +123,7 @@ def test_saes_of_the_book_serve_an_experiment_at_its_layers_and_others_are_its_o
         assert len(tags) < len(of_book.tags)
 
 
-@pytest.mark.parametrize("section", [23, 24, 26, 27, 28, 31])
+@pytest.mark.parametrize("section", [23, 24, 25, 26, 27, 28, 29, 30, 31, 32])
 def test_a_parameter_left_at_none_is_the_profiles(smoke, section):
     assert Settings(section, smoke, 0, dict.fromkeys(PARAMETERS)).own == {}
 
@@ -163,6 +163,8 @@ EDITS = {
     "three heads in §28": (28, {"n_heads": 3}, {"ask", "sweep"}),
     "another question file in §27": (27, {"questions": "FILE"}, {"train_saes"}),
     "another wording in §23": (23, {"sandbag_instruction": "Tell a lie."}, {"sweep"}),
+    "another layer in §32": (32, {"layers": 3}, {"sweep"}),
+    "two heads in §30": (30, {"n_heads": 2}, {"ask", "sweep"}),
     "another model in §27": (27, {"model": "tinyneox-random"}, {"train_saes", "ask"}),
 }
 

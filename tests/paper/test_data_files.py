@@ -16,10 +16,7 @@ from deception_saes.paper.data_files import (
     read_dictionary,
     size_of_zip,
 )
-from deception_saes.sections import s29
 from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.results import Results, Value, write_results
-from deception_saes.sections.run import results_name
 from deception_saes.store.files import artifacts_at
 
 UNITS = {"", "auroc", "Cohen's d", "count", "features", "kappa", "logits", "nats", "p", "percent",
@@ -37,17 +34,6 @@ def tree(asked_in_smoke):
 def published(asked_in_smoke, tree, tmp_path):
     files = publish_data(tmp_path, tree, [SECTIONS[23]], [asked_in_smoke.results])
     return {file.name: file for file in files}
-
-
-@pytest.fixture
-def of_module(tmp_path):
-    """A tree with a record and a table of §29, which a module computes."""
-    value = Value("s29.m.portion", "q", 1.0, "pp")
-    results = Results(29, "done", None, "smoke", 0, "abc", {}, 1.0, [value])
-    write_results(results, tmp_path / "tree" / results_name(SECTIONS[29]))
-    (tmp_path / "tree" / "figures").mkdir()
-    (tmp_path / "tree" / "figures" / "s29_mine.csv").write_text("passage,own\n1,2\n")
-    return tmp_path / "tree", results
 
 
 def test_every_table_of_a_section_and_every_packaged_file_is_there(published, tmp_path, root):
@@ -161,18 +147,3 @@ def test_what_is_said_to_be_a_probability_lies_between_0_and_1(published, tmp_pa
             for name, of in file.columns.items():
                 if of.unit in {"probability", "p", "auroc"} and row[name]:
                     assert 0 <= float(row[name]) <= 1, (file.name, name)
-
-
-def test_a_module_may_describe_its_own_tables(monkeypatch, of_module, tmp_path):
-    tree, results = of_module
-    with pytest.raises(ValueError, match=r"the column 'passage' of s29_mine\.csv is not described"):
-        publish_data(tmp_path, tree, [SECTIONS[29]], [results])
-    monkeypatch.setattr(s29, "COLUMNS", {
-        ("mine", ""): ("", "passages, told here"), ("mine", "passage"): ("", "its number"),
-        ("mine", "own"): ("nats", "what it holds")}, raising=False)
-    files = publish_data(tmp_path, tree, [SECTIONS[29]], [results])
-    (found,) = [file for file in files if file.name == "s29_mine.csv"]
-    assert found.about == "passages, told here"
-    assert found.columns["own"] == Meaning("nats", "what it holds")
-    published = (tmp_path / "data" / "columns.csv").read_text().splitlines()
-    assert published[-1] == "s29_mine,own,nats,what it holds"

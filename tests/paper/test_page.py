@@ -7,7 +7,7 @@ from deception_saes.paper.numbers import number, with_interval
 from deception_saes.paper.page import Page, open_section
 from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.results import Results, Value
-from deception_saes.sections.run import SectionRun, run_section
+from deception_saes.sections.run import SectionRun
 
 EFFECT = Value("s28.tinyllama-random.f.effect", "q", -1.26, "pp", ci_low=-2.0, ci_high=-0.5, n=50)
 
@@ -22,11 +22,6 @@ def page(tmp_path, smoke):
 def not_run(tmp_path, smoke):
     results = Results(28, "not run", "the model is gated", "smoke", 0, "abc123", {}, 0.0, [])
     return Page(SectionRun(SECTIONS[28], results, tmp_path), smoke)
-
-
-@pytest.fixture(scope="module")
-def neutral_run(artifacts, smoke):
-    return run_section(29, smoke, smoke.seed, artifacts)
 
 
 @pytest.mark.parametrize(("reference", "text"), [
@@ -78,21 +73,6 @@ def test_a_section_that_was_not_run_shows_why_and_what_was_published(not_run):
         id for id, claim in load_claims().items() if claim.section.startswith("28")}
 
 
-def test_a_figure_names_the_tables_it_was_drawn_from(neutral_run, smoke):
-    def of_two(figure, colours, run):
-        run.table("effects")
-        run.table("cost")
-
-    def of_values(figure, colours, run):
-        assert run.results.values
-
-    page = Page(neutral_run, smoke)
-    drawn = [page.figure(plot, caption="", alt="", size=(1, 1)).data
-             for plot in (of_two, of_values)]
-    assert 'data-tables="s29_effects s29_cost s29_values"' in drawn[0]
-    assert 'data-tables="s29_values"' in drawn[1]
-
-
 def test_a_section_that_was_not_run_shows_nothing_else(not_run):
     def never(*_):
         raise AssertionError("drawn without results")
@@ -119,10 +99,3 @@ def test_a_value_without_an_interval_stands_alone():
 def test_an_unknown_profile_is_an_error():
     with pytest.raises(ValueError, match="no profile 'fast'"):
         open_section(29, "fast", 0)
-
-
-def test_a_section_opens_from_the_artifacts_that_the_environment_names(
-    monkeypatch, artifacts, neutral_run
-):
-    monkeypatch.setenv("DECEPTION_SAES_ARTIFACTS", str(artifacts))
-    assert open_section(29, "smoke", 0).run.results == neutral_run.results

@@ -14,7 +14,7 @@ from deception_saes.paper.shared import calls_of_book, clean_old, shared_calls
 from deception_saes.store.files import PACKAGE_DIR, artifacts_at
 from deception_saes.store.spec import imported_files
 
-EXPERIMENTS = (23, 24, 27, 28)
+EXPERIMENTS = (23, 24, 25, 27, 28, 29, 30, 32)
 
 
 @dataclass
@@ -100,7 +100,8 @@ def test_what_a_call_runs_and_reads_is_in_its_key(traced, small, of):
 def test_after_the_declared_calls_no_notebook_computes_any_of_them(traced, small):
     declared = {call.name for number in EXPERIMENTS
                 for call in shared_calls(number, small, small.seed).values()}
-    assert declared == {"ask", "activations", "train_saes", "train_again", "sweep"}
+    assert declared == {"ask", "activations", "train_saes", "train_again", "sweep", "quality_at",
+                        "separation_at"}
     anew = {name.rpartition("-")[0] for name in traced.after - traced.declared}
     assert not anew & declared
     assert anew >= {"edit_effects", "p_correct"}

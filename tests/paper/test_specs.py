@@ -8,7 +8,6 @@ from deception_saes.paper import settings, specs
 from deception_saes.paper.notebooks import source_of
 from deception_saes.paper.specs import experiment_hash, notebook_spec, results_spec
 from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.run import section_spec
 from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.store.spec import imported_files
 from deception_saes.tasks.trivia import load_questions
@@ -65,7 +64,7 @@ def test_what_computes_or_reports_decides_results_and_page(edited, old, new):
 def test_every_experiment_shows_something_that_decides_no_result(section):
     parsed = specs.ast.parse(source_of(section).read_text(encoding="utf-8"))
     shown = [statement for statement in parsed.body if specs._shows(statement)]
-    assert len(shown) > 5
+    assert len(shown) > 3
     assert len(experiment_hash(section)) == 16
 
 
@@ -92,10 +91,6 @@ def test_the_text_of_a_question_decides_results(smoke, section, monkeypatch):
     after = hashes(smoke, section=section)
     assert after[0] != before[0]
     assert after[1] != before[1]
-
-
-def test_of_a_section_with_a_module_its_spec_decides(smoke):
-    assert results_spec(SECTIONS[29], smoke, 0) == section_spec(SECTIONS[29], smoke, 0)
 
 
 def test_a_page_waits_for_its_results(smoke):

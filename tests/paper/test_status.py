@@ -123,7 +123,8 @@ def test_the_spec_of_a_section_tells_whose_code_computed_it(tmp_path, monkeypatc
     monkeypatch.setattr(reference, "REFERENCES", tmp_path)
     for seed, tree in ((3, tmp_path / "embedded-seed3"), (4, tmp_path / "embedded-seed4")):
         write_results(results(seed=seed), tree / "results" / "s29.json")
-    mark(tmp_path / "embedded-seed3", results_spec(SECTIONS[29], EMBEDDED, 3))
+    page = notebook_spec(SECTIONS[29], EMBEDDED, 3)
+    mark(tmp_path / "embedded-seed3", page, page.params)
     specs = {"s29": results_spec(SECTIONS[29], EMBEDDED, 5).hash}
     write_origin(Origin("abc", "a processor", specs, {}), origin_file(EMBEDDED, 5))
     found = computed_by_other_code(EMBEDDED, {3, 4, 5, 6}, {3, 4}, tmp_path)

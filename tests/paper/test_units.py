@@ -40,9 +40,19 @@ def test_a_section_is_a_unit_of_its_own_only_if_a_module_computes_it(units):
 def test_what_notebooks_share_is_made_before_them_where_all_runs_find_it(units):
     assert {ASK, SWEEP} <= set(units["notebook-s27"].needs) & set(units["notebook-s28"].needs)
     assert ASK in units[SWEEP].needs
-    assert SWEEP in units["s29"].needs
-    assert "notebook-s28" in units["s29"].needs
+    assert SWEEP in units["notebook-s29"].needs
     assert {units[name].tree for name in (ASK, SWEEP)} == {calls_tree()}
+
+
+def test_calls_for_each_layer_need_not_each_other(units):
+    for kind in ("saes", "quality", "separation"):
+        start = f"{kind}-smollm2it-two_shot_labelled-L"
+        of_layers = [name for name in units if name.startswith(start)]
+        assert len(of_layers) == 3
+        for name in of_layers:
+            assert not set(of_layers) & set(units[name].needs)
+            trained = "saes-smollm2it-two_shot_labelled-L7" in units[name].needs
+            assert trained == (kind != "saes")
 
 
 def test_a_section_that_is_not_run_waits_for_no_call(units):
@@ -52,10 +62,7 @@ def test_a_section_that_is_not_run_waits_for_no_call(units):
 
 def test_what_much_waits_for_is_urgent(units):
     found = urgency(units, EMBEDDED)
-    seconds = EMBEDDED.seconds
-    assert found["html"] < found["notebook-s29"] < found["s29"] < found["notebook-s28"] < (
-        found[SWEEP]) < found[ASK]
-    assert found["notebook-s28"] - found["s29"] >= seconds[28]
+    assert found["html"] < found["notebook-s29"] < found["notebook-s28"] < found[SWEEP] < found[ASK]
     for name, unit in units.items():
         for needed in unit.needs:
             assert found[needed] > found[name], (needed, name)
@@ -63,7 +70,7 @@ def test_what_much_waits_for_is_urgent(units):
 
 def test_urgency_follows_the_profiles_seconds(units):
     slow = dataclasses.replace(EMBEDDED, seconds={**EMBEDDED.seconds, 32: 5000})
-    assert urgency(units, slow)["s32"] > urgency(units, EMBEDDED)[ASK]
+    assert urgency(units, slow)["notebook-s32"] > urgency(units, EMBEDDED)[ASK]
 
 
 def test_the_key_is_the_hash_that_the_pages_are_kept_under(smoke, artifacts, monkeypatch, capsys):

@@ -8,23 +8,16 @@ from cells import run_cells
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
 from deception_saes.paper.book import open_section
-from deception_saes.sections import s30
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.run import run_section
+from deception_saes.paper.plots import s30
+from deception_saes.paper.settings import Settings
 
 MODEL = "tinyllama-random"
 ABSENT = dataclasses.replace(get("pythia160m"), source=HubModel("nobody/nothing"))
 
 
-def run(number, smoke, artifacts):
-    if SECTIONS[number].is_experiment:
-        return run_cells(number, smoke, smoke.seed, artifacts)
-    return run_section(number, smoke, smoke.seed, artifacts)
-
-
 @pytest.fixture(scope="module")
 def runs(smoke, artifacts):
-    return {n: run(n, smoke, artifacts) for n in (27, 28, 29, 30)}
+    return {n: run_cells(n, smoke, smoke.seed, artifacts) for n in (27, 28, 29, 30)}
 
 
 def value(runs, id):
@@ -34,7 +27,8 @@ def value(runs, id):
 def test_two_computations_from_nothing_give_the_same_values(runs, smoke, tmp_path):
     for n, of in runs.items():
         assert of.results.values
-        assert run(n, smoke, tmp_path).results.values == of.results.values
+        again = run_cells(n, smoke, smoke.seed, tmp_path)
+        assert again.results.values == of.results.values
 
 
 def test_restoration_is_the_difference_of_the_two_levels(runs):
@@ -101,7 +95,7 @@ def test_the_heads_that_are_ablated_are_those_of_the_sweep(runs):
     assert list(heads[heads["condition"] == "sandbag"]["head"]) == list(singles["heads"])
     (circuit,) = runs[28].table("draws").query("kind == 'circuit'")["heads"]
     assert circuit.split() == list(singles["heads"])
-    assert set(runs[30].table("models").query("model == 'random tiny Llama'")["heads"]) == {circuit}
+    assert set(runs[30].table("models").query(f"model == '{MODEL}'")["heads"]) == {circuit}
 
 
 def test_the_portion_is_the_same_in_29_and_30(runs):
@@ -118,46 +112,63 @@ def test_attention_sums_to_one_over_the_drawn_tokens(runs):
     assert sums.to_numpy() == pytest.approx(1.0, abs=1e-4)
 
 
+def test_shares_and_costs_of_29_are_those_of_its_tables(runs):
+    effects, cost = (runs[29].table(name) for name in ("effects", "cost"))
+    for condition in ("genuine", "sandbag"):
+        of = runs[29].results.value(f"s29.{MODEL}.effect.{condition}")
+        assert of.value == pytest.approx(effects[condition].mean())
+        assert of.ci_low < of.value < of.ci_high
+        share = 100 * (effects[condition] > 0).mean()
+        assert value(runs, f"s29.{MODEL}.improved.{condition}") == pytest.approx(share)
+    n = runs[29].results.value(f"s29.{MODEL}.text.kl").n
+    assert n == (cost["tokens"] - 1).sum()
+    for measure in ("clean", "ablated", "kl"):
+        total = ((cost["tokens"] - 1) * cost[measure]).sum()
+        assert value(runs, f"s29.{MODEL}.text.{measure}") == pytest.approx(total / n)
+
+
 def test_every_model_of_the_profile_is_measured_under_both_framings(runs, smoke):
     table = runs[30].table("models")
-    assert len(table) == 2 * len(smoke.models)
     assert set(table["status"]) == {"done"}
+    for model in smoke.models:
+        for framing in smoke.primary_framings:
+            of = table[(table["model"] == model.slug) & (table["framing"] == framing)]
+            found = of.set_index("measure")["value"]
+            assert found["portion"] == pytest.approx(found["restoration"] - found["genuine"])
+            for measure in ("restoration", "genuine", "portion"):
+                id = f"s30.{model.slug}.{framing}.{measure}"
+                assert value(runs, id) == pytest.approx(found[measure])
+    answers = {of.claim: of.id for of in runs[30].results.values if of.claim}
+    assert answers == {"S-14": f"s30.{MODEL}.two_shot_labelled.portion"}
 
 
-def test_a_model_that_cannot_be_had_is_a_row_that_says_why(smoke, runs, artifacts, tmp_path,
-                                                           empty_hub_cache):
-    profile = dataclasses.replace(smoke, models=(smoke.models[0], ABSENT))
-    row = run_section(30, profile, 0, tmp_path).table("models").iloc[-1]
-    assert (row["model"], row["status"]) == ("pythia160m", "not run")
-    assert "nobody/nothing" in row["reason"]
+def test_models_that_are_unavailable_or_answer_nothing_are_rows_that_say_why(
+        smoke, artifacts, empty_hub_cache, monkeypatch):
+    task_of = Settings.task_of
+
+    def too_hard_for_one(self, subject, framing):
+        task = task_of(self, subject, framing)
+        hard = (subject.model.slug, framing.name) == ("tinyneox-random", "two_shot_same_prefix")
+        return dataclasses.replace(task, least_p_correct=1.1) if hard else task
+
+    monkeypatch.setattr(Settings, "task_of", too_hard_for_one)
+    profile = dataclasses.replace(smoke, models=(*smoke.models, ABSENT))
+    run = run_cells(30, profile, 0, artifacts)
+    table = run.table("models").set_index("model")
+    assert set(table.loc[MODEL, "status"]) == {"done"}
+    for slug, reason in (("tinyneox-random", "answerable under the framing two_shot_same_prefix"),
+                         ("pythia160m", "nobody/nothing")):
+        assert table.loc[slug, "status"] == "not run"
+        assert reason in table.loc[slug, "reason"]
+    shown = s30.models(run.namespace["models"]).set_index("model")["portion"]
+    assert "nobody/nothing" in shown["pythia160m"]
+    assert shown["Pythia-160M (published, S-16)"] == "<= 0 pp"
+    assert shown["Pythia-410M (published, S-17)"].endswith("; not run in this profile")
 
 
-def test_a_model_that_answers_no_question_is_a_row_that_says_why(smoke, artifacts):
-    params = s30.plan(smoke, smoke.seed, smoke.models, {})
-    assert s30.unanswered(params) == {}
-    of_model = params.tasks["tinyneox-random"]
-    none = dataclasses.replace(of_model["two_shot_same_prefix"], least_p_correct=1.1)
-    params.tasks["tinyneox-random"] = of_model | {"two_shot_same_prefix": none}
-    reasons = {"tinyneox-random": "none of its questions is answerable under the framing "
-               "two_shot_same_prefix"}
-    assert s30.unanswered(params) == reasons
-    rows = s30.compute(params, None).tables["models"]
-    last = rows.iloc[-1]
-    assert (last["model"], last["status"], last["reason"]) == (
-        "tinyneox-random", "not run", reasons["tinyneox-random"])
-    assert set(rows["status"][:-1]) == {"done"}
-
-
-@pytest.mark.parametrize("number", [27, 28])
+@pytest.mark.parametrize("number", [27, 28, 29, 30])
 def test_without_the_primary_model_an_experiment_is_not_run(smoke, number, empty_hub_cache):
     profile = dataclasses.replace(smoke, models=(ABSENT, smoke.models[0]))
     results = open_section(number, profile, 0).results
-    assert (results.status, results.values) == ("not run", [])
-    assert "nobody/nothing" in results.reason
-
-
-def test_without_the_primary_model_a_section_is_not_run(smoke, tmp_path, empty_hub_cache):
-    profile = dataclasses.replace(smoke, models=(ABSENT, smoke.models[0]))
-    results = run_section(29, profile, 0, tmp_path).results
     assert (results.status, results.values) == ("not run", [])
     assert "nobody/nothing" in results.reason

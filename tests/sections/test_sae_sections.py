@@ -8,29 +8,33 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cells import run_cells
 
 from deception_saes.cache import calls_tree
 from deception_saes.experiments import task as task_module
 from deception_saes.experiments.saes import (
     CONDITIONS,
     TRAIN_SETS,
+    TrainedSae,
     activations,
     read,
     train_saes,
     untrained,
 )
+from deception_saes.experiments.swaps import edit_effects
+from deception_saes.experiments.zoo import SWAPS, held_out, measure, quality_at
+from deception_saes.experiments.zoo_tables import measure_table
 from deception_saes.models.anatomy import anatomy
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
+from deception_saes.paper.book import open_section
+from deception_saes.paper.shared import shared_calls
 from deception_saes.saes import bank as bank_module
 from deception_saes.saes import training
 from deception_saes.saes.files import CFG, WEIGHTS, load
 from deception_saes.saes.registry import build
 from deception_saes.saes.sae import SaeConfig
 from deception_saes.saes.tags import sandbagging_tags
-from deception_saes.sections import s25
-from deception_saes.sections.held_out import held_out, measure
-from deception_saes.sections.run import run_section
 from deception_saes.sections.subjects import saes_of, task_of
 from deception_saes.store.files import artifacts_at, sha256_file
 
@@ -41,7 +45,7 @@ ABSENT = dataclasses.replace(get("pythia160m"), source=HubModel("nobody/nothing"
 
 @pytest.fixture(scope="module")
 def runs(smoke, artifacts):
-    return {n: run_section(n, smoke, smoke.seed, artifacts) for n in (25, 32)}
+    return {n: run_cells(n, smoke, smoke.seed, artifacts) for n in (25, 32)}
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +65,9 @@ def folders(runs, saes):
 
 
 @pytest.fixture(scope="module")
-def half(runs, saes):
-    return held_out(saes)
+def halves(runs, saes):
+    """The evaluating half by layer."""
+    return {layer: held_out(saes, layer) for layer in LAYERS}
 
 
 def rows(saes, half, positions):
@@ -140,7 +145,7 @@ def test_two_computations_from_nothing_give_the_same_values_and_saes(
     for remembered in (task_module._questions, task_module._prompts):
         remembered.cache_clear()
     for n, run in runs.items():
-        again = run_section(n, smoke, smoke.seed, tmp_path)
+        again = run_cells(n, smoke, smoke.seed, tmp_path)
         assert steady(again) == steady(run)
         assert len(run.results.values) - len(steady(run)) == {25: 4, 32: 0}[n]
     for layer in LAYERS:
@@ -327,23 +332,25 @@ def signed_identity(b_dec, threshold):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_kl_recovered_is_one_for_the_identity_and_zero_for_the_mean(half, layer):
-    mean = half.mean_D[layer]
-    replaced = half.divergence(layer, mean.expand_as)
+def test_kl_recovered_is_one_for_the_identity_and_zero_for_the_mean(halves, layer):
+    half, mean = halves[layer], halves[layer].mean_D
+    replaced = half.divergence(mean.expand_as)
     assert (replaced > 1e-3).all()
-    assert np.abs(half.divergence(layer, lambda x: x)).max() < 1e-3 * replaced.min()
-    perfect, none = (measure(signed_identity(b, t), layer, "mixed", half, replaced, 50, 0)
+    assert np.abs(half.divergence(lambda x: x)).max() < 1e-3 * replaced.min()
+    perfect, none = (measure(signed_identity(b, t), "mixed", half)
                      for b, t in ((torch.zeros_like(mean), 0.0), (mean, 1e30)))
-    assert perfect.kl_recovered.mean == pytest.approx(1.0, abs=1e-3)
-    assert (perfect.explained_variance.mean, perfect.own.explained_variance) == (1.0, 1.0)
-    assert none.kl_recovered.mean == pytest.approx(0.0, abs=1e-6)
-    assert [none.kl_recovered.low, none.kl_recovered.high] == pytest.approx([0.0, 0.0], abs=1e-6)
-    assert none.tokens.l0 == 0.0
+    assert perfect["kl"].sum() < 1e-3 * replaced.sum()
+    for rows in ("tokens", "own", "last"):
+        assert perfect[rows]["explained_variance"] == 1.0
+        assert perfect[rows]["kept"] == pytest.approx(perfect[rows]["spread"])
+    assert none["kl"] == pytest.approx(replaced, rel=1e-6)
+    assert none["tokens"]["l0"] == 0.0
 
 
-def test_divergence_is_that_of_a_hook_on_the_block_summed_over_conditions(half):
+def test_divergence_is_that_of_a_hook_on_the_block_summed_over_conditions(halves):
     layer, question = 4, 3
-    model, mean = half.lm.model, half.mean_D[4]
+    half, mean = halves[layer], halves[layer].mean_D
+    model, asked = half.prompts.lm.model, half.prompts.asked
 
     def log_p(prompt, edited):
         def replace(_module, _args, out):
@@ -357,27 +364,36 @@ def test_divergence_is_that_of_a_hook_on_the_block_summed_over_conditions(half):
 
     total = 0.0
     for condition in CONDITIONS:
-        asked = half.last.question[half.last.condition == condition][question]
-        prompt = half.asked.prompts[condition][half.asked.ids.index(asked)]
-        clean, edited = (log_p(prompt, e) for e in (False, True))
+        clean, edited = (log_p(asked.prompts[condition][question], e) for e in (False, True))
         total += float((clean.exp() * (clean - edited)).sum())
-    assert half.divergence(layer, mean.expand_as)[question] == pytest.approx(total, rel=1e-3)
+    assert half.divergence(mean.expand_as)[question] == pytest.approx(total, rel=1e-3)
 
 
-def test_features_that_are_never_active_are_counted_in_percent(half, smoke, tags):
+def test_features_that_are_never_active_are_counted_in_percent(runs, saes, halves, tags):
     tag = tags[f"v4_{MODEL}_topk_L2_mixed"]
-    silent = signed_identity(half.mean_D[2], 1e30)
-    found = measure(silent, 2, "mixed", half, half.divergence(2, half.mean_D[2].expand_as), 50, 0)
-    values = s25._values(tag, found, s25.plan(smoke, 0, smoke.models, {}))
-    (dead,) = (v for v in values if v.id.endswith(".dead_share"))
-    assert (dead.value, dead.unit) == (100.0, "percent")
+    silent = measure(signed_identity(halves[2].mean_D, 1e30), "mixed", halves[2])
+    found = quality_at(saes, 2, SWAPS)[tag.name] | silent
+    table = measure_table((tag,), {tag.name: found}, draws=50, seed=0).set_index("measure")
+    assert (table.loc["dead_share", "value"], table.loc["dead_share", "unit"]) == (100.0, "percent")
+    assert table.loc["kl_recovered", "value"] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_the_mean_is_that_of_the_training_rows(half, saes):
+def test_the_mean_is_that_of_the_training_rows(halves, saes):
     training_rows = rows(saes, "choosing", "suffix").x_by_layer
-    assert tuple(half.mean_D) == LAYERS
-    for layer, mean in half.mean_D.items():
-        torch.testing.assert_close(mean, training_rows[layer].double().mean(0).float())
+    for layer, half in halves.items():
+        torch.testing.assert_close(half.mean_D, training_rows[layer].double().mean(0).float())
+
+
+def test_a_swap_through_an_sae_is_that_of_the_swap_sections(runs, saes, tags):
+    tag = tags[f"v4_{MODEL}_jumprelu_L4_mixed"]
+    found = edit_effects(saes.task.evaluating, 4, TrainedSae(saes, tag), SWAPS, {}, draws=2,
+                         draw_questions=None, conditions=("sandbag",))["sandbag"]
+    for name, effects in found.items():
+        of = runs[25].results.value(f"s25.{MODEL}.{tag.name}.swap.{name}")
+        assert (of.value, of.condition) == (pytest.approx(effects.mean()), name)
+    gap = runs[25].results.value(f"s25.{MODEL}.{tag.name}.swap.E6-E4")
+    assert gap.value == pytest.approx((found["E6"] - found["E4"]).mean())
+    assert gap.condition is None
 
 
 # §32
@@ -475,7 +491,7 @@ def test_d_of_a_dictionary_is_that_of_its_features_on_the_evaluating_half(
 def test_without_the_primary_model_the_section_is_not_run(
         smoke, tmp_path, empty_hub_cache, section):
     profile = dataclasses.replace(smoke, models=(ABSENT, smoke.models[0]))
-    results = run_section(section, profile, 0, tmp_path).results
+    results = open_section(section, profile, 0).results
     assert (results.status, results.values) == ("not run", [])
     assert "nobody/nothing" in results.reason
-    assert not list(tmp_path.rglob("train_saes-*"))
+    assert shared_calls(section, profile, 0) == {}

@@ -27,7 +27,7 @@ KINDS = {
     "results": "smoke/results/*.json",
     "a notebook": "smoke/notebooks/*.ipynb",
     "a page": "smoke/html/book/index.html",
-    "a marker": "smoke/.done/s29-*",
+    "a marker": "smoke/.done/notebook-s29-*",
 }
 
 

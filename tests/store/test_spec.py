@@ -181,12 +181,6 @@ def test_the_closure_of_an_experiment_holds_what_computes_it_and_no_section_page
     assert "tasks/wordings.py" not in files  # a call is given them
 
 
-def test_the_closure_of_a_section_holds_what_computes_it_and_no_page():
-    files = files_of("deception_saes.sections.s29")
-    assert {"sections/s29.py", "experiments/heads.py", "interventions/ablation.py"} <= files
-    assert not {name for name in files if name.startswith("paper/")}
-
-
 def test_what_a_file_imports_itself_is_known(package, tmp_path):
     package(a="from deception_saes import b\n", b="import deception_saes.c\n", c="")
     script = tmp_path / "notebook.py"

@@ -22,6 +22,11 @@ class Interval:
     high: float
     n: int
 
+    @property
+    def columns(self) -> dict[str, float]:
+        """As columns of a tidy table."""
+        return {"value": self.mean, "ci_low": self.low, "ci_high": self.high, "n": self.n}
+
 
 def mean_interval(
     per_question: ArrayLike, draws: int, seed: int, level: float = 0.95

@@ -18,11 +18,15 @@ from deception_saes.analysis.bootstrap import Interval, mean_interval
 from deception_saes.cache import cached
 from deception_saes.errors import UserError
 from deception_saes.experiments.heads import Heads, RandomHeads
-from deception_saes.experiments.task import AskedHalf, Subject
+from deception_saes.experiments.task import AskedHalf, Subject, Task
 from deception_saes.models.anatomy import Head
 from deception_saes.tidy import described
 
 _EARLY = 0.25  # of depth
+_OF_PORTION: dict[str, tuple[str, str]] = {
+    "measure": ("", "restoration: effect on sandbag prompts; genuine: effect on genuine prompts; "
+                    "portion: restoration less that; improved: questions whose P(correct) rises"),
+    "value": ("", "mean over questions, in `unit`"), "unit": ("", "unit of value and interval")}
 
 
 @cached()
@@ -152,7 +156,7 @@ def against_random(of: RandomHeads, *, draws: int, seed: int) -> pd.DataFrame:
                                                     "draws"),
                 ("gap", chosen_Q - effects_SQ.mean(axis=0), f"specificity gap against {heads}")):
             rows.append({**about, "measure": measure, "unit": "pp", "quantity": quantity,
-                         **_interval(mean_interval(per_question, draws, seed))})
+                         **mean_interval(per_question, draws, seed).columns})
         for measure, value, unit, quantity in (
                 ("sigma", float(by_draw.std(ddof=1)), "pp", f"SD over draws of {heads}"),
                 ("p", circuit.empirical_p(float(chosen_Q.mean()), by_draw), "p",
@@ -181,7 +185,7 @@ def levels(
             quantity: str) -> None:
         rows.append({"measure": measure, "condition": condition, "mode": mode, "unit": unit,
                      "quantity": quantity,
-                     **_interval(mean_interval(per_question, draws, seed))})
+                     **mean_interval(per_question, draws, seed).columns})
 
     for (condition, mode), p_Q in p_correct_Q.items():
         row("p_correct", condition, mode, p_Q / 100, "probability", f"P(correct), {mode}")
@@ -253,13 +257,83 @@ def redundancy(
     return described(
         pd.DataFrame([
             {"measure": "sum_of_singles", "unit": "pp", "quantity": "sum of the single-head "
-             "effects", **_interval(found.sum_of_singles)},
+             "effects", **found.sum_of_singles.columns},
             {"measure": "redundancy", "unit": "percent", "quantity": "redundancy, 1 − combined / "
-             "sum of singles", **_interval(percent)}]),
+             "sum of singles", **percent.columns}]),
         "how far the suppressors' effects add up",
         measure=("", "sum_of_singles: sum of the single heads' restorations; redundancy: 1 − "
                      "combined / that sum, missing where its interval is not above zero"),
         value=("", "the measure, in `unit`"), unit=("", "unit of value and interval"))
+
+
+def portion(
+    effects: Mapping[str, np.ndarray], *, draws: int, seed: int
+) -> pd.DataFrame:
+    """What an ablation does to sandbag prompts, to genuine ones, and the difference, which is
+    specific to sandbagging; and how many questions it improves. effects: on P(correct) by
+    condition, in pp, [questions]."""
+    sandbag_Q, genuine_Q = effects["sandbag"], effects["genuine"]
+    rows = [
+        {"measure": measure, "condition": condition, "unit": unit, "quantity": quantity,
+         **mean_interval(per_question, draws, seed).columns}
+        for measure, condition, per_question, unit, quantity in (
+            ("restoration", "sandbag", sandbag_Q, "pp", "restoration"),
+            ("genuine", "genuine", genuine_Q, "pp", "effect on genuine prompts"),
+            ("portion", "sandbag", sandbag_Q - genuine_Q, "pp", "sandbagging-specific portion"),
+            *(("improved", condition, 100.0 * (of_Q > 0), "percent",
+               "share of questions that the ablation improves")
+              for condition, of_Q in effects.items()))]
+    return described(pd.DataFrame(rows), "what the ablation does under both conditions",
+                     **_OF_PORTION)
+
+
+def portion_by_question(
+    half: AskedHalf, effects: Mapping[str, np.ndarray], clean_genuine_Q: np.ndarray
+) -> pd.DataFrame:
+    """The effects that `portion` is about, question by question. clean_genuine_Q: P(correct) of the
+    clean genuine prompt, a probability."""
+    return described(
+        pd.DataFrame({"question": [question.id for question in half.questions], **effects,
+                      "p_correct_genuine": clean_genuine_Q}),
+        "effect of setting the suppressor heads to 0, question by question",
+        genuine=("pp", "effect on the genuine prompt"),
+        sandbag=("pp", "effect on the sandbag prompt"),
+        p_correct_genuine=("probability", "P(correct) of the clean genuine prompt"))
+
+
+def across_models(
+    measured: Sequence[tuple[Task, Heads, pd.DataFrame]], not_run: Mapping[str, str]
+) -> pd.DataFrame:
+    """From tasks, the heads that were ablated and what `portion` found: a row a model, framing and
+    measure. not_run: the reasons why other models were not run, by slug, a row each."""
+    rows = [{"model": task.model, "name": task.subject.model.name, "framing": task.framing.name,
+             "status": "done", "heads": " ".join(map(str, heads)), **row}
+            for task, heads, found in measured for row in found.to_dict("records")]
+    rows += [{"model": slug, "status": "not run", "reason": reason}
+             for slug, reason in not_run.items()]
+    columns = ["model", "name", "framing", "status", "reason", "heads", "measure", "condition",
+               "value", "ci_low", "ci_high", "unit", "n", "quantity"]
+    return described(
+        pd.DataFrame(rows, columns=columns), "a model, framing and measure a row",
+        name=("", "full name of the language model"), status=("", "done or not run"),
+        heads=("", "the suppressor heads that were ablated"), **_OF_PORTION)
+
+
+def over_passages(cost: pd.DataFrame) -> pd.DataFrame:
+    """Of the table of `heads.text_cost`, means over the positions of all passages."""
+    predicted = cost["tokens"] - 1
+    weights = predicted / predicted.sum()
+    return described(
+        pd.DataFrame([
+            {"measure": measure, "value": float((weights * cost[measure]).sum()),
+             "n": int(predicted.sum()), "quantity": quantity}
+            for measure, quantity in (
+                ("clean", "cross-entropy of the neutral text, clean"),
+                ("ablated", "cross-entropy of the neutral text, heads ablated"),
+                ("kl", "mean KL(clean ‖ ablated) on the neutral text"))]),
+        "what the ablation costs the neutral text as a whole",
+        measure=("", "clean, ablated: cross-entropy; kl: KL(clean ‖ ablated)"),
+        value=("nats", "mean over positions"), n=("count", "positions"))
 
 
 @cached()
@@ -277,10 +351,6 @@ def mean_share(stability: pd.DataFrame, heads: Heads) -> float:
     """Of the table of `stability`, the mean share of these heads, in percent."""
     share = stability.set_index("head")["share_of_splits"]
     return float(100 * share.reindex([str(head) for head in heads], fill_value=0.0).mean())
-
-
-def _interval(found: Interval) -> dict[str, Any]:
-    return {"value": found.mean, "ci_low": found.low, "ci_high": found.high, "n": found.n}
 
 
 def _head(name: str) -> Head:

@@ -49,17 +49,21 @@ def all_heads(subject: Subject) -> list[Head]:
 
 @cached()
 def sweep(half: AskedHalf, condition: Condition) -> pd.DataFrame:
-    """Effect on P(correct) of ablating each head alone, in pp: a row a head, a column a question.
+    """Effect on P(correct) of ablating each head alone, in pp: a row a head, a column a question;
+    of a half without questions the heads alone.
 
     Each layer is kept when it is done, so that a killed sweep goes on where it stopped.
     """
+    ids = [question.id for question in half.questions]
+    heads = [str(head) for head in all_heads(half.task.subject)]
     by_layer = [_sweep_layer(half, condition, layer)
-                for layer in range(half.task.subject.model.shape.layers)]
-    wide = pd.DataFrame(np.concatenate(by_layer), columns=list(half.prompts.ids))
-    wide.insert(0, "head", [str(head) for head in all_heads(half.task.subject)])
+                for layer in range(half.task.subject.model.shape.layers) if ids]
+    effects_HQ = np.concatenate(by_layer) if ids else np.empty((len(heads), 0))
+    wide = pd.DataFrame(effects_HQ, columns=ids)
+    wide.insert(0, "head", heads)
     return described(
         wide, "effect of ablating each head alone, question by question; a column a question",
-        **dict.fromkeys(half.prompts.ids, ("pp", "effect of ablating the head on this question")))
+        **dict.fromkeys(ids, ("pp", "effect of ablating the head on this question")))
 
 
 @cached()
@@ -148,6 +152,24 @@ def damage(subject: Subject, ablate: Sequence[Heads]) -> np.ndarray:
     passage = neutral_passages(lm.tokenizer)[0]
     found = collateral_damage(lm.model, passage, ablate, f"damage, {len(ablate)} sets")
     return np.array([of.kl for of in found])
+
+
+@cached(data=NEUTRAL)
+def text_cost(subject: Subject, heads: Heads) -> pd.DataFrame:
+    """What ablating the heads together costs a neutral text, a passage a row."""
+    lm = subject.load()
+    rows = []
+    for number, passage in enumerate(neutral_passages(lm.tokenizer), start=1):
+        clean, ablated = collateral_damage(lm.model, passage, [(), heads], f"passage {number}")
+        rows.append({"passage": number, "tokens": len(passage), "clean": clean.cross_entropy,
+                     "ablated": ablated.cross_entropy, "kl": ablated.kl})
+    return described(
+        pd.DataFrame(rows), "a passage of neutral text a row: its cross-entropy, clean and with "
+        "the suppressor heads set to 0",
+        passage=("", "number of the passage in neutral_text.txt, from 1"),
+        tokens=("count", "tokens of the passage"), clean=("nats", "cross-entropy, a token"),
+        ablated=("nats", "the same with the heads ablated"),
+        kl=("nats", "KL(clean ‖ ablated), mean over positions"))
 
 
 @dataclass(frozen=True)

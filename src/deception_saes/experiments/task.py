@@ -6,7 +6,7 @@ The words: a *subject* is a model as it is run; a *task* is a subject, a framing
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -176,6 +176,7 @@ def in_halves(scores: pd.DataFrame, *, least_p_correct: float, seed: int) -> pd.
     return marked
 
 
-def has_half(half: AskedHalf) -> bool:
-    """Whether the half has an answerable question."""
-    return bool(half.questions)
+def why_not_asked(halves: Iterable[AskedHalf]) -> str | None:
+    """Why a subject answers none of a half's questions; None if it answers some of each half."""
+    return next((f"none of its questions is answerable under the framing {half.task.framing.name}"
+                 for half in halves if not half.questions), None)

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from deception_saes.models.spec import HubModel
+from deception_saes.paper.build import make_section
 from deception_saes.paper.numbers import with_interval
 from deception_saes.paper.planned import BuildFailed
 from deception_saes.saes import files
 from deception_saes.saes.errors import SaeError
 from deception_saes.saes.sae import Sae
+from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.profiles import Profile
-from deception_saes.sections.run import SectionRun, run_section
+from deception_saes.sections.results import read_results
+from deception_saes.sections.run import SectionRun, profile_tree
 from deception_saes.sections.subjects import saes_of, task_of
 from deception_saes.store.files import sha256_file, write_atomic
 
@@ -41,7 +44,8 @@ def publish(profile: Profile, seed: int, out: Path, repo: str | None) -> str:
 
     Raises ReleaseError and SaeError as `write_release` and `upload` do.
     """
-    run = run_section(25, profile, seed)
+    results = read_results(make_section(profile, seed, 25))
+    run = SectionRun(SECTIONS[25], results, profile_tree(profile, seed))
     saes = saes_of(profile, task_of(profile, seed, profile.models[0], profile.circuit_framing))
     if saes.release:
         raise ReleaseError(f"the SAEs of the profile {profile.name} are those of "

@@ -26,7 +26,6 @@ from deception_saes.sections.subjects import (
     reading_of,
     saes_of,
     subject_of,
-    task_of,
     why_not_read,
 )
 from deception_saes.tasks.framings import Framing
@@ -144,6 +143,13 @@ class Settings:
         return [reworded(FRAMINGS[name], self._instruction) for name in self.profile.framings]
 
     @property
+    def primary_framings(self) -> list[Framing]:
+        """The co-primary framings of the profile, with the person's own instruction if there is
+        one."""
+        return [reworded(FRAMINGS[name], self._instruction)
+                for name in self.profile.primary_framings]
+
+    @property
     def _instruction(self) -> str | None:
         given = self.own.get("sandbag_instruction")
         if given is not None and not str(given).strip():
@@ -172,7 +178,11 @@ class Settings:
     def task(self) -> Task:
         """The questions that the section's model can answer under its framing, in halves. Raises
         ModelUnavailable."""
-        return task_of(self.profile, self.seed, self.subject.model, self.framing, self._questions)
+        return self.task_of(self.subject, self.framing)
+
+    def task_of(self, subject: Subject, framing: Framing) -> Task:
+        """The questions that a subject can answer under a framing, in halves."""
+        return Task(subject, framing, self.questions(framing), self.least_p_correct, self.seed)
 
     @property
     def least_p_correct(self) -> float:

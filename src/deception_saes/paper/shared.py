@@ -14,12 +14,13 @@ from deception_saes.experiments.behavioural_saes import train_behavioural
 from deception_saes.experiments.heads import sweep
 from deception_saes.experiments.reading import ROUNDS, capture
 from deception_saes.experiments.saes import SaeSet, activations, train_again, train_saes
+from deception_saes.experiments.separation import separation_at
 from deception_saes.experiments.task import AskedHalf, Task, ask
+from deception_saes.experiments.zoo import SWAPS, quality_at
 from deception_saes.paper.settings import Settings
 from deception_saes.saes.tags import is_swapped
 from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.profiles import PROFILES, Profile
-from deception_saes.sections.subjects import task_of
 from deception_saes.store.ensure import marker_path
 from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.framings import Condition
@@ -110,6 +111,21 @@ def _of_zoo(of: Settings) -> Named:
                activations.call(half, layers, positions))
 
 
+def _of_quality(of: Settings) -> Named:
+    yield from _of_zoo(of)
+    for layer in of.layers:
+        yield (f"quality-{of.task.model}-{of.task.framing.name}-L{layer}",
+               quality_at.call(of.saes, layer, SWAPS))
+
+
+def _of_separation(of: Settings) -> Named:
+    yield from _of_zoo(of)
+    for layer in of.layers:
+        yield (f"separation-{of.task.model}-{of.task.framing.name}-L{layer}",
+               separation_at.call(of.saes, layer, k=of.k, draws=of.resamples,
+                                  permutations=of.profile.permutations, seed=of.seed))
+
+
 def _of_circuit(of: Settings) -> Named:
     yield from _asked(of.task)
     yield _swept(of.task, of.profile.sweep_sandbag_questions, "sandbag")
@@ -121,14 +137,13 @@ def _of_sweep(of: Settings) -> Named:
 
 
 def _of_models(of: Settings) -> Named:
-    for framing in of.profile.primary_framings:
-        for place, subject in enumerate(of.subjects):
-            yield from _asked(task_of(of.profile, of.seed, subject.model, framing))
-            if place and framing == of.profile.primary_framings[0]:
-                other = task_of(of.profile, of.seed, subject.model, of.framing)
-                yield from _asked(other)
-                yield _swept(other, None, "sandbag")
-    yield from _of_circuit(of)
+    for subject in of.subjects:
+        chosen = of.task_of(subject, of.framing)
+        for framing in of.primary_framings:
+            yield from _asked(of.task_of(subject, framing))
+        yield from _asked(chosen)
+        count = of.profile.sweep_sandbag_questions if subject == of.subject else None
+        yield _swept(chosen, count, "sandbag")
 
 
 def _swept(task: Task, count: int | None, condition: Condition) -> tuple[str, Call]:
@@ -155,5 +170,5 @@ def _of_behavioural_saes(of: Settings) -> Named:
 
 _CALLS = {17: _of_reading, 18: _of_reading, 19: _of_reading, 20: _of_behavioural_saes,
           21: _of_behavioural_saes, 22: _of_behavioural_saes, 23: _of_task, 24: _of_swaps,
-          25: _of_zoo, 26: _of_swaps, 27: _of_sweep, 28: _of_circuit, 29: _of_circuit,
-          30: _of_models, 31: _of_swaps, 32: _of_zoo}
+          25: _of_quality, 26: _of_swaps, 27: _of_sweep, 28: _of_circuit, 29: _of_circuit,
+          30: _of_models, 31: _of_swaps, 32: _of_separation}

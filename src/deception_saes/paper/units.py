@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from deception_saes.cache import calls_tree
@@ -45,8 +46,6 @@ from deception_saes.store.spec import Spec
 _BOOK_LIBRARIES = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme",
                    "sphinx-mathjax-offline")
 _SECONDS_OF_OTHERS = 20  # models, SAEs of a depth, notebooks
-_AFTER = {29: (28,)}
-"""By section, those whose notebooks make calls that it makes too."""
 
 
 def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
@@ -61,9 +60,12 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
     for section in sections:
         shared = shared_calls(section.number, profile, seed)
         needs = [*models]
-        for name, call in shared.items():
-            units.setdefault(name, Unit(name, calls_tree(), call.spec, (*needs,), call.make))
-            needs.append(name)
+        # neighbours that are calls of one function, like those for each layer, need not each other
+        for _, calls in groupby(shared.items(), key=lambda of: of[1].name):
+            alike = dict(calls)
+            for name, call in alike.items():
+                units.setdefault(name, Unit(name, calls_tree(), call.spec, (*needs,), call.make))
+            needs += alike
         if not section.is_experiment:
             of_module = _module_units(section, profile, seed, tree, tuple(needs))
             units |= {unit.name: unit for unit in of_module if unit.name not in units}
@@ -102,8 +104,7 @@ def _module_units(
 ) -> list[Unit]:
     """A section that a module computes, behind what it shares with others."""
     spec = results_spec(section, profile, seed)
-    needs = (*needs, *(f"s{needed}" for needed in needed_sections(section)),
-             *(f"notebook-s{other}" for other in _AFTER.get(section.number, ())))
+    needs = (*needs, *(f"s{needed}" for needed in needed_sections(section)))
     shared = _behavioural_units(spec, profile, seed, needs)
     computed = Unit(section.key, tree, spec, (*needs, *(unit.name for unit in shared)),
                     partial(run_section, section.number, profile, seed, artifacts_root()))

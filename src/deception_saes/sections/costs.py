@@ -155,8 +155,8 @@ def _zoo_training(of: Shape, count: int, profile: Profile) -> tuple[float, float
             count * _bytes(of, _EXPANSION))
 
 
-def _zoo(params: Any, profile: Profile) -> Cost:
-    of, half = params.saes.task.subject.model.shape, _half(profile)
+def _zoo(profile: Profile, _: int) -> Cost:
+    of, half = profile.models[0].shape, _half(profile)
     rows = _ZOO * _ZOO_EDITS * half
     training, disk = _zoo_training(of, _ZOO, profile)
     return Cost(rows, rows * _from_middle(of), training, disk, fixed=40)
@@ -201,12 +201,12 @@ def _circuit(profile: Profile, _: int) -> Cost:
                 + (questions + damaged) * of.flops_of_logits, fixed=15)
 
 
-def _neutral(params: Any, profile: Profile) -> Cost:
-    of, half = params.task.subject.model.shape, _half(profile)
+def _neutral(profile: Profile, _: int) -> Cost:
+    of, half = profile.models[0].shape, _half(profile)
     return Cost(4 * half, 4 * half * (_QUESTION * of.flops_of_token + of.flops_of_logits), fixed=5)
 
 
-def _models(params: Any, profile: Profile) -> Cost:
+def _models(profile: Profile, _: int) -> Cost:
     rows, forward = 0, 0.0
     for place, model in enumerate(profile.models):
         of, half = model.shape, _half(profile)
@@ -218,8 +218,8 @@ def _models(params: Any, profile: Profile) -> Cost:
     return Cost(rows, forward, fixed=10)
 
 
-def _separation(params: Any, profile: Profile) -> Cost:
-    of, half = params.saes.task.subject.model.shape, _half(profile)
+def _separation(profile: Profile, _: int) -> Cost:
+    of, half = profile.models[0].shape, _half(profile)
     return Cost(0, _ZOO * 2 * 4 * half * 2.0 * of.d_model**2 * _EXPANSION, fixed=30)
 
 
@@ -237,7 +237,7 @@ def _bytes(of: Shape, expansion: float) -> float:
 
 
 _COSTS: dict[int, Callable[[Any, Profile], Cost]] = {
-    17: _judged, 18: _layers, 19: _components, 20: _grid, 21: _sae_probes, 22: _attribution,
-    25: _zoo, 29: _neutral, 30: _models, 32: _separation}
+    17: _judged, 18: _layers, 19: _components, 20: _grid, 21: _sae_probes, 22: _attribution}
 _OF_EXPERIMENTS: dict[int, Callable[[Profile, int], Cost | None]] = {
-    23: _task, 24: _swap, 26: _swap, 27: _sweep, 28: _circuit, 31: _swap}
+    23: _task, 24: _swap, 25: _zoo, 26: _swap, 27: _sweep, 28: _circuit, 29: _neutral, 30: _models,
+    31: _swap, 32: _separation}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,21 +14,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from deception_saes.sections.run import SectionRun
-
 Colours = dict[str, str]
 
 TRAIN_SETS = {"genuine_only": ("genuine only", "genuine"), "mixed": ("mixed", "neutral"),
               "sandbagging_only": ("sandbagging only", "sandbag")}
-_MARKERS = "os^"  # by layer, shallow to deep
+_MARKERS = "os^DvP*X"  # by layer, shallow to deep, then from the start
 _L0_TICKS = [16, 32, 64, 128, 256]
 
 
-def front(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def front(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """L0 against explained variance, at question tokens, and against KL recovered."""
-    table = run.table("saes")
     left, right = figure.subplots(1, 2)
-    layers = sorted(table["layer"].unique())
+    markers = _markers(table)
     for axes, l0, measure, label in (
         (left, "l0", "explained_variance", "explained variance, question tokens"),
         (right, "l0_last", "kl_recovered", "KL recovered, last position"),
@@ -35,13 +33,17 @@ def front(figure: Figure, colours: Colours, run: SectionRun) -> None:
         for (architecture, layer), of in table.groupby(["architecture", "layer"]):
             colour = look(architecture).colour
             for large, some in of.groupby(of["expansion"] > of["expansion"].min()):
-                axes.scatter(some[l0], some[measure], marker=_MARKERS[layers.index(layer)], s=34,
+                axes.scatter(some[l0], some[measure], marker=markers[layer], s=34,
                              facecolors="none" if large else colours[colour],
                              edgecolors=colours[colour], alpha=0.85)
         _powers_of_two(axes, _L0_TICKS)
         axes.set_xlabel("L0, active features of a row")
         axes.set_ylabel(label)
     _legend(figure, colours, table, "8x (hollow)")
+
+
+def _markers(table: pd.DataFrame) -> dict[int, str]:
+    return dict(zip(sorted(table["layer"].unique()), cycle(_MARKERS), strict=False))
 
 
 def _legend(figure: Figure, colours: Colours, table: pd.DataFrame, hollow: str) -> None:
@@ -54,22 +56,21 @@ def _legend(figure: Figure, colours: Colours, table: pd.DataFrame, hollow: str) 
     handles = [mark("D", colours[of.colour], of.name)
                for of in present(table["architecture"]).values()]
     handles += [mark(marker, colours["ink"], f"L{layer}")
-                for marker, layer in zip(_MARKERS, sorted(table["layer"].unique()), strict=True)]
+                for layer, marker in _markers(table).items()]
     handles.append(mark("D", colours["ink"], hollow, "none"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
 
 
-def swaps(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def swaps(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """L0 at the last position against the effect of E2 and the gap of E6 against E4."""
-    table = run.table("saes")
-    layers = sorted(table["layer"].unique())
+    markers = _markers(table)
     panels = (("E2", "effect of E2, pp"), ("E6", "effect of E6, pp"), ("E6-E4", "gap E6 − E4, pp"),
               ("E6Δ-E4Δ", "gap E6Δ − E4Δ, pp"))
     for axes, (name, label) in zip(figure.subplots(2, 2, sharex=True).flat, panels, strict=True):
         for (architecture, layer), of in table.groupby(["architecture", "layer"]):
             for alone, some in of.groupby(of["train_set"] != "mixed"):
                 colour = colours[look(architecture).colour]
-                axes.scatter(some["l0_last"], some[name], marker=_MARKERS[layers.index(layer)],
+                axes.scatter(some["l0_last"], some[name], marker=markers[layer],
                              s=30, facecolors="none" if alone else colour, edgecolors=colour,
                              alpha=0.85)
         axes.axhline(0, color=colours["muted"], linewidth=0.8)
@@ -80,9 +81,8 @@ def swaps(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend(figure, colours, table, "trained on one condition (hollow)")
 
 
-def k_sweep(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def k_sweep(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Explained variance and KL recovered against k, at the layer that has every k."""
-    table = run.table("saes")
     topk = table[(table["architecture"] == "topk")
                  & (table["expansion"] == table["expansion"].min())]
     of_layer = topk[topk["layer"] == topk.groupby("layer")["k"].nunique().idxmax()]
@@ -105,9 +105,8 @@ def _powers_of_two(axes: Axes, ks: list[int]) -> None:
     axes.minorticks_off()
 
 
-def cost(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def cost(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Seconds to train each SAE, by architecture and size of the training set."""
-    table = run.table("saes")
     axes = figure.subplots()
     looks = present(table["architecture"])
     for row, (architecture, seen) in enumerate(looks.items()):
@@ -126,9 +125,8 @@ def cost(figure: Figure, colours: Colours, run: SectionRun) -> None:
     axes.set_xlabel("seconds of training, one thread an SAE")
 
 
-def every_sae(run: SectionRun) -> pd.DataFrame:
+def every_sae(table: pd.DataFrame) -> pd.DataFrame:
     """All SAEs in numbers."""
-    table = run.table("saes")
     return pd.DataFrame({
         "tag": table["tag"], "L0": table["l0"].map("{:.0f}".format),
         "EV": table["explained_variance"].map("{:.3f}".format),

@@ -9,12 +9,9 @@ import pandas as pd
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from deception_saes.sections.run import SectionRun
 
-
-def by_question(figure: Figure, colours: dict[str, str], run: SectionRun) -> None:
+def by_question(figure: Figure, colours: dict[str, str], table: pd.DataFrame) -> None:
     """Effect on the genuine against effect on the sandbag prompt of every question."""
-    table = run.table("effects")
     axes = figure.subplots()
     axes.axhline(0, color=colours["muted"], linewidth=0.8)
     axes.axvline(0, color=colours["muted"], linewidth=0.8)
@@ -28,9 +25,8 @@ def by_question(figure: Figure, colours: dict[str, str], run: SectionRun) -> Non
     axes.legend()
 
 
-def headroom(figure: Figure, colours: dict[str, str], run: SectionRun) -> None:
+def headroom(figure: Figure, colours: dict[str, str], table: pd.DataFrame) -> None:
     """Effect on the genuine prompt against the P(correct) it starts from."""
-    table = run.table("effects")
     axes = figure.subplots()
     axes.axhline(0, color=colours["muted"], linewidth=0.8)
     axes.plot(table["p_correct_genuine"], table["genuine"], "o", color=colours["genuine"],
@@ -39,9 +35,8 @@ def headroom(figure: Figure, colours: dict[str, str], run: SectionRun) -> None:
     axes.set_ylabel("effect on the genuine prompt, pp")
 
 
-def cost(run: SectionRun) -> pd.DataFrame:
+def cost(table: pd.DataFrame) -> pd.DataFrame:
     """Cross-entropy of each neutral passage, clean and with the heads ablated."""
-    table = run.table("cost")
     return pd.DataFrame({"passage": table["passage"], "tokens": table["tokens"],
                          "clean, nats": table["clean"].map("{:.3f}".format),
                          "ablated, nats": table["ablated"].map("{:.3f}".format),

@@ -8,37 +8,32 @@ import pandas as pd
 
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.front_page import published
-from deception_saes.paper.numbers import with_interval
-from deception_saes.sections.s30 import PUBLISHED
+from deception_saes.paper.numbers import row_value, with_interval
 from deception_saes.tasks.wordings import FRAMINGS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from deception_saes.sections.run import SectionRun
+_STYLES = {"restoration": ("sandbag", "D"), "genuine": ("genuine", "o"), "portion": ("ink", "s")}
+_PUBLISHED = {"llama": "S-14", "tinyllama": "S-15", "pythia160m": "S-16", "pythia410m": "S-17"}
 
-_STYLES = (("sandbag", "D"), ("genuine", "o"), ("ink", "s"))  # in the order of the row's ids
 
-
-def portions(figure: Figure, colours: dict[str, str], run: SectionRun) -> None:
+def portions(figure: Figure, colours: dict[str, str], table: pd.DataFrame) -> None:
     """Restoration, effect on genuine prompts and their difference, by model and framing."""
-    table = run.table("models")
-    done = table[table["status"] == "done"]
     axes = figure.subplots()
     labels = []
-    for row, (name, framing, ids) in enumerate(
-        zip(done["model"], done["framing"], done["ids"], strict=True)
-    ):
+    for place, ((name, framing), of) in enumerate(table.groupby(["name", "framing"], sort=False)):
         labels.append(f"{name}\n{FRAMINGS[framing].title}")
-        for shift, (colour, marker), id in zip(
-            (-0.2, 0.0, 0.2), _STYLES, ids.split(), strict=True
-        ):
-            value = run.results.value(id)
-            if value.value is None or value.ci_low is None or value.ci_high is None:
+        rows = of.set_index("measure")
+        for shift, (measure, (colour, marker)) in zip((-0.2, 0.0, 0.2), _STYLES.items(),
+                                                      strict=True):
+            row = rows.loc[measure]
+            if pd.isna(row["ci_low"]):
                 continue
-            axes.errorbar(value.value, row + shift, fmt=marker, color=colours[colour], capsize=2,
-                          xerr=[[value.value - value.ci_low], [value.ci_high - value.value]],
-                          label=value.quantity if row == 0 else None)
+            axes.errorbar(row["value"], place + shift, fmt=marker, color=colours[colour],
+                          capsize=2, xerr=[[row["value"] - row["ci_low"]],
+                                           [row["ci_high"] - row["value"]]],
+                          label=row["quantity"] if place == 0 else None)
     axes.axvline(0, color=colours["muted"], linewidth=0.8)
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
@@ -46,21 +41,18 @@ def portions(figure: Figure, colours: dict[str, str], run: SectionRun) -> None:
     figure.legend(loc="outside lower center", ncols=3)
 
 
-def models(run: SectionRun) -> pd.DataFrame:
+def models(table: pd.DataFrame) -> pd.DataFrame:
     """Every model of the profile and of the study: measured, or why not, beside the published."""
-    table = run.table("models")
     rows = []
-    for row in table.itertuples():
-        if row.status == "done":
-            found = {id.rsplit(".", 1)[1]: with_interval(run.results.value(id))
-                     for id in row.ids.split()}
-            rows.append({"model": row.model, "framing": FRAMINGS[row.framing].title,
-                         "heads": row.heads, "restoration": found["restoration"],
-                         "on genuine": found["genuine"], "portion": found["portion"]})
-        else:
-            rows.append({"model": row.model, "portion": f"not run: {row.reason}"})
+    for (name, framing, heads), of in table.groupby(["name", "framing", "heads"], sort=False):
+        found = {row["measure"]: with_interval(row_value(row)) for _, row in of.iterrows()}
+        rows.append({"model": name, "framing": FRAMINGS[framing].title, "heads": heads,
+                     "restoration": found["restoration"], "on genuine": found["genuine"],
+                     "portion": found["portion"]})
+    rows += [{"model": row.model, "portion": f"not run: {row.reason}"}
+             for row in table[table["status"] == "not run"].itertuples()]
     claims = load_claims()
-    for slug, id in (("llama", "S-14"), *PUBLISHED.items()):
+    for slug, id in _PUBLISHED.items():
         rows.append({"model": f"{claims[id].model} (published, {id})",
                      "portion": published(claims[id]) + ("" if slug in set(table["model"]) else
                                                          "; not run in this profile")})

@@ -7,31 +7,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from deception_saes.experiments.separation_tables import BASELINES, compared
 from deception_saes.paper.plots.architectures import look, present, shifts
 from deception_saes.paper.plots.s25 import TRAIN_SETS
-from deception_saes.sections.s32 import BASELINES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from deception_saes.sections.run import SectionRun
-
 Colours = dict[str, str]
 
 
-def _compared(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["untrained_d_max"].notna()]
-
-
-def pairs(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def pairs(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """d_max of each matched pair beside its null, its untrained start and the picked feature."""
-    compared = _compared(run.table("separation"))
-    keys = list(compared.groupby(["layer", "train_set"]).groups)
+    shown = compared(table)
+    keys = list(shown.groupby(["layer", "train_set"]).groups)
     axes = figure.subplots()
     for architecture, shift in (("topk", -0.18), ("jumprelu", 0.18)):
         seen = look(architecture)
         name, colour = seen.name, seen.colour
-        of = compared[compared["architecture"] == architecture]
+        of = shown[shown["architecture"] == architecture]
         at = np.array([keys.index(key) for key in zip(of["layer"], of["train_set"], strict=True)])
         at = at + shift
         axes.plot(of["d_max"], at, "o", color=colours[colour], label=f"{name}: d_max")
@@ -50,9 +44,8 @@ def pairs(figure: Figure, colours: Colours, run: SectionRun) -> None:
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
 
 
-def dictionaries(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def dictionaries(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """d_max of every SAE, by layer, beside the residual's own coordinates and components."""
-    table = run.table("separation")
     layers = sorted(table["layer"].unique())
     axes = figure.subplots()
     for name, marker in zip(BASELINES, ("s", "^"), strict=True):
@@ -74,11 +67,10 @@ def dictionaries(figure: Figure, colours: Colours, run: SectionRun) -> None:
     figure.legend(loc="outside lower center", ncols=5)
 
 
-def matched(run: SectionRun) -> pd.DataFrame:
+def matched(table: pd.DataFrame) -> pd.DataFrame:
     """The matched pairs in numbers."""
     rows = []
-    compared = _compared(run.table("separation"))
-    for of in compared.sort_values(["layer", "train_set", "architecture"]).itertuples():
+    for of in compared(table).sort_values(["layer", "train_set", "architecture"]).itertuples():
         rows.append({
             "layer": f"L{of.layer}", "trained on": TRAIN_SETS[of.train_set][0],
             "architecture": look(of.architecture).name, "live": f"{of.n_live:.0f}",
