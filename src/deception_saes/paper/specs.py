@@ -20,7 +20,7 @@ from deception_saes.store.spec import Spec, imported_modules
 
 LIBRARIES = ("papermill", "matplotlib", "pandas")
 
-_SHOWN = ("opening", "figure", "table", "say")
+_SHOWN = ("opening", "figure", "table", "quotations", "tokens", "say")
 """What a notebook calls to show something: it decides no result."""
 
 

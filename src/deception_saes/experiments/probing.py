@@ -1,0 +1,133 @@
+"""Probes assessed as everything that reads completions reports them.
+
+Shape suffixes: N completions, L probes side by side (layers, numbers of components), P labellings,
+R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deception_saes.analysis.folds import Design, permuted_labels
+from deception_saes.analysis.permutation import p_values, widening
+from deception_saes.analysis.probe_scores import (
+    Measured,
+    bootstrap,
+    interval,
+    measure,
+    measure_permuted,
+)
+from deception_saes.rng import subseed
+
+MEASURES = ("accuracy", "auroc")
+SCALE = {"accuracy": 100.0, "auroc": 1.0}
+"""Balanced accuracy is reported in percent."""
+UNIT = {"accuracy": "percent", "auroc": "auroc"}
+NAME = {"accuracy": "balanced accuracy", "auroc": "AUROC"}
+LIBRARIES = ("scikit-learn", "scipy")
+"""Distributions that decide what a fitted probe gives, for `cached`'s `libraries`."""
+
+MEASURED = {
+    "accuracy": ("percent", "balanced accuracy, held out"),
+    "accuracy_low": ("percent", "lower end of its 95% interval"),
+    "accuracy_high": ("percent", "upper end"),
+    "auroc": ("auroc", "area under the ROC curve within scenarios, averaged over them, held out"),
+    "auroc_low": ("auroc", "lower end of its 95% interval"),
+    "auroc_high": ("auroc", "upper end"),
+}
+"""What `columns` gives, for `tidy.described`."""
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """Probes on the same completions. found: [L]; resampled: [R, L], of the same resamples for
+    all probes of one design and seed; widen_L: see `analysis.permutation.widening`."""
+
+    found: Measured
+    resampled: Measured
+    widen_L: np.ndarray
+
+    def ends(self, what: str, probe: int) -> tuple[float, float]:
+        """95% interval of a measure of one probe, in its unit."""
+        low, high = interval(getattr(self.found, what)[probe],
+                             getattr(self.resampled, what)[:, probe], self.widen_L[probe])
+        return SCALE[what] * low, SCALE[what] * high
+
+
+@dataclass(frozen=True)
+class Null:
+    """The ridge probe on the labels, [L], and on permuted ones, [P, L]."""
+
+    ridge: Measured
+    permuted: Measured
+    widen_L: np.ndarray
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Null:
+        """From what `dataclasses.asdict` makes of it, which a cached call may return."""
+        return cls(Measured(**plain["ridge"]), Measured(**plain["permuted"]), plain["widen_L"])
+
+    def p(self, what: str) -> tuple[np.ndarray, np.ndarray]:
+        """p of each probe, and p of each against the largest of all, both [L]."""
+        return p_values(getattr(self.ridge, what), getattr(self.permuted, what))
+
+    def band(self) -> np.ndarray:
+        """The middle 95% of balanced accuracy on permuted labels, in percent, [2, L]."""
+        return np.asarray(100 * np.quantile(self.permuted.accuracy, [0.025, 0.975], axis=0))
+
+
+def resampling_seed(seed: int, round: str) -> int:
+    """Of the resamples and permutations of a round: rounds are drawn apart from each other."""
+    return subseed(seed, "probes", round)
+
+
+def labellings(of: Design, draws: int, seed: int) -> np.ndarray:
+    """The labels, then permuted ones, bool [1 + draws, N]."""
+    return np.concatenate([of.deceptive_N[None], permuted_labels(of, draws, seed)])
+
+
+def null_of(ridge_LPN: Iterable[np.ndarray], labels_PN: np.ndarray, of: Design, seed: int) -> Null:
+    """From the scores of the ridge probe on `labellings`, which are read one probe at a time."""
+    accuracy, auroc, widen = [], [], []
+    for scores_PN in ridge_LPN:
+        found = measure_permuted(scores_PN, labels_PN, of)
+        accuracy.append(found[0])
+        auroc.append(found[1])
+        widen.append(widening(scores_PN[1:], labels_PN[1:], of, seed))
+    both = np.stack(accuracy, axis=1), np.stack(auroc, axis=1)
+    return Null(Measured(both[0][0], both[1][0]), Measured(both[0][1:], both[1][1:]),
+                np.array(widen))
+
+
+def assess(
+    scores_LN: np.ndarray, of: Design, widen_L: np.ndarray, draws: int, seed: int
+) -> Assessed:
+    """Held-out scores with their resamples. widen_L: of each probe, or one for all, [1]."""
+    return Assessed(measure(scores_LN, of), bootstrap(scores_LN, of, draws, seed),
+                    np.broadcast_to(widen_L, len(scores_LN)))
+
+
+def columns(of: Assessed, probe: int) -> dict[str, float]:
+    """Both measures of a probe with their intervals: columns of a table."""
+    row: dict[str, float] = {}
+    for what in MEASURES:
+        low, high = of.ends(what, probe)
+        row |= {what: SCALE[what] * float(getattr(of.found, what)[probe]),
+                f"{what}_low": low, f"{what}_high": high}
+    return row
+
+
+def difference(first: Assessed, i: int, second: Assessed, j: int, what: str
+               ) -> tuple[float, float, float]:
+    """Probe i of the first less probe j of the second, paired by completion, with its interval:
+    in the measure's unit, percentage points for balanced accuracy."""
+    found = getattr(first.found, what)[i] - getattr(second.found, what)[j]
+    resampled = getattr(first.resampled, what)[:, i] - getattr(second.resampled, what)[:, j]
+    widen = max(first.widen_L[i], second.widen_L[j])
+    ends = interval(found, resampled, widen, (-1, 1))
+    found, low, high = (SCALE[what] * round(float(x), 12) + 0.0 for x in (found, *ends))
+    return found, low, high
