@@ -39,7 +39,7 @@ TRAIN_SETS = {"honest_only": ("honest",), "deceptive_only": ("deceptive",),
 class BehaviouralSaes:
     """The SAEs of a reading: what decides their weights.
 
-    recipe: how each is trained.
+    tags: in ascending order of layers. recipe: how each is trained.
     """
 
     reading: Reading

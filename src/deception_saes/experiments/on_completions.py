@@ -127,7 +127,6 @@ def strongest(
                   "token": str(of.lm.tokenizer.decode([token])), "activation": float(strength)}
                  for place, (token, strength) in enumerate(zip(text[id], active[id], strict=True))]
     return described(
-        pd.DataFrame(rows), "tokens of the completions in which the feature of the largest "
-        "difference is strongest",
+        pd.DataFrame(rows), "tokens of the completions in which a feature is strongest",
         place=("", "place of the token in the completion, from 0"),
         activation=("", "of the feature at the token"))

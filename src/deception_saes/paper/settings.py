@@ -34,7 +34,7 @@ from deception_saes.tasks.trivia import Question, QuestionFileError, load_questi
 from deception_saes.tasks.wordings import FRAMINGS, reworded
 
 PARAMETERS = ("model", "framing", "questions", "sandbag_instruction", "layers", "k", "n_heads",
-              "draws", "resamples")
+              "draws", "permutations", "resamples")
 """What a notebook's parameters cell may name beside profile and seed; None is the profile's."""
 
 _CHECKED_BY = {"questions": "_questions", "sandbag_instruction": "_instruction"}
@@ -267,6 +267,11 @@ class Settings:
     def draw_questions(self) -> int | None:
         """Evaluating questions that random edits or random heads are run on; None: all."""
         return self.profile.swap_draw_questions if self.is_swap else self.profile.draw_questions
+
+    @property
+    def permutations(self) -> int:
+        """Draws of every null."""
+        return self._count("permutations", self.profile.permutations)
 
     @property
     def resamples(self) -> int:

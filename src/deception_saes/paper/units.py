@@ -21,11 +21,6 @@ from deception_saes.paper.specs import notebook_spec, results_spec
 from deception_saes.paper.status import other_seeds
 from deception_saes.sections import behaviour
 from deception_saes.sections.behaviour import BehaviourParams
-from deception_saes.sections.behaviour_saes import (
-    BehaviourSaeParams,
-    behaviour_bank,
-    behaviour_bank_spec,
-)
 from deception_saes.sections.catalogue import Section, written_sections
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import read_results
@@ -114,17 +109,11 @@ def _behavioural_units(
     spec: Spec, profile: Profile, seed: int, needs: tuple[str, ...]
 ) -> list[Unit]:
     """What sections on completions share and several hands can make beside each other: activations,
-    by round, and SAEs, by depth."""
+    by round."""
     artifacts = artifacts_root()
     tree = profile_tree(profile, seed, artifacts)
-    of, work = spec.params["section"], Work(artifacts, tree, {})
-    behavioural = getattr(of, "behaviour_saes", None)
-    read = behavioural.behaviour if behavioural else getattr(of, "behaviour", None)
-    units = [] if read is None else _capture_units(read, work, needs)
-    if behavioural is not None:
-        captured = tuple(unit.name for unit in units)
-        units += _behaviour_bank_units(behavioural, work, (*needs, *captured))
-    return units
+    read = getattr(spec.params["section"], "behaviour", None)
+    return [] if read is None else _capture_units(read, Work(artifacts, tree, {}), needs)
 
 
 def _capture_units(
@@ -134,16 +123,6 @@ def _capture_units(
     return [Unit(spec.unit, work.tree, spec, needs,
                  partial(behaviour.captured, params, round, work))
             for round, spec in specs.items()]
-
-
-def _behaviour_bank_units(
-    saes: BehaviourSaeParams, work: Work, needs: tuple[str, ...]
-) -> list[Unit]:
-    """The behavioural SAEs, and those with thresholds at 0."""
-    return [Unit(spec.unit, work.tree, spec, needs,
-                 partial(behaviour_bank, saes, depth, work, fixed))
-            for depth in behaviour.DEPTHS for fixed in (True, False)
-            for spec in [behaviour_bank_spec(saes, depth, fixed)]]
 
 
 def _notebook_unit(

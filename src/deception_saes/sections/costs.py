@@ -18,7 +18,7 @@ from deception_saes.sections.catalogue import Section
 from deception_saes.sections.judged import JUDGED_DRAWS
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.run import NotRun
-from deception_saes.sections.steered import DRAWS, RANDOM, SAID_RANDOM, STRENGTHS
+from deception_saes.sections.subjects import why_not_read
 from deception_saes.tasks.completions import load_completions
 from deception_saes.tasks.scenarios import load_scenarios
 from deception_saes.tasks.trivia import load_questions
@@ -31,6 +31,8 @@ _SWAPPED = 7  # SAEs that §24 and its like swap: two architectures at three dep
 _SINGLE_EDITS = 18
 _ZOO, _ZOO_EDITS = 42, 6
 _GRID, _PREFIX = 18, 9
+_STEERED_REPLIES = 2 * (1 + 4 * 7)  # of a scenario: two, along seven directions at four strengths
+_SAMPLED = 2 * (1 + 2 * 4)  # completions of a scenario: two draws, four directions to both sides
 _OF_TOKENS = 0.14  # share of the completions' tokens that one behavioural SAE is trained on
 _PRODUCTS = 6  # of a step of training, forward and back, each 2 d_in d_sae a row
 _EXPANSION = 4
@@ -107,30 +109,37 @@ def _components(params: Any, profile: Profile) -> Cost:
     return Cost(0, 0.0, fixed=15)
 
 
-def _grid(params: Any, profile: Profile) -> Cost:
-    saes = params.behaviour_saes
-    of, completions = saes.behaviour.model.shape, _completions(saes.behaviour)
-    tokens = completions * _REPLY
+def _grid(profile: Profile, _: int) -> Cost | None:
+    if why_not_read(profile):
+        return None
+    of, completions = _reader(profile), _completions(profile.behaviour)
+    tokens, recipe = completions * _REPLY, profile.behaviour_recipe or profile.sae_recipe
     encoded = tokens * (_GRID + _PREFIX) * 4.0 * of.d_model**2 * _EXPANSION
-    each = tokens * _OF_TOKENS
     return Cost(completions, tokens * of.flops_of_token + encoded,
-                (_GRID + _PREFIX) * _training(of, each, saes.recipe.epochs, _EXPANSION),
+                (_GRID + _PREFIX) * _training(of, tokens * _OF_TOKENS, recipe.epochs, _EXPANSION),
                 disk=(_GRID + _PREFIX) * _bytes(of, _EXPANSION), fixed=25)
 
 
-def _sae_probes(params: Any, profile: Profile) -> Cost:
-    of = params.behaviour_saes.behaviour.model.shape
-    tokens = _completions(params.behaviour_saes.behaviour) * _REPLY
-    return Cost(0, tokens * 2 * _GRID * 2.0 * of.d_model**2 * _EXPANSION, fixed=25)
+def _sae_probes(profile: Profile, _: int) -> Cost | None:
+    if why_not_read(profile):
+        return None
+    tokens = _completions(profile.behaviour) * _REPLY
+    width = 2.0 * _reader(profile).d_model**2 * _EXPANSION
+    return Cost(0, tokens * 2 * _GRID * width, fixed=25)
 
 
-def _attribution(params: Any, profile: Profile) -> Cost:
-    of = params.behaviour_saes.behaviour.model.shape
-    scenarios = _scenarios(params.behaviour_saes.behaviour)
-    replies = scenarios * 2 * (1 + len(STRENGTHS) * (2 + RANDOM))
-    sampled = scenarios * DRAWS * (1 + 2 * (2 + SAID_RANDOM))
+def _attribution(profile: Profile, _: int) -> Cost | None:
+    if why_not_read(profile):
+        return None
+    of, scenarios = _reader(profile), _scenarios(profile.behaviour)
+    replies, sampled = scenarios * _STEERED_REPLIES, scenarios * _SAMPLED
     tokens = replies * _REPLY + sampled * (_REPLY + _RUBRIC + 40)
     return Cost(replies + sampled, tokens * (of.flops_of_token + of.flops_of_logits), fixed=30)
+
+
+def _reader(profile: Profile) -> Shape:
+    assert profile.behaviour is not None
+    return get(profile.behaviour.model).shape
 
 
 def _task(profile: Profile, _: int) -> Cost:
@@ -237,7 +246,6 @@ def _bytes(of: Shape, expansion: float) -> float:
 
 
 _COSTS: dict[int, Callable[[Any, Profile], Cost]] = {
-    17: _judged, 18: _layers, 19: _components, 20: _grid, 21: _sae_probes, 22: _attribution,
-    25: _zoo, 29: _neutral, 30: _models, 32: _separation}
+    17: _judged, 18: _layers, 19: _components, 25: _zoo, 29: _neutral, 30: _models, 32: _separation}
 _OF_EXPERIMENTS: dict[int, Callable[[Profile, int], Cost | None]] = {
-    23: _task, 24: _swap, 26: _swap, 27: _sweep, 28: _circuit, 31: _swap}
+    20: _grid, 21: _sae_probes, 22: _attribution, 23: _task, 24: _swap, 26: _swap, 27: _sweep, 28: _circuit, 31: _swap}
