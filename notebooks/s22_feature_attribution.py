@@ -65,15 +65,16 @@ shown = strongest(saes, tag, feature, completions=8)
 
 # %%
 along = Directions(saes, tag, feature, random_features(fired[tag.name], feature, n=5, seed=seed))
-replies = steered_replies(along, strengths=(-0.5, -0.25, 0.25, 0.5))
-generated = steered_completions(along, strength=0.25,
+strength = 0.25  # that numbers are about
+replies = steered_replies(along, strengths=(-0.5, -strength, strength, 0.5))
+generated = steered_completions(along, strength=strength,
                                 directions=(FEATURE, MEAN, "random 1", "random 2"), draws=2)
 
 # %%
 of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap
 first = first_feature(features, of_study, tag)
-steered = steering_effects(replies, tag, strength=0.25, margin=book.profile.equivalence_share,
-                           **of_book)
+steered = steering_effects(replies, tag, strength=strength,
+                           margin=book.profile.equivalence_share, **of_book)
 sampled = steered_means(generated, tag, **of_book)
 
 # %%

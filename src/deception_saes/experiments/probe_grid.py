@@ -40,11 +40,11 @@ class Grid:
     assessed: Assessed
     null: Null
 
-    def places(self, kind: str, **columns: str) -> list[int]:
-        """Of the probes of a kind, by further columns of the table."""
+    def places(self, kind: str, train_set: str | None = None) -> list[int]:
+        """Of the probes of a kind, of SAEs of one training set or of all."""
         which = self.probes["kind"] == kind
-        for name, value in columns.items():
-            which &= self.probes[name] == value
+        if train_set is not None:
+            which &= self.probes["train_set"] == train_set
         return [int(place) for place in np.flatnonzero(which)]
 
     def rivals(self, kind: str, of: list[int]) -> list[int]:
@@ -81,13 +81,13 @@ def assess_grid(scored: Mapping[str, Any], design: Design, *, draws: int, seed: 
 def probe_table(grid: Grid, against: Mapping[str, Paired]) -> pd.DataFrame:
     """A row a probe; of an SAE with its difference from the raw probe, of a trained one with p
     against permuted labels and against the exchange of the two. against: by kind of RIVALS."""
-    trained = grid.places("trained")
+    trained, n = grid.places("trained"), len(grid.design.deceptive_N)
     p_L = grid.null.p("accuracy")[0]
     raw = against["raw"]
     p_holm, p_raw_holm = holm(p_L[trained]), holm(raw.p_L)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[Any, Any]] = []
     for i, probe in enumerate(grid.probes.to_dict("records")):
-        row = {**probe, **columns(grid.assessed, i), "n": len(grid.design.deceptive_N),
+        row: dict[Any, Any] = {**probe, **columns(grid.assessed, i), "n": n,
                "ridge_accuracy": 100 * grid.null.ridge.accuracy[i],
                "null_95": 100 * float(np.quantile(grid.null.permuted.accuracy[:, i], 0.95))}
         if isinstance(probe["tag"], str):
@@ -159,8 +159,9 @@ def counts(grid: Grid, probes: pd.DataFrame, raw: Paired) -> pd.DataFrame:
             ("signal", "p_holm", "above permuted labels"),
             ("differs", "p_raw_holm", "that differ from the raw probe of their layer"))),
         {"measure": "best.p", "value": grid.null.p("accuracy")[1][place], "unit": "p",
-         "n": draws, **of.loc[place, ["layer", "tag", "train_set"]], "quantity": "p of the best SAE "
-         "probe against the largest of all probes under permuted labels"}]
+         "n": draws, **of.loc[place, ["layer", "tag", "train_set"]].to_dict(),
+         "quantity": "p of the best SAE probe against the largest of all probes under permuted "
+                     "labels"}]
     return described(
         pd.DataFrame(rows), "how many SAE probes are above their rivals, and what chance gives",
         measure=("", "beats_raw, beats_components, beats_untrained: above the probe on the layer's "
@@ -189,7 +190,7 @@ def power(probes: pd.DataFrame, *, studied: int) -> pd.DataFrame:
 def trainings(grid: Grid) -> pd.DataFrame:
     """Pairs of SAEs that differ in one thing, mean difference of their probes: in the training set,
     honest_only less each other; and learned thresholds less thresholds at 0."""
-    by = {of: grid.places("trained", train_set=of)
+    by = {of: grid.places("trained", of)
           for of in ("honest_only", "deceptive_only", "mixed")}
     prefix = grid.places("prefix")
     pairs = [(f"honest_minus_{other}", by["honest_only"], by[other],

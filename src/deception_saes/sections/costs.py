@@ -248,4 +248,5 @@ def _bytes(of: Shape, expansion: float) -> float:
 _COSTS: dict[int, Callable[[Any, Profile], Cost]] = {
     17: _judged, 18: _layers, 19: _components, 25: _zoo, 29: _neutral, 30: _models, 32: _separation}
 _OF_EXPERIMENTS: dict[int, Callable[[Profile, int], Cost | None]] = {
-    20: _grid, 21: _sae_probes, 22: _attribution, 23: _task, 24: _swap, 26: _swap, 27: _sweep, 28: _circuit, 31: _swap}
+    20: _grid, 21: _sae_probes, 22: _attribution, 23: _task, 24: _swap, 26: _swap, 27: _sweep,
+    28: _circuit, 31: _swap}
