@@ -20,10 +20,16 @@ from deception_saes.experiments.probing import (
 )
 
 if TYPE_CHECKING:
+    from deception_saes.models.spec import ModelSpec
     from deception_saes.sections.results import Value
 
-__all__ = ["MEASURES", "NAME", "SCALE", "UNIT", "Assessed", "Null", "assess", "columns",
-           "difference", "labellings", "null_of", "values_of"]
+__all__ = ["MEASURES", "NAME", "SCALE", "UNIT", "Assessed", "Null", "answers_primary", "assess",
+           "columns", "difference", "labellings", "null_of", "values_of"]
+
+
+def answers_primary(model: ModelSpec) -> bool:
+    """As `paper.settings.Settings.stands_in`."""
+    return model.slug == "llama" or not model.of_the_study
 
 
 def values_of(

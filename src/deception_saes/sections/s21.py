@@ -108,8 +108,7 @@ def _values(
     grid: Grid, table: pd.DataFrame, against: Paired, data: Labelled, params: Params
 ) -> Iterator[Value]:
     from deception_saes.analysis.paired_probes import least_detectable
-    from deception_saes.sections.layer_tables import answers_primary
-    from deception_saes.sections.probing import columns, values_of
+    from deception_saes.sections.probing import answers_primary, columns, values_of
     from deception_saes.sections.results import Value
 
     model = params.behaviour_saes.behaviour.model
