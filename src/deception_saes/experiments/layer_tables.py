@@ -140,7 +140,6 @@ def sweep_table(sweeps: Sequence[Sweep]) -> pd.DataFrame:
                        "the same under permuted labels; p: of the ridge probe's best; significant: "
                        "layers with p below 0.05; widening: of the nested probe's intervals"),
         value=("", "in `unit`"), unit=("", "unit of value and interval"),
-        quantity=("", "what it is, in words"),
         n=("count", "completions, permutations or resamples behind it"))
 
 
@@ -323,7 +322,6 @@ def score_table(reading: Reading, primary: Sweep) -> pd.DataFrame:
                       "label": np.where(of.deceptive_N, "deceptive", "honest"), "fold": of.fold_N,
                       "group": of.group_N, "score": primary.nested_N}),
         "held-out score of every completion of the balanced main round, nested probe",
-        completion=("", "id of the completion, as in completions.csv"),
         fold=("", "fold it was held out in"),
         group=("", "number of its group of near-duplicates"),
         score=("logits", "decision value of the probe, above 0 is deceptive"))
@@ -440,8 +438,7 @@ def gain_table(ladders: Mapping[str, Ladder], few: int) -> pd.DataFrame:
         statistic=("", "pc5_minus_all and the like: that many components less all dimensions; "
                        "saturation: the saturation point, missing where all dimensions are at "
                        "chance"),
-        value=("", "in `unit`"), unit=("", "unit of value and interval"),
-        quantity=("", "what it is, in words"))
+        value=("", "in `unit`"), unit=("", "unit of value and interval"))
 
 
 def _labelled(reading: Reading, round: str) -> Labelled:
