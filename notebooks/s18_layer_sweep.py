@@ -93,9 +93,9 @@ claims = {"R3.mean.nested.accuracy": "B-03", "R3.mean.nested.auroc": "B-04",
              if round in rounds}}
 book.report("sweeps", in_numbers, "{round}.{pooling}.{statistic}",
             claims=claims if book.stands_in else None)
-peak = peak_of_all([of for of in sweeps if of.pooling == "mean"])
-book.number("all.peak.layer", peak.pop("value"), "layer", "layer of highest balanced accuracy, mean "
-            "of the rounds", claim="B-05" if book.stands_in else None, **peak)
+book.number("all.peak.layer", unit="layer", quantity="layer of highest balanced accuracy, mean of the "
+            "rounds", claim="B-05" if book.stands_in else None,
+            **peak_of_all([of for of in sweeps if of.pooling == "mean"]))
 
 for measure, title in NAME.items():
     of_measure = {"value": measure, "low": f"{measure}_low", "high": f"{measure}_high"}

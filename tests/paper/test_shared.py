@@ -11,10 +11,11 @@ from deception_saes import cache
 from deception_saes.experiments.asking import by_topic
 from deception_saes.models.load import conversion_spec
 from deception_saes.paper.shared import calls_of_book, clean_old, shared_calls
+from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.store.files import PACKAGE_DIR, artifacts_at
 from deception_saes.store.spec import imported_files
 
-EXPERIMENTS = (23, 24, 27, 28)
+EXPERIMENTS = (17, 18, 19, 23, 24, 27, 28)
 
 
 @dataclass
@@ -100,10 +101,11 @@ def test_what_a_call_runs_and_reads_is_in_its_key(traced, small, of):
 def test_after_the_declared_calls_no_notebook_computes_any_of_them(traced, small):
     declared = {call.name for number in EXPERIMENTS
                 for call in shared_calls(number, small, small.seed).values()}
-    assert declared == {"ask", "activations", "train_saes", "train_again", "sweep"}
+    assert declared == {"ask", "activations", "train_saes", "train_again", "sweep", "capture",
+                        "chosen_layers"}
     anew = {name.rpartition("-")[0] for name in traced.after - traced.declared}
     assert not anew & declared
-    assert anew >= {"edit_effects", "p_correct"}
+    assert anew >= {"edit_effects", "p_correct", "fit_layers"}
 
 
 def test_a_section_that_is_not_run_shares_nothing(smoke):
@@ -112,7 +114,7 @@ def test_a_section_that_is_not_run_shares_nothing(smoke):
 
 def test_sections_that_share_a_call_name_it_alike(smoke, artifacts):
     by_name = {}
-    for number in (23, 24, 25, 26, 27, 28, 29, 30, 31, 32):
+    for number in SECTIONS:
         for name, call in shared_calls(number, smoke, 0).items():
             assert by_name.setdefault(name, call.spec.hash) == call.spec.hash, name
     assert by_name.keys() == calls_of_book(smoke, 0).keys()

@@ -34,7 +34,7 @@ from deception_saes.tasks.labels import load_labels
 from deception_saes.tasks.trivia import Question, QuestionFileError, load_questions
 from deception_saes.tasks.wordings import FRAMINGS, reworded
 
-PARAMETERS = ("model", "judge", "framing", "questions", "sandbag_instruction", "layers", "k",
+PARAMETERS = ("model", "framing", "questions", "sandbag_instruction", "judge", "layers", "k",
               "n_heads", "draws", "permutations", "resamples")
 """What a notebook's parameters cell may name beside profile and seed; None is the profile's."""
 
