@@ -24,14 +24,14 @@ resamples = None  # bootstrap resamples behind every interval
 # %%
 import numpy as np
 
-from deception_saes.experiments.layer_probes import chosen_layers
-from deception_saes.experiments.layer_tables import (
+from deception_saes.experiments.component_tables import (
     component_table,
-    depths,
     gain_table,
     ladder,
     saturation_table,
 )
+from deception_saes.experiments.layer_probes import chosen_layers
+from deception_saes.experiments.layer_tables import depths
 from deception_saes.experiments.probing import NAME, UNIT
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s19

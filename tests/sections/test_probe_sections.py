@@ -5,7 +5,7 @@ import pytest
 from cells import run_cells
 
 from deception_saes.analysis.probe_scores import Measured
-from deception_saes.experiments.layer_tables import Ladder, gain_table
+from deception_saes.experiments.component_tables import Ladder, gain_table
 from deception_saes.experiments.probing import Assessed
 from deception_saes.experiments.reading import MAIN_ROUND
 

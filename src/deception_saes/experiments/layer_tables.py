@@ -1,6 +1,6 @@
-"""What is said of probes at layers, on words and on principal components.
+"""What is said of probes at layers, beside those on words and in other scenarios.
 
-Shape suffixes: N completions, L layers, R resamples, S scenarios, F folds, K numbers of components.
+Shape suffixes: N completions, L layers, S scenarios, F folds.
 """
 
 from __future__ import annotations
@@ -16,8 +16,14 @@ from deception_saes.activations.completions import Pooling
 from deception_saes.analysis.bootstrap import mean_interval
 from deception_saes.analysis.folds import subset
 from deception_saes.analysis.probe_scores import bootstrap, interval, scenario_auroc
-from deception_saes.analysis.saturation import saturation
-from deception_saes.experiments import layer_probes
+from deception_saes.experiments.layer_probes import (
+    balanced_of,
+    chosen_layers,
+    fit_layers,
+    fit_penalties,
+    fit_texts,
+    prompt_end_auroc,
+)
 from deception_saes.experiments.probing import (
     MEASURES,
     NAME,
@@ -30,7 +36,7 @@ from deception_saes.experiments.probing import (
     difference,
     resampling_seed,
 )
-from deception_saes.experiments.reading import MAIN_ROUND, Labelled, Reading
+from deception_saes.experiments.reading import Reading
 from deception_saes.experiments.task import Subject
 from deception_saes.saes.tags import layer_at_same_depth
 from deception_saes.tidy import described
@@ -42,8 +48,6 @@ _PROBE = ("", "nested: the residual, its layer chosen without the fold; words, w
               "tf-idf of the words, in the latter each also as a word of its scenario; length: "
               "lengths alone; depth_of_L6: the residual at the relative depth of that layer of the "
               "study's model, and others like it")
-_LAYERS = ("", "how the layer was chosen: nested, without the scored fold, or depth_of_L6 and the "
-               "like, the relative depth of that layer of the study's model")
 _POOLING = ("", "mean over the completion's tokens, or its last token")
 
 
@@ -86,21 +90,21 @@ def sweep(
     reading: Reading, round: str, pooling: Pooling, *, permutations: int, resamples: int
 ) -> Sweep:
     """A probe at every layer of a round's balanced set, with intervals over completions."""
-    fits = layer_probes.fit_layers(reading, round, pooling, permutations=permutations)
-    of, null = _labelled(reading, round).design, Null.of(fits["null"])
+    fits = fit_layers(reading, round, pooling, permutations=permutations)
+    of, null = balanced_of(reading, round).design, Null.of(fits["null"])
     how = {"draws": resamples, "seed": resampling_seed(reading.seed, round)}
     return Sweep(
         round, pooling, fits["scores"], assess(fits["scores"], of, null.widen_L, **how), null,
         assess(fits["nested"][None], of, fits["nested_widen"], **how),
-        layer_probes.chosen_layers(reading, round, pooling), fits["nested"])
+        chosen_layers(reading, round, pooling), fits["nested"])
 
 
 def text_probes(
     reading: Reading, round: str, *, permutations: int, resamples: int
 ) -> dict[str, Assessed]:
     """Probes that see no activation, on words and on lengths, in the same folds and resamples."""
-    of = _labelled(reading, round).design
-    fits = layer_probes.fit_texts(reading, round, permutations=permutations)
+    of = balanced_of(reading, round).design
+    fits = fit_texts(reading, round, permutations=permutations)
     return {name: assess(fit["scores"][None], of, fit["widen"], resamples,
                          resampling_seed(reading.seed, round)) for name, fit in fits.items()}
 
@@ -274,7 +278,7 @@ def scenario_table(
     resamples: int,
 ) -> pd.DataFrame:
     """AUROC of each scenario, within it and left out; the latter at this layer."""
-    of = _labelled(reading, primary.round).design
+    of = balanced_of(reading, primary.round).design
     within_S = scenario_auroc(primary.nested_N, of)
     rows = []
     for s, scenario in enumerate(of.scenarios):
@@ -300,9 +304,9 @@ def penalty_table(
 ) -> pd.DataFrame:
     """The same probes with other strengths of regularisation; intervals are widened as at the
     reported one. A row a probe and penalty."""
-    fits = layer_probes.fit_penalties(reading, primary.round, primary.pooling, penalties)
-    of, seed = _labelled(reading, primary.round).design, resampling_seed(reading.seed,
-                                                                         primary.round)
+    fits = fit_penalties(reading, primary.round, primary.pooling, penalties)
+    of = balanced_of(reading, primary.round).design
+    seed = resampling_seed(reading.seed, primary.round)
     rows = []
     for name, scores_CN in fits.items():
         widen_1 = (primary.nested if name == "nested" else text[name]).widen_L
@@ -315,7 +319,7 @@ def penalty_table(
 
 def score_table(reading: Reading, primary: Sweep) -> pd.DataFrame:
     """Held-out score of every completion, nested probe."""
-    data = _labelled(reading, primary.round)
+    data = balanced_of(reading, primary.round)
     of = data.design
     return described(
         pd.DataFrame({"completion": data.ids, "scenario": [of.scenarios[s] for s in of.scenario_N],
@@ -329,119 +333,7 @@ def score_table(reading: Reading, primary: Sweep) -> pd.DataFrame:
 
 def prompt_end_table(reading: Reading, round: str) -> pd.DataFrame:
     """AUROC by layer at the prompt's last token."""
-    auroc_L = layer_probes.prompt_end_auroc(reading, round)
+    auroc_L = prompt_end_auroc(reading, round)
     return described(pd.DataFrame({"layer": range(len(auroc_L)), "auroc": auroc_L}),
                      "sanity check: a probe on the prompt's last token, which cannot know the "
                      "reply")
-
-
-# Principal components
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """Probes on ever more components, each fold at its own layer. counts: numbers of components,
-    the last being all dimensions. explained: share of the variance that they have. One probe each
-    in the rest."""
-
-    layer_F: np.ndarray
-    counts: Sequence[int]
-    explained: Sequence[float]
-    probes: Assessed
-    null: Null
-    n: int
-
-    @property
-    def layer(self) -> int | None:
-        """The layer, if it is one for all folds."""
-        return int(self.layer_F[0]) if len(set(self.layer_F)) == 1 else None
-
-    def name(self, place: int) -> str:
-        """"pc5", or "all"."""
-        return "all" if place == len(self.counts) - 1 else f"pc{self.counts[place]}"
-
-
-def ladder(
-    reading: Reading, round: str, pooling: Pooling, layer_F: np.ndarray,
-    components: Sequence[int], *, permutations: int, resamples: int,
-) -> Ladder:
-    """Probes on so many principal components each and on all dimensions, with intervals over
-    completions. layer_F: the layer of each fold."""
-    fits = layer_probes.fit_components(reading, round, pooling, layer_F, components,
-                                       permutations=permutations)
-    of, null = _labelled(reading, round).design, Null.of(fits["null"])
-    probes = assess(fits["scores"], of, null.widen_L, resamples,
-                    resampling_seed(reading.seed, round))
-    return Ladder(layer_F, fits["counts"], fits["explained"], probes, null,
-                  fits["scores"].shape[1])
-
-
-def component_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:
-    """A row a choice of layers and a number of components."""
-    rows = []
-    for name, of in ladders.items():
-        null_2K = of.null.band()
-        for i, k in enumerate(of.counts):
-            every = i == len(of.counts) - 1
-            rows.append({
-                "layers": name, "components": k, "all": every, "probe": of.name(i),
-                "what": "all dimensions" if every else f"{k} principal components",
-                "layer": of.layer, "n": of.n, "explained": of.explained[i],
-                **columns(of.probes, i), "ridge_accuracy": 100 * of.null.ridge.accuracy[i],
-                "null_low": null_2K[0, i], "null_high": null_2K[1, i]})
-    return described(
-        pd.DataFrame(rows), "probes on the first principal components", layers=_LAYERS,
-        components=("count", "principal components kept; the last row of each choice has all "
-                             "dimensions"),
-        all=("", "whether these are all dimensions"), probe=("", "the probe's name"),
-        what=("", "what it reads, in words"),
-        explained=("share", "variance of the standardised training folds that they explain, mean "
-                            "over folds"))
-
-
-def saturation_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:
-    """In how many resamples each number of components is the saturation point."""
-    rows = []
-    for name, of in ladders.items():
-        drawn_R = saturation(of.counts, of.probes.resampled.accuracy)
-        rows += [{"layers": name, "components": k, "share": float((drawn_R == k).mean())}
-                 for k in of.counts]
-    return described(
-        pd.DataFrame(rows), "where accuracy saturates in bootstrap resamples", layers=_LAYERS,
-        components=("count", "a number of components: the smallest with 95% of what all dimensions "
-                             "gain over chance"),
-        share=("share", "resamples in which it is this one"))
-
-
-def gain_table(ladders: Mapping[str, Ladder], few: int) -> pd.DataFrame:
-    """By choice of layers, what `few` components lack to all dimensions, and the saturation point;
-    none where the interval of all dimensions includes chance: there is no gain to share."""
-    rows: list[dict[str, Any]] = []
-    for name, of in ladders.items():
-        about = {"layers": name, "layer": of.layer, "n": of.n}
-        found, low, high = difference(of.probes, of.counts.index(few), of.probes, -1, "accuracy")
-        rows.append({**about, "statistic": f"pc{few}_minus_all", "value": found, "ci_low": low,
-                     "ci_high": high, "unit": "pp", "quantity": f"balanced accuracy on {few} "
-                     "components less that on all dimensions"})
-        ends = dict.fromkeys(("value", "ci_low", "ci_high"), float("nan"))
-        if of.probes.ends("accuracy", -1)[0] > 50:
-            low, high = np.quantile(saturation(of.counts, of.probes.resampled.accuracy),
-                                    [0.025, 0.975], method="nearest")
-            point = saturation(of.counts, of.probes.found.accuracy)
-            ends = {"value": float(point), "ci_low": float(low), "ci_high": float(high)}
-        rows.append({**about, "statistic": "saturation", **ends, "unit": "count",
-                     "quantity": "principal components at which the probe has 95% of the gain over "
-                                 "chance of all dimensions"})
-    return described(
-        pd.DataFrame(rows), "what few components lack, and where accuracy saturates",
-        layers=_LAYERS,
-        statistic=("", "pc5_minus_all and the like: that many components less all dimensions; "
-                       "saturation: the saturation point, missing where all dimensions are at "
-                       "chance"),
-        value=("", "in `unit`"), unit=("", "unit of value and interval"))
-
-
-def _labelled(reading: Reading, round: str) -> Labelled:
-    found = reading.main if round == MAIN_ROUND else reading.labelled(round)
-    assert found is not None  # probes were fitted to it
-    return found
