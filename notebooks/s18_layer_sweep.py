@@ -39,7 +39,7 @@ from deception_saes.experiments.layer_tables import (
     text_probes,
     transfer_table,
 )
-from deception_saes.experiments.probing import NAME, UNIT
+from deception_saes.experiments.probing import NAME
 from deception_saes.experiments.reading import ROUNDS
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s18
@@ -97,17 +97,16 @@ book.number("all.peak.layer", unit="layer", quantity="layer of highest balanced 
             "rounds", claim="B-05" if book.stands_in else None,
             **peak_of_all([of for of in sweeps if of.pooling == "mean"]))
 
-for measure, title in NAME.items():
-    of_measure = {"value": measure, "low": f"{measure}_low", "high": f"{measure}_high"}
-    unit = UNIT[measure]
-    book.report("baselines", probes, f"{{probe}}.{measure}", where="probe != 'nested'", unit=unit,
-                quantity=f"{title} of {{what}}", **of_measure)
+for measure, title in NAME.items():  # balanced accuracy and AUROC, with their intervals
+    of = {"value": measure, "low": f"{measure}_low", "high": f"{measure}_high"}
+    book.report("baselines", probes, f"{{probe}}.{measure}", where="probe != 'nested'",
+                quantity=f"{title} of {{what}}", **of)
     book.report("differences", differences, f"{{first}}_minus_{{second}}.{measure}",
-                unit=unit.replace("percent", "pp"), quantity=f"{title} of {{what}}", **of_measure)
+                quantity=f"{title} of {{what}}", unit={"accuracy": "pp", "auroc": "auroc"}[measure], **of)
     for depth, layer in layers.items():
-        book.report("transfer", transferred, f"transfer.{depth}.{measure}", unit=unit,
-                    where=f"layer == {layer}", quantity=f"{title} in scenarios left out of training, mean and "
-                    "interval over scenarios", **of_measure)
+        book.report("transfer", transferred, f"transfer.{depth}.{measure}", where=f"layer == {layer}",
+                    quantity=f"{title} in scenarios left out of training, mean and interval over "
+                    "scenarios", **of)
 
 of_prompt_end = {"unit": "auroc", "n": primary.n}
 book.number("prompt_end.least", prompt_end["auroc"].min(), quantity="lowest AUROC over layers at the "
@@ -133,7 +132,7 @@ for what, claim in cards.get(reading.model, {}).items():
     else:
         book.report("baselines", probes, f"card.{what}", claims={f"card.{what}": claim},
                     where="probe == 'nested'", value=what, low=f"{what}_low", high=f"{what}_high",
-                    unit=UNIT[what], quantity=f"{NAME[what]} of {{what}}")
+                    quantity=f"{NAME[what]} of {{what}}")
 
 # %%
 book.opening()

@@ -32,7 +32,7 @@ from deception_saes.experiments.component_tables import (
 )
 from deception_saes.experiments.layer_probes import chosen_layers
 from deception_saes.experiments.layer_tables import depths
-from deception_saes.experiments.probing import NAME, UNIT
+from deception_saes.experiments.probing import NAME
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s19
 
@@ -61,7 +61,7 @@ gains = gain_table(ladders, few=5)  # components at which the study saturates
 for measure, title in NAME.items():
     claims = {"nested.pc5.accuracy": "B-08", "nested.all.accuracy": "B-09"}
     book.report("components", by_components, f"{{layers}}.{{probe}}.{measure}", value=measure,
-                low=f"{measure}_low", high=f"{measure}_high", unit=UNIT[measure],
+                low=f"{measure}_low", high=f"{measure}_high",
                 quantity=f"{title} of a probe on {{what}}",
                 claims=claims if book.stands_in and measure == "accuracy" else None)
 book.report("gains", gains, "{layers}.{statistic}",

@@ -16,6 +16,7 @@ from deception_saes.activations.completions import Pooling
 from deception_saes.analysis.saturation import saturation
 from deception_saes.experiments.layer_probes import balanced_of, fit_components
 from deception_saes.experiments.probing import (
+    MEASURED,
     Assessed,
     Null,
     assess,
@@ -87,7 +88,7 @@ def component_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:
         all=("", "whether these are all dimensions"), probe=("", "the probe's name"),
         what=("", "what it reads, in words"),
         explained=("share", "variance of the standardised training folds that they explain, mean "
-                            "over folds"))
+                            "over folds"), **MEASURED)
 
 
 def saturation_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from deception_saes.experiments.layer_probes import (
     prompt_end_auroc,
 )
 from deception_saes.experiments.probing import (
+    MEASURED,
     MEASURES,
     NAME,
     SCALE,
@@ -124,6 +125,7 @@ def layer_table(sweeps: Sequence[Sweep]) -> pd.DataFrame:
                  for layer in range(len(s.scores_LN))]
     return described(
         pd.DataFrame(rows), "the sweep: a round, a pooling and a layer a row", pooling=_POOLING,
+        **MEASURED,
         p=("p", "of the ridge probe's balanced accuracy, under permuted labels, of this layer "
                 "alone"),
         p_max=("p", "of the ridge probe's balanced accuracy, against the largest over layers under "
@@ -215,7 +217,8 @@ def baseline_table(
     rows += [{"probe": name, "what": f"a probe at the relative {spoken(name)}", "n": primary.n,
               "layer": layer, **columns(primary.layers, layer)} for name, layer in depths.items()]
     return described(pd.DataFrame(rows), "probes on the main round and what they are compared "
-                     "with, a probe a row", probe=_PROBE, what=("", "the same in words"))
+                     "with, a probe a row", probe=_PROBE, what=("", "the same in words"),
+                     **MEASURED)
 
 
 def difference_table(
@@ -314,7 +317,7 @@ def penalty_table(
         rows += [{"probe": name, "c": c, "n": primary.n, **columns(found, place)}
                  for place, c in enumerate(penalties)]
     return described(pd.DataFrame(rows), "the same probes under other penalties", probe=_PROBE,
-                     c=("", "inverse strength of the penalty, scikit-learn's C"))
+                     c=("", "inverse strength of the penalty, scikit-learn's C"), **MEASURED)
 
 
 def score_table(reading: Reading, primary: Sweep) -> pd.DataFrame:

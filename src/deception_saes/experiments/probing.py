@@ -32,6 +32,17 @@ LIBRARIES = ("scikit-learn", "scipy")
 """Distributions that decide what a fitted probe gives, for `cached`'s `libraries`."""
 
 
+MEASURED = {
+    "accuracy": ("percent", "balanced accuracy, held out"),
+    "accuracy_low": ("percent", "lower end of its 95% interval"),
+    "accuracy_high": ("percent", "upper end"),
+    "auroc": ("auroc", "area under the ROC curve within scenarios, averaged over them, held out"),
+    "auroc_low": ("auroc", "lower end of its 95% interval"),
+    "auroc_high": ("auroc", "upper end"),
+}
+"""What `columns` gives, for `tidy.described`."""
+
+
 @dataclass(frozen=True)
 class Assessed:
     """Probes on the same completions. found: [L]; resampled: [R, L], of the same resamples for
