@@ -17,7 +17,8 @@
 profile = "embedded"
 seed = 0
 # None: what the profile says
-model = None  # a slug of models/registry.py: whose residuals are read
+model = None  # a slug of models/registry.py: the model that reads the completions
+judge = None  # a judge of tasks/data/labels.csv, whose labels are told apart
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
@@ -26,7 +27,7 @@ from deception_saes.experiments.sae_grid import by_kind, grid_table, threshold_h
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s20
 
-book = open_section(20, profile, seed, model=model, resamples=resamples)
+book = open_section(20, profile, seed, model=model, judge=judge, resamples=resamples)
 
 # %% [markdown]
 # The SAEs are trained on residuals at the tokens of completions of rounds R1 and R2, the JumpReLUs twice: with

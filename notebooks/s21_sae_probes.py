@@ -16,7 +16,8 @@
 profile = "embedded"
 seed = 0
 # None: what the profile says
-model = None  # a slug of models/registry.py: whose residuals are read
+model = None  # a slug of models/registry.py: the model that reads the completions
+judge = None  # a judge of tasks/data/labels.csv, whose labels are told apart
 permutations = None  # draws of permuted labels and of exchanged probes
 resamples = None  # bootstrap resamples behind every interval
 
@@ -34,7 +35,8 @@ from deception_saes.experiments.sae_probes import score_probes
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s21
 
-book = open_section(21, profile, seed, model=model, permutations=permutations, resamples=resamples)
+book = open_section(21, profile, seed, model=model, judge=judge, permutations=permutations,
+                    resamples=resamples)
 
 # %% [markdown]
 # Every probe is fitted and scored on the same completions of round R3, as many honest as deceptive ones of each
@@ -64,7 +66,8 @@ for measure, name in NAME.items():
                 quantity=f"{name} of the raw probe")
     book.report("probes", probes, f"best.{measure}", where="best", **ends,
                 quantity=f"{name} of the best of {len(saes.tags)} SAE probes",
-                claims={"best.accuracy": "B-14"} if measure == "accuracy" else None)
+                claims={"best.accuracy": "B-14"}
+                if measure == "accuracy" and book.stands_in else None)
 book.report("counts", how_many, "{measure}", claims={"beats_raw": "B-15", "beats_raw.share": "R-16"})
 book.report("trainings", differ, "{measure}", claims={"honest_best": "B-16"})
 book.report("power", found, "power.{completions}", value="difference",

@@ -16,7 +16,8 @@
 profile = "embedded"
 seed = 0
 # None: what the profile says
-model = None  # a slug of models/registry.py: whose residuals are read
+model = None  # a slug of models/registry.py: the model that reads the completions
+judge = None  # a judge of tasks/data/labels.csv, whose labels are told apart
 permutations = None  # labellings behind every p
 resamples = None  # bootstrap resamples behind every interval
 
@@ -40,7 +41,8 @@ from deception_saes.experiments.steered import (
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s22
 
-book = open_section(22, profile, seed, model=model, permutations=permutations, resamples=resamples)
+book = open_section(22, profile, seed, model=model, judge=judge, permutations=permutations,
+                    resamples=resamples)
 
 # %% [markdown]
 # In which completions of round R3, as many honest as deceptive ones of each scenario, does a feature fire? Of

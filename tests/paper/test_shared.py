@@ -15,7 +15,7 @@ from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.store.files import PACKAGE_DIR, artifacts_at
 from deception_saes.store.spec import imported_files
 
-EXPERIMENTS = (20, 21, 22, 23, 24, 27, 28)
+EXPERIMENTS = (17, 18, 19, 20, 21, 22, 23, 24, 27, 28)
 
 
 @dataclass
@@ -102,10 +102,10 @@ def test_after_the_declared_calls_no_notebook_computes_any_of_them(traced, small
     declared = {call.name for number in EXPERIMENTS
                 for call in shared_calls(number, small, small.seed).values()}
     assert declared == {"ask", "activations", "train_saes", "train_again", "sweep", "capture",
-                        "train_behavioural"}
+                        "chosen_layers", "train_behavioural"}
     anew = {name.rpartition("-")[0] for name in traced.after - traced.declared}
     assert not anew & declared
-    assert anew >= {"edit_effects", "p_correct"}
+    assert anew >= {"edit_effects", "p_correct", "fit_layers"}
 
 
 def test_a_section_that_is_not_run_shares_nothing(smoke):

@@ -31,6 +31,7 @@ NAME = {"accuracy": "balanced accuracy", "auroc": "AUROC"}
 LIBRARIES = ("scikit-learn", "scipy")
 """Distributions that decide what a fitted probe gives, for `cached`'s `libraries`."""
 
+
 MEASURED = {
     "accuracy": ("percent", "balanced accuracy, held out"),
     "accuracy_low": ("percent", "lower end of its 95% interval"),
