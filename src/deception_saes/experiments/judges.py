@@ -232,8 +232,9 @@ def probe_table(
         row = {"judge": judge, "short": short[judge], "layer": layer, "honest": honest,
                "deceptive": deceptive, "n": honest + deceptive}
         for name, one in (("own", own), ("primary", primary), ("same", same)):
-            ends = (one.auroc, one.low, one.high) if one else (np.nan,) * 3
-            row |= dict(zip((f"auroc_{name}", f"low_{name}", f"high_{name}"), ends, strict=True))
+            numbers = (one.auroc, one.low, one.high) if one else (np.nan,) * 3
+            names = (f"auroc_{name}", f"low_{name}", f"high_{name}")
+            row |= dict(zip(names, numbers, strict=True))
         rows.append(row)
     whose = {"own": "of the judge's probe, held out, against the judge's own labels",
              "primary": "of the judge's probe, against the primary judge's labels",
