@@ -28,7 +28,7 @@ from deception_saes.analysis.relabelled import (
 from deception_saes.cache import cached
 from deception_saes.experiments.judging import Labels
 from deception_saes.experiments.probing import LIBRARIES
-from deception_saes.experiments.reading import MAIN_ROUND, Reading
+from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS, Reading
 from deception_saes.rng import generator
 from deception_saes.tasks.completions import Completion
 from deception_saes.tasks.labels import LABELS, duplicate_groups
@@ -194,7 +194,7 @@ def agreement_tables(
             n=("count", "completions with this pair of labels"))}
 
 
-@cached(libraries=LIBRARIES)
+@cached(data=SCENARIOS, libraries=LIBRARIES)
 def probe_table(
     reading: Reading, labels: Labels, short: Short, *, layer: int, permutations: int,
     resamples: int,
