@@ -67,7 +67,7 @@ def test_what_computes_or_reports_decides_results_and_page(edited, old, new):
 def test_every_experiment_shows_something_that_decides_no_result(section):
     parsed = specs.ast.parse(source_of(section).read_text(encoding="utf-8"))
     shown = [statement for statement in parsed.body if specs._shows(statement)]
-    assert len(shown) > 5
+    assert len(shown) >= 5
     assert len(experiment_hash(section)) == 16
 
 

@@ -28,7 +28,7 @@ from deception_saes.analysis.relabelled import (
 from deception_saes.cache import cached
 from deception_saes.experiments.judging import Labels
 from deception_saes.experiments.probing import LIBRARIES
-from deception_saes.experiments.reading import MAIN_ROUND, Reading
+from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS, Reading
 from deception_saes.rng import generator
 from deception_saes.tasks.completions import Completion
 from deception_saes.tasks.labels import LABELS, duplicate_groups
@@ -194,7 +194,7 @@ def agreement_tables(
             n=("count", "completions with this pair of labels"))}
 
 
-@cached(libraries=LIBRARIES)
+@cached(data=SCENARIOS, libraries=LIBRARIES)
 def probe_table(
     reading: Reading, labels: Labels, short: Short, *, layer: int, permutations: int,
     resamples: int,
@@ -232,8 +232,9 @@ def probe_table(
         row = {"judge": judge, "short": short[judge], "layer": layer, "honest": honest,
                "deceptive": deceptive, "n": honest + deceptive}
         for name, one in (("own", own), ("primary", primary), ("same", same)):
-            ends = (one.auroc, one.low, one.high) if one else (np.nan,) * 3
-            row |= dict(zip((f"auroc_{name}", f"low_{name}", f"high_{name}"), ends, strict=True))
+            numbers = (one.auroc, one.low, one.high) if one else (np.nan,) * 3
+            names = (f"auroc_{name}", f"low_{name}", f"high_{name}")
+            row |= dict(zip(names, numbers, strict=True))
         rows.append(row)
     whose = {"own": "of the judge's probe, held out, against the judge's own labels",
              "primary": "of the judge's probe, against the primary judge's labels",

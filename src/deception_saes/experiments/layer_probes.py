@@ -39,7 +39,7 @@ from deception_saes.analysis.probes import (
 )
 from deception_saes.cache import cached
 from deception_saes.experiments.probing import LIBRARIES, labellings, null_of, resampling_seed
-from deception_saes.experiments.reading import MAIN_ROUND, Labelled, Reading
+from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS, Labelled, Reading
 
 TEXTS = ("words", "words_of_scenario", "length")
 """What is read without a model. Words of the scenario: see `analysis.probes.words_of_scenario`."""
@@ -54,7 +54,7 @@ def balanced_of(reading: Reading, round: str) -> Labelled:
     return found
 
 
-@cached(libraries=LIBRARIES)
+@cached(data=SCENARIOS, libraries=LIBRARIES)
 def chosen_layers(reading: Reading, round: str, pooling: Pooling) -> np.ndarray:
     """The layer that is best without each fold, [F]."""
     data = balanced_of(reading, round)
@@ -62,7 +62,7 @@ def chosen_layers(reading: Reading, round: str, pooling: Pooling) -> np.ndarray:
         return nested_layers(data.activations.of(data.ids, pooling), data.design)
 
 
-@cached(libraries=LIBRARIES)
+@cached(data=SCENARIOS, libraries=LIBRARIES)
 def fit_layers(
     reading: Reading, round: str, pooling: Pooling, *, permutations: int
 ) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def fit_layers(
             "nested_widen": widen_1}
 
 
-@cached(libraries=LIBRARIES)
+@cached(data=SCENARIOS, libraries=LIBRARIES)
 def fit_texts(reading: Reading, round: str, *, permutations: int) -> dict[str, dict[str, Any]]:
     """Probes that see no activation, in the same folds, by TEXTS: held-out `scores`, [N], and the
     factor `widen` of their intervals, [1]."""
@@ -102,7 +102,7 @@ def fit_texts(reading: Reading, round: str, *, permutations: int) -> dict[str, d
     return found
 
 
-@cached(libraries=LIBRARIES)
+@cached(data=SCENARIOS, libraries=LIBRARIES)
 def fit_penalties(
     reading: Reading, round: str, pooling: Pooling, penalties: Sequence[float]
 ) -> dict[str, np.ndarray]:
@@ -123,7 +123,7 @@ def fit_penalties(
                    for name, x in _texts(data).items() if name != "length"}}
 
 
-@cached(libraries=LIBRARIES)
+@cached(data=SCENARIOS, libraries=LIBRARIES)
 def leave_scenarios_out(reading: Reading, round: str, pooling: Pooling) -> dict[str, np.ndarray]:
     """`auroc` and balanced `accuracy`, from 0 to 1, of each scenario by a probe that was trained on
     the others, at every layer, [S, L]."""
@@ -138,7 +138,7 @@ def leave_scenarios_out(reading: Reading, round: str, pooling: Pooling) -> dict[
                                       for some in rows])}
 
 
-@cached(libraries=LIBRARIES)
+@cached(data=SCENARIOS, libraries=LIBRARIES)
 def prompt_end_auroc(reading: Reading, round: str) -> np.ndarray:
     """AUROC by layer at the prompt's last token, which is the same for all completions of a
     scenario, [L]: chance."""
@@ -148,7 +148,7 @@ def prompt_end_auroc(reading: Reading, round: str) -> np.ndarray:
         return measure(scores_LN, data.design).auroc
 
 
-@cached(libraries=LIBRARIES)
+@cached(data=SCENARIOS, libraries=LIBRARIES)
 def fit_components(
     reading: Reading, round: str, pooling: Pooling, layer_F: np.ndarray,
     components: Sequence[int], *, permutations: int,

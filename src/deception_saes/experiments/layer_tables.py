@@ -79,7 +79,7 @@ class Sweep:
     @property
     def n(self) -> int:
         """Completions behind it."""
-        return self.scores_LN.shape[1]
+        return len(self.nested_N)
 
     @property
     def peak(self) -> int:
@@ -225,7 +225,7 @@ def difference_table(
     primary: Sweep, text: Mapping[str, Assessed], depths: Mapping[str, int]
 ) -> pd.DataFrame:
     """Probes on activations less those on words, paired by completion, and words less length."""
-    pairs = []
+    pairs: list[tuple[str, str, str, int | None, Assessed, int]] = []
     for name in ("words", "words_of_scenario"):
         less = f"less that of {_READS[name]}"
         pairs.append(("nested", name, f"the nested probe {less}", None, primary.nested, 0))
@@ -235,7 +235,8 @@ def difference_table(
                   text["words"], 0))
     rows = []
     for first, second, what, layer, of, place in pairs:
-        row = {"first": first, "second": second, "what": what, "layer": layer, "n": primary.n}
+        row: dict[str, Any] = {"first": first, "second": second, "what": what, "layer": layer,
+                               "n": primary.n}
         for measure in MEASURES:
             ends = difference(of, place, text[second], 0, measure)
             row |= dict(zip((measure, f"{measure}_low", f"{measure}_high"), ends, strict=True))

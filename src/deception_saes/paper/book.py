@@ -72,9 +72,9 @@ class Book(Settings):
         missing is reported as a value that there is none of.
         quantity, condition: what is measured, and where, filled from the row as well; else the
         row's columns of these names. value, low, high, n, layer: the columns of the number, its
-        interval, what it rests on, and where; None: nothing. Columns `tag`, `train_set` and `framing`
-        say of which SAE and framing it is. unit: filled from the row too; None:
-        the table's column `unit`, else what it says of the column `value`. where: the rows that are
+        interval, what it rests on, and where; None: nothing. Columns `tag`, `train_set` and
+        `framing` say of which SAE and framing it is. unit: filled from the row too; None: the
+        table's column `unit`, else what it says of the column `value`. where: the rows that are
         reported, as for `DataFrame.query`; None: all. claims: by id as above, the published claims
         that values answer.
         Raises ValueError for a column that nothing describes, an id that stands twice, or a claim
