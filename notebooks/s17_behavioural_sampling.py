@@ -16,17 +16,112 @@
 # %% tags=["parameters"]
 profile = "embedded"
 seed = 0
+# None: what the profile says
+model = None  # a slug of models/registry.py: the model that reads the completions, and judges them
+judge = None  # a judge of tasks/data/labels.csv, whose labels are the primary ones
+resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.paper.page import open_section
+from deception_saes.experiments.judges import (
+    agreement_tables,
+    balanced_table,
+    completion_table,
+    examples,
+    probe_table,
+    round_table,
+    scenario_table,
+    share_table,
+    shot_table,
+)
+from deception_saes.experiments.judging import (
+    all_labels,
+    judge_table,
+    judged_in_batches,
+    judged_singly,
+    short_names,
+)
+from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s17
+from deception_saes.saes.tags import layer_at_same_depth
 
-page = open_section(17, profile, seed)
-page.opening()
+book = open_section(17, profile, seed, model=model, judge=judge, resamples=resamples)
+
+# %% [markdown]
+# One prompt a scenario, many completions of each. Beside the labels that are shipped, the model itself judges
+# the first draws of the main round, one completion at a time and several at once.
 
 # %%
-page.figure(
-    s17.ambiguous,
+reading = book.reading
+judged_draws, per_prompt = 16, 8  # of each scenario; of these in one request of the batch judge
+of_main = reading.of_round("R3")
+judged = tuple(completion for completion in of_main if completion.draw < judged_draws)
+own = {"single": judged_singly(reading.subject, judged),
+       "batch": judged_in_batches(reading.subject, judged, per_prompt=per_prompt)}
+
+second = "claude-2"  # the second, independent pass of the reader
+hosted = ("gpt-4o-mini-batch", "gemini-2.5-flash-single")  # the judges of the study
+labels = all_labels(reading, own, second=second)
+short = short_names(reading, own, labels)  # "single", "batch"
+
+# %% [markdown]
+# How the judges' labels agree, and what they do to a probe: one layer, the study's L9 at the same relative
+# depth, and one set of folds for all of them.
+
+# %%
+of_book = {"resamples": book.resamples, "seed": seed}  # of the bootstrap over completions
+shares = share_table(reading.completions, labels, short, **of_book)
+agreed, confusion = agreement_tables(reading.completions, labels, short, **of_book).values()
+probes = probe_table(reading, labels, short, permutations=200, resamples=book.resamples,
+                     layer=layer_at_same_depth(9, book.subject.model.shape.layers))
+
+# %%
+scenarios, shots = scenario_table(reading), shot_table()
+completions = completion_table(reading, labels)
+rounds = round_table(reading, completions)
+chosen = examples(reading.completions, labels[reading.judge], each=2, seed=seed)
+judges = judge_table(reading, own, labels, second=second, hosted=hosted)
+
+book.report("scenarios", scenarios)
+book.report("shots", shots)
+book.report("completions", completions)
+book.report("balanced", balanced_table(reading))
+book.report("examples", chosen)
+book.report("judges", judges)
+book.report("confusion", confusion)
+book.report("rounds", rounds, "draws.{round}", value="draws", n="draws",
+            quantity="completions of round {round}")
+book.report("rounds", rounds, "balanced.{round}", value="balanced", n="draws",
+            quantity="completions in the balanced round {round}", claims={"balanced.R3": "B-02"})
+book.report("shares", shares, "share.{short}.{label}", where="round == 'R3' and scenario == 'all'",
+            value="share", n="of", quantity="share labelled {label} by {judge}, {round}",
+            claims={"share.batch.ambiguous": "B-01"})
+book.report("agreement", agreed, "kappa.{short_a}.{short_b}", value="kappa",
+            quantity="Cohen's kappa of {a} with {b}")
+book.report("agreement", agreed, "same.{short_a}.{short_b}", value="same", low=None, high=None,
+            quantity="share of equal labels of {a} and {b}")
+for against, learned in {"own": "labels of {judge}, against the same",
+                         "primary": f"labels of {{judge}}, against those of {reading.judge}",
+                         "same": f"labels of {reading.judge} of what {{judge}} read"}.items():
+    book.report("probe", probes, f"probe.{{short}}.{against}", value=f"auroc_{against}",
+                low=f"low_{against}", high=f"high_{against}",
+                quantity=f"AUROC of a probe trained on {learned}")
+
+draws = max(completion.draw for completion in of_main) + 1
+book.number("judged_per_scenario", min(judged_draws, draws), "count",
+            "draws of a scenario that an embedded judge reads")
+book.number("per_prompt", per_prompt, "count",
+            "completions that an embedded batch judge is given at once")
+book.number("scenarios", len(scenarios), "count", "scenarios")
+book.number("draws", len(completions), "count", "completions of all rounds")
+book.number("finished", 100 * completions["finished"].mean(), "percent",
+            "share of completions that end by themselves", n=len(completions))
+
+# %%
+book.opening()
+
+# %%
+book.figure(
+    s17.ambiguous, shares,
     caption="Share of each label in the main round, over all scenarios; in brackets the completions that a "
     "judge read, at most n = [[share.claude-1.ambiguous|n]]. Bars are 95% bootstrap intervals over completions.",
     alt="Dot plot of the shares labelled honest, deceptive and ambiguous, with intervals, by judge.",
@@ -35,7 +130,7 @@ page.figure(
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 **What it shows.** [[scenarios|value]] scenarios, each one prompt, gave [[draws|value]] completions in three
 rounds. In the main round, R3 at T = 1.0, a reader who read them one by one calls [[share.claude-1.honest]]
 honest, [[share.claude-1.deceptive]] deceptive and [[share.claude-1.ambiguous]] neither
@@ -61,14 +156,14 @@ AUROC of [[probe.claude-1.primary]]; one that learned the model's own labels, in
 # the part being played, which is no deception of anybody.
 
 # %%
-page.table(
-    s17.facts,
+book.table(
+    s17.facts, scenarios,
     caption="The scenarios, written for this book.",
 )
 
 # %%
-page.quotations(
-    s17.scenarios,
+book.quotations(
+    s17.scenarios, scenarios, shots,
     caption="What the model gets, and the rubric: what counts as which label. Every judge is given the scenario "
     "and the rubric.",
 )
@@ -82,15 +177,15 @@ page.quotations(
 # honest as deceptive completions, by a seeded choice among the more frequent ones, which is recorded.
 
 # %%
-page.table(
-    s17.rounds,
+book.table(
+    s17.rounds, rounds,
     caption="Completions of each round, their labels by the primary judge, and the size of the balanced "
     "subset. Ended by itself: with an end token before the limit of tokens.",
 )
 
 # %%
-page.figure(
-    s17.by_round,
+book.figure(
+    s17.by_round, shares, scenarios,
     caption="Labels of the primary judge by scenario and round; the numbers in the bars are completions, "
     "n = [[finished|n]] in all. Counts of everything that was drawn, so no interval.",
     alt="Stacked bars: shares labelled honest, deceptive and ambiguous in each scenario, one panel for each of "
@@ -100,8 +195,8 @@ page.figure(
 )
 
 # %%
-page.quotations(
-    s17.examples,
+book.quotations(
+    s17.examples, chosen, completions, scenarios, judges,
     caption="Examples of the main round: of every scenario and label two completions, by a seeded draw, not "
     "by choice. In italics the opening that was given; the rest is what the model wrote, shown as it stands, with "
     "signs that cannot be seen spelled out. Coloured: the label of the primary judge; beside it the id, and the "
@@ -120,21 +215,21 @@ page.quotations(
 # the others as soon as its labels stand in the file.
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 The embedded judges read while this page is made. For time they read a part of the main round, the first
 [[judged_per_scenario|value]] draws of each scenario, and the batch judge is given [[per_prompt|value]] of them at
 once.
 """)
 
 # %%
-page.table(
-    s17.judges,
+book.table(
+    s17.judges, judges,
     caption="The judges. A hosted one that was not asked is not run.",
 )
 
 # %%
-page.figure(
-    s17.by_judge,
+book.figure(
+    s17.by_judge, shares, scenarios,
     caption="Labels in the main round by judge and scenario; the numbers in the bars are completions. At most "
     "n = [[share.claude-1.ambiguous|n]] a judge; an empty row: it read none of that scenario. Counts, so no interval.",
     alt="Stacked bars: shares labelled honest, deceptive and ambiguous in each scenario, one panel for each "
@@ -144,7 +239,7 @@ page.figure(
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 The study reports that batch judging labelled [[B-01]] of the completions ambiguous, and a probe accuracy near
 chance on the same labels. The two cannot both be as printed: with every label ambiguous there are no two
 classes to probe. Here the batch judge calls [[share.batch.ambiguous]] ambiguous (n =
@@ -158,8 +253,8 @@ classes to probe. Here the batch judge calls [[share.batch.ambiguous]] ambiguous
 # labels blindly, each in its own proportions.
 
 # %%
-page.figure(
-    s17.kappa,
+book.figure(
+    s17.kappa, agreed,
     caption="Cohen's kappa of every two judges on what both read; in brackets how many, of "
     "n = [[finished|n]] in all rounds. Bars are 95% bootstrap intervals over completions, near-duplicates together.",
     alt="Dot plot of Cohen's kappa with intervals for every pair of judges.",
@@ -168,14 +263,14 @@ page.figure(
 )
 
 # %%
-page.table(
-    s17.agreement,
+book.table(
+    s17.agreement, agreed,
     caption="The same in numbers, and the share of completions given the same label.",
 )
 
 # %%
-page.figure(
-    s17.confusion,
+book.figure(
+    s17.confusion, confusion, judges,
     caption="Labels of the primary judge (rows) against those of every other judge (columns): numbers of "
     "completions that both read, of n = [[finished|n]], shaded by their share of the row. Counts, so no interval.",
     alt="Confusion matrices of three labels: the primary judge against each other judge.",
@@ -200,8 +295,8 @@ page.figure(
 # that the other judge read.
 
 # %%
-page.figure(
-    s17.probe,
+book.figure(
+    s17.probe, probes,
     caption="AUROC within scenario of probes that learned from each judge's labels (in brackets how many, at most n = [[share.claude-1.ambiguous|n]]), held out. Squares: against the judge's own labels. Diamonds: against the primary judge's. Circles: the same, "
     "learned from the primary judge's labels of what the judge read. Bars are 95% bootstrap intervals over "
     "completions, near-duplicates together, widened for the probe's own uncertainty. Line: chance.",
@@ -212,14 +307,14 @@ page.figure(
 )
 
 # %%
-page.table(
-    s17.probes,
+book.table(
+    s17.probes, probes,
     caption="The same in numbers, with the labels that each probe learned from. A dash: no scenario has two "
     "classes.",
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 Against the primary judge's labels, a probe that learned from them scores [[probe.claude-1.primary]]. One that
 learned from the embedded model's individual labels scores [[probe.single.primary]], where the primary judge's
 labels of the same completions give [[probe.single.same]]; one that learned from its batch labels
@@ -233,3 +328,6 @@ labels' doing.
 # sections could be trusted. Individual labels of the embedded model as good as its batch labels are bad would
 # have borne out the study: its contrast is between ways of asking one judge. And a probe trained on batch
 # labels that does as well against the primary judge's as one trained on these would have refuted it.
+
+# %% tags=["remove-input"]
+book.close()

@@ -15,17 +15,65 @@
 # %% tags=["parameters"]
 profile = "embedded"
 seed = 0
+# None: what the profile says
+model = None  # a slug of models/registry.py: the model that reads the completions
+judge = None  # a judge of tasks/data/labels.csv, whose labels are told apart
+permutations = None  # of labels, behind every p
+resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.paper.page import open_section
+import numpy as np
+
+from deception_saes.experiments.component_tables import (
+    component_table,
+    gain_table,
+    ladder,
+    saturation_table,
+)
+from deception_saes.experiments.layer_probes import chosen_layers
+from deception_saes.experiments.layer_tables import depths
+from deception_saes.experiments.probing import NAME
+from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s19
 
-page = open_section(19, profile, seed)
-page.opening()
+book = open_section(19, profile, seed, model=model, judge=judge, permutations=permutations,
+                    resamples=resamples)
+
+# %% [markdown]
+# The probe of §18 on the first principal components and on all dimensions. Each fold is scored at the layer
+# that §18 chose without it; beside that stand two layers that no data of this book chose.
 
 # %%
-page.figure(
-    s19.ladder,
+reading = book.reading
+nested = chosen_layers(reading, "R3", "mean")  # a layer for each fold
+choices = {"nested": nested, **{depth: np.full(len(nested), layer) for depth, layer in
+                                depths(book.subject, (6, 9)).items()}}
+ladders = {name: ladder(reading, "R3", "mean", layer_of_fold, (1, 2, 5, 10, 20, 50, 100),
+                        permutations=book.permutations, resamples=book.resamples)
+           for name, layer_of_fold in choices.items()}
+
+# %%
+by_components = component_table(ladders)
+saturated = saturation_table(ladders)
+gains = gain_table(ladders, few=5)  # components at which the study saturates
+
+# %%
+for measure, title in NAME.items():
+    claims = {"nested.pc5.accuracy": "B-08", "nested.all.accuracy": "B-09"}
+    book.report("components", by_components, f"{{layers}}.{{probe}}.{measure}", value=measure,
+                low=f"{measure}_low", high=f"{measure}_high",
+                quantity=f"{title} of a probe on {{what}}",
+                claims=claims if book.stands_in and measure == "accuracy" else None)
+book.report("gains", gains, "{layers}.{statistic}",
+            claims={"nested.saturation": "B-10"} if book.stands_in else None)
+book.report("saturation", saturated)
+
+# %%
+book.opening()
+
+# %%
+book.figure(
+    s19.ladder, by_components, saturated,
     caption="Above: balanced accuracy on the first principal components, n = [[nested.all.accuracy|n]] completions, with 95% "
     "intervals. Grey: the middle 95% of ridge probes on permuted labels. Below: share of bootstrap resamples in "
     "which a number of components is the saturation point.",
@@ -36,7 +84,7 @@ page.figure(
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 **What it shows.** On five components the probe's balanced accuracy is [[nested.pc5.accuracy]], on all dimensions
 [[nested.all.accuracy]] (n = [[nested.all.accuracy|n]]; the study: [[B-08]] and [[B-09]]). The difference, paired by
 completion, is [[nested.pc5_minus_all]]. The saturation point is [[nested.saturation]] components (the study: [[B-10]]; no
@@ -57,14 +105,14 @@ number is given where the interval of all dimensions includes chance).
 # chance in balanced accuracy. Its interval is that of the same number in bootstrap resamples.
 
 # %%
-page.table(
-    s19.components,
+book.table(
+    s19.components, by_components,
     caption="Probes on principal components at the layers of the nested choice, with 95% intervals over "
     "n = [[nested.all.accuracy|n]] completions. Variance explained: a mean over training sets.",
 )
 
 # %% tags=["remove-input"]
-page.say("""
+book.say("""
 At the depth of the study's L6: five components [[depth_of_L6.pc5.accuracy]], all dimensions [[depth_of_L6.all.accuracy]],
 saturation at [[depth_of_L6.saturation]]. At that of its L9: [[depth_of_L9.pc5.accuracy]],
 [[depth_of_L9.all.accuracy]], [[depth_of_L9.saturation]].
@@ -74,3 +122,6 @@ saturation at [[depth_of_L6.saturation]]. At that of its L9: [[depth_of_L9.pc5.a
 # **What would have changed the conclusion.** Five components on a par with all dimensions, at a level that
 # permuted labels do not reach, would have meant that the signal lies in the few directions along which
 # completions vary most. A rise up to all dimensions means that it lies where they vary little.
+
+# %% tags=["remove-input"]
+book.close()

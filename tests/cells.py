@@ -21,7 +21,7 @@ CACHED = [of for module in iter_modules(experiments.__path__)
           if isinstance(of, Cached) and of.function.__module__.endswith(f".{module.name}")]
 """Every cached function of the experiments."""
 
-SHOWN = (".figure(", ".table(", ".say(", ".opening(")
+SHOWN = (".figure(", ".table(", ".quotations(", ".tokens(", ".say(", ".opening(")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 from bs4 import BeautifulSoup
 
+from deception_saes.experiments.reading import MAIN_ROUND
 from deception_saes.paper.model_text import visible
 from deception_saes.paper.stage import Built, render, stage
-from deception_saes.sections.behaviour import MAIN_ROUND
 from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.results import read_results
 

@@ -124,7 +124,7 @@ def test_an_experiment_reports_all_its_results_then_shows_them_then_closes(sourc
     reports, shows = ([place for place, cell in enumerate(cells)
                        if re.search(form, cell.source, re.MULTILINE)]
                       for form in (r"^(book\.)?(report\w*|number)\(",
-                                   r"^book\.(opening|figure|say|table)\("))
+                                   r"^book\.(opening|figure|say|table|quotations|tokens)\("))
     assert reports
     assert max(reports) < min(shows)
     assert shows == list(range(min(shows), len(cells) - 1))

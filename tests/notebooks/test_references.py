@@ -44,7 +44,7 @@ def calls(tree, *names):
 def texts(section):
     """Everything that a notebook says with references in it, captions and alternative texts too."""
     tree = parsed(section)
-    found = [node.value for call in calls(tree, "say", "figure", "table")
+    found = [node.value for call in calls(tree, "say", "figure", "table", "quotations", "tokens")
              for node in ast.walk(call) if isinstance(node, ast.Constant)
              and isinstance(node.value, str)]
     for name, of in shared(tree).items():

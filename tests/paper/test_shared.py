@@ -11,21 +11,24 @@ from deception_saes import cache
 from deception_saes.experiments.asking import by_topic
 from deception_saes.models.load import conversion_spec
 from deception_saes.paper.shared import calls_of_book, clean_old, shared_calls
+from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.store.files import PACKAGE_DIR, artifacts_at
 from deception_saes.store.spec import imported_files
 
-EXPERIMENTS = (23, 24, 25, 27, 28, 29, 30, 32)
+EXPERIMENTS = (17, 18, 19, 20, 21, 22, 23, 24, 25, 27, 28, 29, 30, 32)
 
 
 @dataclass
 class Traced:
     """By cached function: the package's files whose functions it ran, and those that it read.
-    declared, after: markers of calls when the declared ones were made, and after the notebooks."""
+    declared, after: markers of calls when the declared ones were made, and after the notebooks.
+    used: markers of calls by the notebook that made them."""
 
     ran: dict[str, set] = field(default_factory=dict)
     read: dict[str, set] = field(default_factory=dict)
     declared: set = field(default_factory=set)
     after: set = field(default_factory=set)
+    used: dict[int, set] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,8 @@ def traced(small, tmp_path_factory):
                     call.make()
             found.declared = markers()
             for number in EXPERIMENTS:
-                run_cells(number, small, small.seed, root)
+                run = run_cells(number, small, small.seed, root)
+                found.used[number] = {call.marker for call in run.book.used}
             found.after = markers()
         finally:
             sys.settrace(None)
@@ -101,10 +105,12 @@ def test_after_the_declared_calls_no_notebook_computes_any_of_them(traced, small
     declared = {call.name for number in EXPERIMENTS
                 for call in shared_calls(number, small, small.seed).values()}
     assert declared == {"ask", "activations", "train_saes", "train_again", "sweep", "quality_at",
-                        "separation_at"}
+                        "separation_at", "capture", "chosen_layers", "train_behavioural"}
     anew = {name.rpartition("-")[0] for name in traced.after - traced.declared}
-    assert not anew & declared
-    assert anew >= {"edit_effects", "p_correct"}
+    # §18 alone chooses layers for other rounds and poolings than the main ones
+    assert anew & declared == {"chosen_layers"}
+    assert any(name.startswith("chosen_layers") for name in traced.used[19] & traced.declared)
+    assert anew >= {"edit_effects", "p_correct", "fit_layers"}
 
 
 def test_a_section_that_is_not_run_shares_nothing(smoke):
@@ -113,7 +119,7 @@ def test_a_section_that_is_not_run_shares_nothing(smoke):
 
 def test_sections_that_share_a_call_name_it_alike(smoke, artifacts):
     by_name = {}
-    for number in (23, 24, 25, 26, 27, 28, 29, 30, 31, 32):
+    for number in SECTIONS:
         for name, call in shared_calls(number, smoke, 0).items():
             assert by_name.setdefault(name, call.spec.hash) == call.spec.hash, name
     assert by_name.keys() == calls_of_book(smoke, 0).keys()

@@ -7,9 +7,11 @@ import pytest
 from deception_saes.paper import settings, specs
 from deception_saes.paper.notebooks import source_of
 from deception_saes.paper.specs import experiment_hash, notebook_spec, results_spec
-from deception_saes.sections.catalogue import SECTIONS
+from deception_saes.sections import subjects
+from deception_saes.sections.catalogue import DECEPTION, SECTIONS
 from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.store.spec import imported_files
+from deception_saes.tasks.completions import load_completions
 from deception_saes.tasks.trivia import load_questions
 
 EXPERIMENTS = [section for section in SECTIONS.values() if section.is_experiment]
@@ -83,14 +85,23 @@ def test_the_seed_decides_results(smoke):
 
 
 @pytest.mark.parametrize("section", EXPERIMENTS, ids=lambda section: section.key)
-def test_the_text_of_a_question_decides_results(smoke, section, monkeypatch):
+def test_the_text_that_is_asked_or_read_decides_results(smoke, section, monkeypatch):
     before = hashes(smoke, section=section)
-    first, *rest = load_questions()
+    module, name, load = ((subjects, "load_completions", load_completions)
+                          if section.part == DECEPTION else
+                          (settings, "load_questions", load_questions))
+    first, *rest = load()
     reworded = [dataclasses.replace(first, text=f"{first.text}?"), *rest]
-    monkeypatch.setattr(settings, "load_questions", lambda: reworded)
+    monkeypatch.setattr(module, name, lambda: reworded)
     after = hashes(smoke, section=section)
     assert after[0] != before[0]
     assert after[1] != before[1]
+
+
+def test_labels_decide_the_results_of_what_is_read(smoke):
+    labels = PACKAGE_DIR / "tasks" / "data" / "labels.csv"
+    for section in EXPERIMENTS:
+        assert (labels in results_spec(section, smoke, 0).data) == (section.part == DECEPTION)
 
 
 def test_a_page_waits_for_its_results(smoke):

@@ -1,31 +1,33 @@
 """§17 of the smoke profile, and the parts of it on made-up labels."""
 
-import dataclasses
 import math
 
+import pandas as pd
 import pytest
+from cells import run_cells
 
-from deception_saes.sections import judged, s17
-from deception_saes.sections.behaviour import MAIN_ROUND, completions
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.judge_probes import probed_layer
-from deception_saes.sections.profiles import profile_named
-from deception_saes.sections.run import NotRun, run_section, section_spec
+from deception_saes.experiments import judging
+from deception_saes.experiments.judges import agreement_tables, examples
+from deception_saes.experiments.judging import all_labels, judge_table, short_names
+from deception_saes.experiments.reading import MAIN_ROUND
+from deception_saes.sections.subjects import reading_of
 from deception_saes.tasks.completions import Completion
 from deception_saes.tasks.labels import LABELS
 
 SLUG = "tinyllama-random"
 OWN = (f"{SLUG}-single", f"{SLUG}-batch")
+HOSTED = ("gpt-4o-mini-batch", "gemini-2.5-flash-single")
+EACH = 2
 
 
 @pytest.fixture(scope="module")
 def run(artifacts, smoke):
-    return run_section(17, smoke, smoke.seed, artifacts)
+    return run_cells(17, smoke, smoke.seed, artifacts)
 
 
 @pytest.fixture(scope="module")
-def params(smoke):
-    return s17.plan(smoke, smoke.seed, smoke.models, {})
+def reading(smoke, artifacts):
+    return reading_of(smoke, smoke.seed, smoke.models[0])
 
 
 def completion(i, scenario="a", round=MAIN_ROUND):
@@ -41,7 +43,7 @@ def cycled(drawn, *labels):
     return {c.id: labels[i % len(labels)] for i, c in enumerate(drawn)}
 
 
-def test_every_draw_is_recorded_with_the_label_of_every_judge(run, params):
+def test_every_draw_is_recorded_with_the_label_of_every_judge(run):
     table = run.table("completions")
     assert not table["id"].duplicated().any()
     assert set(table["round"]) == {"R1", "R2", "R3"}
@@ -95,7 +97,7 @@ def test_every_pair_of_judges_is_compared(run):
 
 def test_the_hosted_judges_of_the_study_are_not_run_and_say_why(run):
     state = run.table("judges").set_index("judge")["state"]
-    for judge in judged.STUDY_JUDGES:
+    for judge in HOSTED:
         assert state[judge].startswith("not run: ")
 
 
@@ -111,76 +113,68 @@ def test_every_judge_has_a_row_of_the_probe_at_the_layer_fixed_beforehand(run):
         assert row.honest == (labels[f"label_{row.judge}"] == "honest").sum()
 
 
-@pytest.mark.parametrize(("layers", "layer"), [(16, 9), (30, 16), (22, 12), (8, 4)])
-def test_the_layer_is_the_studys_at_the_same_relative_depth(layers, layer):
-    assert probed_layer(layers) == layer
+def chosen(drawn, labels, seed):
+    return list(examples(drawn, labels, each=EACH, seed=seed)["id"])
 
 
 def test_examples_are_drawn_by_seed_and_not_by_hand():
     drawn = made_up()
     labels = cycled(drawn, *LABELS)
-    chosen = s17.examples(drawn, labels, 0)
-    assert chosen == s17.examples(drawn, labels, 0)
-    assert chosen != s17.examples(drawn, labels, 1)
-    assert len(chosen) == len(set(chosen)) == 2 * len(LABELS) * s17.EXAMPLES
+    found = chosen(drawn, labels, 0)
+    assert found == chosen(drawn, labels, 0)
+    assert found != chosen(drawn, labels, 1)
+    assert len(found) == len(set(found)) == 2 * len(LABELS) * EACH
     for label in LABELS:
-        assert sum(labels[id] == label for id in chosen) == 2 * s17.EXAMPLES
+        assert sum(labels[id] == label for id in found) == 2 * EACH
 
 
 def test_where_a_label_is_rare_all_that_there_are_are_shown():
     drawn = made_up(scenarios=("a",))
     labels = dict.fromkeys((c.id for c in drawn), "honest") | {drawn[3].id: "deceptive"}
-    chosen = s17.examples(drawn, labels, 0)
-    assert drawn[3].id in chosen
-    assert len(chosen) == s17.EXAMPLES + 1
+    found = chosen(drawn, labels, 0)
+    assert drawn[3].id in found
+    assert len(found) == EACH + 1
 
 
 def test_examples_are_of_the_main_round():
     drawn = [completion(i, round=round) for round in ("R1", MAIN_ROUND) for i in range(9)]
-    chosen = s17.examples(drawn, cycled(drawn, *LABELS), 0)
-    assert all(f"-{MAIN_ROUND}-" in id for id in chosen)
+    found = chosen(drawn, cycled(drawn, *LABELS), 0)
+    assert all(f"-{MAIN_ROUND}-" in id for id in found)
 
 
-def test_judges_with_nothing_in_common_are_not_compared(params):
+def test_judges_with_nothing_in_common_are_not_compared(artifacts):
     drawn = made_up()
     half = len(drawn) // 2
     labels = {"a": cycled(drawn[:half], "honest", "deceptive"),
               "b": cycled(drawn[half:], "honest")}
-    table, confusion = s17.agreement_tables(drawn, labels, params)
-    assert list(table["n"]) == [0]
-    assert math.isnan(table["kappa"].iloc[0])
-    assert confusion.empty
+    found = agreement_tables(drawn, labels, {"a": "a", "b": "b"}, resamples=200, seed=0)
+    assert list(found["agreement"]["n"]) == [0]
+    assert math.isnan(found["agreement"]["kappa"].iloc[0])
+    assert found["confusion"].empty
 
 
-def test_a_judge_stands_beside_the_others_by_being_in_the_file(params, monkeypatch):
-    hosted = judged.STUDY_JUDGES[0]
-    shipped = {"claude-1": {}, hosted: {}, "somebody": {}}
-    ids = [c.id for c in completions(params.of)]
-    shipped = {judge: dict.fromkeys(ids[:10], "honest") for judge in shipped}
-    shipped["somebody"]["unknown-R3-000"] = "honest"
-    monkeypatch.setattr("deception_saes.tasks.labels.load_labels", lambda: shipped)
-    monkeypatch.setattr(judged, "_read_here", lambda of, work: {judge: {} for judge in OWN})
-    labels = judged.by_judge(params.of, None)
-    assert list(labels) == ["claude-1", "claude-2", *OWN, hosted, "somebody"]
-    assert len(labels["somebody"]) == 10  # what is not read here does not count
-    state = {row["judge"]: row["state"] for row in judged.judge_rows(params.of, labels)}
-    assert state[hosted] == state["somebody"] == "done"
-    assert [judge for judge, of in state.items() if of.startswith("not run: it needs")] == [
-        judge for judge in judged.STUDY_JUDGES if judge != hosted]
+def test_a_judge_stands_beside_the_others_by_being_in_the_file(reading, monkeypatch):
+    hosted, another = HOSTED
+    ids = [c.id for c in reading.completions]
+    shipped = {judge: dict.fromkeys(ids[:10], "honest")
+               for judge in ("claude-1", hosted, "some body")}
+    shipped["some body"]["unknown-R3-000"] = "honest"
+    monkeypatch.setattr(judging, "load_labels", lambda: shipped)
+    own = {how: pd.DataFrame({"id": [], "label": []}) for how in ("single", "batch")}
+    labels = all_labels(reading, own, second="claude-2")
+    assert list(labels) == ["claude-1", "claude-2", *OWN, hosted, "some body"]
+    assert len(labels["some body"]) == 10  # what is not read here does not count
+    table = judge_table(reading, own, labels, second="claude-2", hosted=HOSTED)
+    state = table.set_index("judge")["state"]
+    assert state[hosted] == state["some body"] == "done"
+    assert list(state.index[state.str.startswith("not run: it needs")]) == [another]
+    assert list(short_names(reading, own, labels).values()) == [
+        "claude-1", "claude-2", "single", "batch", hosted, "some-body"]
 
 
-def test_a_model_without_completions_or_labels_is_not_run(smoke):
-    paper = profile_named("paper")
-    found = s17.plan(paper, 0, paper.models, {})
-    assert isinstance(found, NotRun)
-    assert "make resample" in found.reasons["llama"]
-    without = dataclasses.replace(smoke, behaviour=None)
-    assert isinstance(s17.plan(without, 0, smoke.models, {}), NotRun)
-
-
-def test_no_model_is_loaded_to_know_the_spec(smoke, monkeypatch):
-    def load(*_):
-        raise AssertionError("loaded")
-
-    monkeypatch.setattr("deception_saes.models.load.load", load)
-    assert section_spec(SECTIONS[17], smoke, 0).hash == section_spec(SECTIONS[17], smoke, 0).hash
+def test_another_judge_may_be_the_primary_one(run, smoke):
+    own = run_cells(17, smoke, smoke.seed, run.artifacts, judge="claude-2")
+    assert own.table("judges")["judge"].iloc[0] == "claude-2"
+    assert not [value for value in own.results.values if value.claim]
+    kept = {of.function for of in own.book.used if not of.computed}
+    assert {"judged_singly", "judged_in_batches"} <= kept

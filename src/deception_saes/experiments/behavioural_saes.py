@@ -17,6 +17,7 @@ import torch
 
 from deception_saes.activations.completions import TokenRows
 from deception_saes.cache import Folder, cached_files
+from deception_saes.errors import UserError
 from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS, Reading
 from deception_saes.saes.bank import train_bank
 from deception_saes.saes.jobs import Bank, path_of_blocks, read_bank, save_bank, training_job
@@ -54,6 +55,15 @@ class BehaviouralSaes:
         """The tags of a layer."""
         return tuple(tag for tag in self.tags if tag.layer == layer)
 
+    def tag(self, layer: int, architecture: str, train_set: str) -> SaeTag:
+        """That of one SAE. Raises UserError if there is none such."""
+        found = [tag for tag in self.at(layer)
+                 if (tag.architecture, tag.train_set) == (architecture, train_set)]
+        if not found:
+            raise UserError(f"there is no SAE {architecture}, L{layer}, {train_set}; choose one of "
+                            f"{', '.join(tag.name for tag in self.tags)}")
+        return found[0]
+
     @property
     def before_fix(self) -> BehaviouralSaes:
         """The JumpReLUs as the study had them before its fix, thresholds at 0."""
@@ -65,6 +75,19 @@ class BehaviouralSaes:
         """The SAEs of a layer, trained unless they have been. Raises SaeError."""
         return read_bank(train_behavioural(self, layer), self.at(layer),
                          self.reading.subject.model.shape.d_model)
+
+    def load(self, device: str = "cpu") -> Iterator[tuple[SaeTag, Sae]]:
+        """Every SAE with its tag, layer by layer. Raises SaeError."""
+        for layer in self.layers:
+            bank = self.bank(layer)
+            for tag in bank.tags:
+                yield tag, bank.sae(tag, device)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds that each SAE took to train, by tag; they differ from training to training."""
+        return {name: of for layer in self.layers
+                for name, of in self.bank(layer).seconds.items()}
 
 
 def trained_on(reading: Reading, train_set: str) -> list[str]:
@@ -96,11 +119,11 @@ def train_behavioural(to: Folder, saes: BehaviouralSaes, layer: int) -> None:
     save_bank(trained, to.out)
 
 
-def untrained(saes: BehaviouralSaes, tag: SaeTag, rows: TokenRows) -> Sae:
-    """The SAE from which the training of this tag starts: a random dictionary. rows: the tokens of
-    TRAIN_ROUNDS."""
-    (job,) = _jobs(saes, [tag], rows)
-    return untrained_sae(job, rows.x_by_layer[tag.layer], saes.reading.seed)
+def untrained(saes: BehaviouralSaes, layer: int, rows: TokenRows) -> list[Sae]:
+    """The SAEs from which the training of a layer's starts: random dictionaries, in the order of
+    `saes.at`. rows: the tokens of TRAIN_ROUNDS."""
+    return [untrained_sae(job, rows.x_by_layer[layer], saes.reading.seed)
+            for job in _jobs(saes, saes.at(layer), rows)]
 
 
 def _jobs(saes: BehaviouralSaes, tags: Sequence[SaeTag], rows: TokenRows) -> Iterator[Job]:

@@ -19,7 +19,7 @@ from deception_saes.cache import Used, used, write_table
 from deception_saes.errors import UserError
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.data_files import described_for_all
-from deception_saes.paper.figures import figure_html, linked, table_html
+from deception_saes.paper.figures import figure_html, linked, quotes_html, table_html, tokens_html
 from deception_saes.paper.front_page import published
 from deception_saes.paper.model_text import shown
 from deception_saes.paper.numbers import REFERENCE, part_of
@@ -42,6 +42,7 @@ from deception_saes.store.files import artifacts_root, write_atomic
 from deception_saes.tidy import about, columns_of
 
 Plot = Callable[..., None]
+Tabulate = Callable[..., pd.DataFrame]
 
 
 class Book(Settings):
@@ -71,9 +72,9 @@ class Book(Settings):
         missing is reported as a value that there is none of.
         quantity, condition: what is measured, and where, filled from the row as well; else the
         row's columns of these names. value, low, high, n, layer: the columns of the number, its
-        interval, what it rests on, and where; None: nothing. Columns `tag`, `train_set` and `framing`
-        say of which SAE and framing it is. unit: filled from the row too; None:
-        the table's column `unit`, else what it says of the column `value`. where: the rows that are
+        interval, what it rests on, and where; None: nothing. Columns `tag`, `train_set` and
+        `framing` say of which SAE and framing it is. unit: filled from the row too; None: the
+        table's column `unit`, else what it says of the column `value`. where: the rows that are
         reported, as for `DataFrame.query`; None: all. claims: by id as above, the published claims
         that values answer.
         Raises ValueError for a column that nothing describes, an id that stands twice, or a claim
@@ -195,8 +196,8 @@ class Book(Settings):
         results = self.results
         return (f"Profile {results.profile}, seed {results.seed}, {names}; computed in "
                 f"{results.seconds:.0f} s, page at commit {results.commit}. Intervals are 95% "
-                "bootstrap intervals over questions, 90% ones where a claim of no effect is "
-                "tested.")
+                "bootstrap intervals over questions or completions, 90% ones where a claim of no "
+                "effect is tested.")
 
     def say(self, text: str) -> Markdown | None:
         """Markdown in which `[[id]]` becomes the value of that id with its interval.
@@ -222,12 +223,28 @@ class Book(Settings):
             min_width=min_width))
 
     def table(
-        self, tabulate: Callable[..., pd.DataFrame], *tables: pd.DataFrame, caption: str
+        self, tabulate: Tabulate, *tables: pd.DataFrame, caption: str
     ) -> HTML | None:
         """A table for readers that `tabulate` makes of tables, every cell shown as text."""
+        return self._tabulated(table_html, tabulate, tables, caption)
+
+    def quotations(
+        self, tabulate: Tabulate, *tables: pd.DataFrame, caption: str
+    ) -> HTML | None:
+        """Texts, a model's or others, of the columns that `quotes_html` names."""
+        return self._tabulated(quotes_html, tabulate, tables, caption)
+
+    def tokens(self, tabulate: Tabulate, *tables: pd.DataFrame, caption: str) -> HTML | None:
+        """Texts with their tokens shaded, see `figures.tokens_html`."""
+        return self._tabulated(tokens_html, tabulate, tables, caption)
+
+    def _tabulated(
+        self, as_html: Callable[..., str], tabulate: Tabulate, tables: tuple[pd.DataFrame, ...],
+        caption: str,
+    ) -> HTML | None:
         if not self._is_run:
             return None
-        return self._marked(tables, table_html(tabulate(*tables), caption=self._caption(caption)))
+        return self._marked(tables, as_html(tabulate(*tables), caption=self._caption(caption)))
 
     @property
     def _is_run(self) -> bool:

@@ -29,12 +29,16 @@ from deception_saes.sections.subjects import (
     why_not_read,
 )
 from deception_saes.tasks.framings import Framing
+from deception_saes.tasks.labels import load_labels
 from deception_saes.tasks.trivia import Question, QuestionFileError, load_questions
 from deception_saes.tasks.wordings import FRAMINGS, reworded
 
-PARAMETERS = ("model", "framing", "questions", "sandbag_instruction", "layers", "k", "n_heads",
-              "draws", "resamples")
+PARAMETERS = ("model", "framing", "questions", "sandbag_instruction", "judge", "layers", "k",
+              "n_heads", "draws", "permutations", "resamples")
 """What a notebook's parameters cell may name beside profile and seed; None is the profile's."""
+
+PRIMARY = "llama"
+"""Slug of the study's primary model."""
 
 _CHECKED_BY = {"questions": "_questions", "sandbag_instruction": "_instruction"}
 _MOST_HEADS = 10
@@ -191,11 +195,27 @@ class Settings:
 
     # What is read
 
+    @property
+    def judge(self) -> str:
+        """Whose labels tell honest completions from deceptive ones."""
+        if "judge" in self.own:
+            return self._one_of("judge", load_labels())
+        assert self.profile.behaviour is not None
+        return self.profile.behaviour.judge
+
     @cached_property
     def reading(self) -> Reading:
         """The completions that the section's model reads, with their labels. Raises
         ModelUnavailable."""
-        return reading_of(self.profile, self.seed, self.subject.model)
+        found = reading_of(self.profile, self.seed, self.subject.model)
+        return replace(found, judge=self.judge, labels=load_labels().get(self.judge, {}))
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether the section's model answers claims about the study's primary model: it is that
+        model, or none of the study's."""
+        return self.model is not None and (self.model.slug == PRIMARY
+                                           or not self.model.of_the_study)
 
     @cached_property
     def behavioural_saes(self) -> BehaviouralSaes:
@@ -277,6 +297,11 @@ class Settings:
     def draw_questions(self) -> int | None:
         """Evaluating questions that random edits or random heads are run on; None: all."""
         return self.profile.swap_draw_questions if self.is_swap else self.profile.draw_questions
+
+    @property
+    def permutations(self) -> int:
+        """Permutations of labels, or flips of signs, behind every p."""
+        return self._count("permutations", self.profile.permutations)
 
     @property
     def resamples(self) -> int:

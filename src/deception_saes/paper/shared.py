@@ -12,7 +12,8 @@ from deception_saes.activations.capture import Positions
 from deception_saes.cache import KEPT_BYTES, Call, calls_tree, drop_others, kept_bytes
 from deception_saes.experiments.behavioural_saes import train_behavioural
 from deception_saes.experiments.heads import sweep
-from deception_saes.experiments.reading import ROUNDS, capture
+from deception_saes.experiments.layer_probes import chosen_layers
+from deception_saes.experiments.reading import MAIN_ROUND, ROUNDS, capture
 from deception_saes.experiments.saes import SaeSet, activations, train_again, train_saes
 from deception_saes.experiments.separation import separation_at
 from deception_saes.experiments.task import AskedHalf, Task, ask
@@ -158,6 +159,12 @@ def _of_reading(of: Settings) -> Named:
                capture.call(reading.subject, reading.of_round(round), reading.layers))
 
 
+def _of_probes(of: Settings) -> Named:
+    yield from _of_reading(of)
+    yield (f"layers-{of.reading.model}-completions-{MAIN_ROUND}",
+           chosen_layers.call(of.reading, MAIN_ROUND, "mean"))
+
+
 def _of_behavioural_saes(of: Settings) -> Named:
     yield from _of_reading(of)
     saes = of.behavioural_saes
@@ -168,7 +175,7 @@ def _of_behavioural_saes(of: Settings) -> Named:
                train_behavioural.call(saes.before_fix, layer))
 
 
-_CALLS = {17: _of_reading, 18: _of_reading, 19: _of_reading, 20: _of_behavioural_saes,
+_CALLS = {17: _of_reading, 18: _of_probes, 19: _of_probes, 20: _of_behavioural_saes,
           21: _of_behavioural_saes, 22: _of_behavioural_saes, 23: _of_task, 24: _of_swaps,
           25: _of_quality, 26: _of_swaps, 27: _of_sweep, 28: _of_circuit, 29: _of_circuit,
           30: _of_models, 31: _of_swaps, 32: _of_separation}

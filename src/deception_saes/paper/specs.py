@@ -16,12 +16,16 @@ from deception_saes.paper.source_checks import TAGS
 from deception_saes.sections.catalogue import Section
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.run import section_spec
+from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.store.spec import Spec, imported_modules
 
 LIBRARIES = ("papermill", "matplotlib", "pandas")
 
-_SHOWN = ("opening", "figure", "table", "say")
+_SHOWN = ("opening", "figure", "table", "quotations", "tokens", "say")
 """What a notebook calls to show something: it decides no result."""
+
+_READ = ("tasks/data/completions.csv", "tasks/data/labels.csv")
+"""What decides the results of sections on completions, beside what their calls are made with."""
 
 
 def modules_of(section: Section) -> tuple[str, ...]:
@@ -49,6 +53,7 @@ def results_spec(section: Section, profile: Profile, seed: int) -> Spec:
          "missing": settings.missing},
         sources=tuple(module for module in modules_of(section)
                       if not module.startswith("deception_saes.paper")),
+        data=tuple(PACKAGE_DIR / name for name in _READ if settings.reads),
         inputs=(*(call.spec.hash for call in calls.values()),
                 *(hash for model in asked.models if model.slug not in settings.missing
                   for hash in weights_hash(model))),

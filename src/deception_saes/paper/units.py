@@ -20,18 +20,10 @@ from deception_saes.paper.shared import shared_calls
 from deception_saes.paper.source_checks import TAGS
 from deception_saes.paper.specs import notebook_spec, results_spec
 from deception_saes.paper.status import other_seeds
-from deception_saes.sections import behaviour
-from deception_saes.sections.behaviour import BehaviourParams
-from deception_saes.sections.behaviour_saes import (
-    BehaviourSaeParams,
-    behaviour_bank,
-    behaviour_bank_spec,
-)
 from deception_saes.sections.catalogue import Section, written_sections
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import read_results
 from deception_saes.sections.run import (
-    Work,
     commit,
     needed_sections,
     profile_tree,
@@ -67,8 +59,7 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
                 units.setdefault(name, Unit(name, calls_tree(), call.spec, (*needs,), call.make))
             needs += alike
         if not section.is_experiment:
-            of_module = _module_units(section, profile, seed, tree, tuple(needs))
-            units |= {unit.name: unit for unit in of_module if unit.name not in units}
+            units[section.key] = _module_unit(section, profile, seed, tree, tuple(needs))
             needs = [section.key]
         units[f"notebook-{section.key}"] = _notebook_unit(section, profile, seed, tree,
                                                           tuple(needs))
@@ -99,52 +90,14 @@ def _model_unit(model: ModelSpec, artifacts: Path) -> Unit:
                 partial(converted, model, artifacts))
 
 
-def _module_units(
+def _module_unit(
     section: Section, profile: Profile, seed: int, tree: Path, needs: tuple[str, ...]
-) -> list[Unit]:
+) -> Unit:
     """A section that a module computes, behind what it shares with others."""
-    spec = results_spec(section, profile, seed)
-    needs = (*needs, *(f"s{needed}" for needed in needed_sections(section)))
-    shared = _behavioural_units(spec, profile, seed, needs)
-    computed = Unit(section.key, tree, spec, (*needs, *(unit.name for unit in shared)),
-                    partial(run_section, section.number, profile, seed, artifacts_root()))
-    return [*shared, computed]
-
-
-def _behavioural_units(
-    spec: Spec, profile: Profile, seed: int, needs: tuple[str, ...]
-) -> list[Unit]:
-    """What sections on completions share and several hands can make beside each other: activations,
-    by round, and SAEs, by depth."""
-    artifacts = artifacts_root()
-    tree = profile_tree(profile, seed, artifacts)
-    of, work = spec.params["section"], Work(artifacts, tree, {})
-    behavioural = getattr(of, "behaviour_saes", None)
-    read = behavioural.behaviour if behavioural else getattr(of, "behaviour", None)
-    units = [] if read is None else _capture_units(read, work, needs)
-    if behavioural is not None:
-        captured = tuple(unit.name for unit in units)
-        units += _behaviour_bank_units(behavioural, work, (*needs, *captured))
-    return units
-
-
-def _capture_units(
-    params: BehaviourParams, work: Work, needs: tuple[str, ...]
-) -> list[Unit]:
-    specs = {round: behaviour.capture_spec(params, round) for round in behaviour.ROUNDS}
-    return [Unit(spec.unit, work.tree, spec, needs,
-                 partial(behaviour.captured, params, round, work))
-            for round, spec in specs.items()]
-
-
-def _behaviour_bank_units(
-    saes: BehaviourSaeParams, work: Work, needs: tuple[str, ...]
-) -> list[Unit]:
-    """The behavioural SAEs, and those with thresholds at 0."""
-    return [Unit(spec.unit, work.tree, spec, needs,
-                 partial(behaviour_bank, saes, depth, work, fixed))
-            for depth in behaviour.DEPTHS for fixed in (True, False)
-            for spec in [behaviour_bank_spec(saes, depth, fixed)]]
+    needs = (*needs, *(f"s{needed}" for needed in needed_sections(section)),
+             *(f"notebook-s{other}" for other in _AFTER.get(section.number, ())))
+    return Unit(section.key, tree, results_spec(section, profile, seed), needs,
+                partial(run_section, section.number, profile, seed, artifacts_root()))
 
 
 def _notebook_unit(

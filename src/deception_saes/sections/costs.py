@@ -14,11 +14,10 @@ from typing import Any
 
 from deception_saes.models.registry import get
 from deception_saes.models.shapes import Shape
-from deception_saes.sections.catalogue import Section
-from deception_saes.sections.judged import JUDGED_DRAWS
-from deception_saes.sections.profiles import Profile
+from deception_saes.sections.catalogue import DECEPTION, Section
+from deception_saes.sections.profiles import Behaviour, Profile
 from deception_saes.sections.run import NotRun
-from deception_saes.sections.steered import DRAWS, RANDOM, SAID_RANDOM, STRENGTHS
+from deception_saes.sections.subjects import why_not_read
 from deception_saes.tasks.completions import load_completions
 from deception_saes.tasks.scenarios import load_scenarios
 from deception_saes.tasks.trivia import load_questions
@@ -31,6 +30,9 @@ _SWAPPED = 7  # SAEs that §24 and its like swap: two architectures at three dep
 _SINGLE_EDITS = 18
 _ZOO, _ZOO_EDITS = 42, 6
 _GRID, _PREFIX = 18, 9
+_STEERED_REPLIES = 2 * (1 + 4 * 7)  # of a scenario: two, along seven directions at four strengths
+_SAMPLED = 2 * (1 + 2 * 4)  # completions of a scenario: two draws, four directions to both sides
+_JUDGED = 16  # completions of a scenario that each embedded judge reads
 _OF_TOKENS = 0.14  # share of the completions' tokens that one behavioural SAE is trained on
 _PRODUCTS = 6  # of a step of training, forward and back, each 2 d_in d_sae a row
 _EXPANSION = 4
@@ -53,6 +55,8 @@ def section_cost(section: Section, profile: Profile, seed: int) -> Cost | None:
     """What the section costs by itself, the SAEs that it is about with the first that needs them;
     None if the profile does not run it. A section that is not counted here costs its budget. Models
     that have yet to be fetched count as had."""
+    if section.part == DECEPTION and why_not_read(profile):
+        return None
     if section.number in _OF_EXPERIMENTS:
         return _OF_EXPERIMENTS[section.number](profile, section.number)
     params = import_module(section.module).plan(profile, seed, profile.models, {})
@@ -74,17 +78,21 @@ def _half(profile: Profile) -> int:
     return round(asked * _ANSWERABLE / 2)
 
 
-def _judged(params: Any, profile: Profile) -> Cost:
-    of = params.of.model.shape
-    each = params.of.completions_per_scenario or 48
-    judged = 2 * min(JUDGED_DRAWS, each) * _scenarios(params.of)
-    completions = _completions(params.of)
+def _judged(profile: Profile, _: int) -> Cost:
+    read, of = _read(profile)
+    judged = 2 * min(_JUDGED, read.completions_per_scenario or 48) * _scenarios(read)
+    completions = _completions(read)
     rows = judged + completions
     # the batch judge gives every completion of a request its own prompt
     tokens = judged / 2 * (_REPLY + _RUBRIC / 4) + judged / 2 * (_REPLY + _RUBRIC)
     return Cost(rows, (tokens + completions * _REPLY) * of.flops_of_token
                 + judged * of.flops_of_logits,
                 disk=completions * of.layers * of.d_model * 8.0, fixed=15)
+
+
+def _read(profile: Profile) -> tuple[Behaviour, Shape]:
+    assert profile.behaviour is not None  # else these sections are not run
+    return profile.behaviour, get(profile.behaviour.model).shape
 
 
 def _completions(params: Any) -> int:
@@ -97,38 +105,36 @@ def _scenarios(params: Any) -> int:
     return len(load_scenarios()[: params.scenarios])
 
 
-def _layers(params: Any, profile: Profile) -> Cost:
-    of, rows = params.behaviour.model.shape, _completions(params.behaviour)
+def _layers(profile: Profile, _: int) -> Cost:
+    read, of = _read(profile)
+    rows = _completions(read)
     return Cost(rows, rows * _REPLY * of.flops_of_token / 2,
                 disk=rows * of.layers * of.d_model * 4.0, fixed=40)
 
 
-def _components(params: Any, profile: Profile) -> Cost:
+def _components(profile: Profile, _: int) -> Cost:
     return Cost(0, 0.0, fixed=15)
 
 
-def _grid(params: Any, profile: Profile) -> Cost:
-    saes = params.behaviour_saes
-    of, completions = saes.behaviour.model.shape, _completions(saes.behaviour)
+def _grid(profile: Profile, _: int) -> Cost:
+    read, of = _read(profile)
+    completions, recipe = _completions(read), profile.behaviour_recipe or profile.sae_recipe
     tokens = completions * _REPLY
     encoded = tokens * (_GRID + _PREFIX) * 4.0 * of.d_model**2 * _EXPANSION
-    each = tokens * _OF_TOKENS
     return Cost(completions, tokens * of.flops_of_token + encoded,
-                (_GRID + _PREFIX) * _training(of, each, saes.recipe.epochs, _EXPANSION),
+                (_GRID + _PREFIX) * _training(of, tokens * _OF_TOKENS, recipe.epochs, _EXPANSION),
                 disk=(_GRID + _PREFIX) * _bytes(of, _EXPANSION), fixed=25)
 
 
-def _sae_probes(params: Any, profile: Profile) -> Cost:
-    of = params.behaviour_saes.behaviour.model.shape
-    tokens = _completions(params.behaviour_saes.behaviour) * _REPLY
+def _sae_probes(profile: Profile, _: int) -> Cost:
+    read, of = _read(profile)
+    tokens = _completions(read) * _REPLY
     return Cost(0, tokens * 2 * _GRID * 2.0 * of.d_model**2 * _EXPANSION, fixed=25)
 
 
-def _attribution(params: Any, profile: Profile) -> Cost:
-    of = params.behaviour_saes.behaviour.model.shape
-    scenarios = _scenarios(params.behaviour_saes.behaviour)
-    replies = scenarios * 2 * (1 + len(STRENGTHS) * (2 + RANDOM))
-    sampled = scenarios * DRAWS * (1 + 2 * (2 + SAID_RANDOM))
+def _attribution(profile: Profile, _: int) -> Cost:
+    read, of = _read(profile)
+    replies, sampled = (_scenarios(read) * each for each in (_STEERED_REPLIES, _SAMPLED))
     tokens = replies * _REPLY + sampled * (_REPLY + _RUBRIC + 40)
     return Cost(replies + sampled, tokens * (of.flops_of_token + of.flops_of_logits), fixed=30)
 
@@ -237,7 +243,6 @@ def _bytes(of: Shape, expansion: float) -> float:
 
 
 _COSTS: dict[int, Callable[[Any, Profile], Cost]] = {
-    17: _judged, 18: _layers, 19: _components, 20: _grid, 21: _sae_probes, 22: _attribution}
-_OF_EXPERIMENTS: dict[int, Callable[[Profile, int], Cost | None]] = {
+    17: _judged, 18: _layers, 19: _components, 20: _grid, 21: _sae_probes, 22: _attribution,
     23: _task, 24: _swap, 25: _zoo, 26: _swap, 27: _sweep, 28: _circuit, 29: _neutral, 30: _models,
     31: _swap, 32: _separation}

@@ -103,5 +103,5 @@ def why_not_read(profile: Profile) -> str | None:
 def behavioural_saes_of(profile: Profile, reading: Reading) -> BehaviouralSaes:
     """The SAEs of a reading by the profile's recipe."""
     model = reading.subject.model
-    return BehaviouralSaes(reading, tuple(behavioural_tags(model.slug, model.shape.layers)),
-                           profile.behaviour_recipe or profile.sae_recipe)
+    tags = sorted(behavioural_tags(model.slug, model.shape.layers), key=lambda tag: tag.layer)
+    return BehaviouralSaes(reading, tuple(tags), profile.behaviour_recipe or profile.sae_recipe)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from deception_saes.experiments.reading import MAIN_ROUND
 from deception_saes.paper.model_text import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from deception_saes.sections.run import SectionRun
 
 Colours = dict[str, str]
 LABEL_COLOURS = {"honest": "genuine", "deceptive": "sandbag", "ambiguous": "muted"}
@@ -22,27 +21,27 @@ _LEAST_LABELLED = 0.09
 """Share of a bar below which its count has no room in it."""
 
 
-def by_round(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def by_round(
+    figure: Figure, colours: Colours, shares: pd.DataFrame, scenarios: pd.DataFrame
+) -> None:
     """Labels of the primary judge: one panel a round, one bar a scenario."""
-    shares = run.table("shares")
-    of_primary = shares[shares["judge"] == _primary(run)]
-    rounds = list(dict.fromkeys(of_primary["round"]))
-    _panels(figure, colours, run, [(round, of_primary[of_primary["round"] == round])
-                                   for round in rounds])
+    of_primary = shares[shares["judge"] == _primary(shares)]
+    _panels(figure, colours, scenarios, {str(round): of for round, of in
+                                         of_primary.groupby("round", sort=False)})
 
 
-def by_judge(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def by_judge(
+    figure: Figure, colours: Colours, shares: pd.DataFrame, scenarios: pd.DataFrame
+) -> None:
     """Labels in the main round: one panel a judge, one bar a scenario."""
-    shares = run.table("shares")
-    shares = shares[shares["round"] == _main_round(run)]
-    _panels(figure, colours, run, [(judge, shares[shares["judge"] == judge])
-                                   for judge in dict.fromkeys(shares["judge"])])
+    of_main = shares[shares["round"] == MAIN_ROUND]
+    _panels(figure, colours, scenarios, {str(judge): of for judge, of in
+                                         of_main.groupby("judge", sort=False)})
 
 
-def ambiguous(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def ambiguous(figure: Figure, colours: Colours, shares: pd.DataFrame) -> None:
     """Share of each label in the main round, all scenarios, with its interval, by judge."""
-    shares = run.table("shares")
-    shares = shares[(shares["round"] == _main_round(run)) & (shares["scenario"] == "all")]
+    shares = shares[(shares["round"] == MAIN_ROUND) & (shares["scenario"] == "all")]
     judges = list(dict.fromkeys(shares["judge"]))
     axes = figure.subplots()
     for (label, colour), shift, marker in zip(LABEL_COLOURS.items(), (-0.2, 0.0, 0.2), "oDs",
@@ -58,9 +57,9 @@ def ambiguous(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend_below(figure, axes)
 
 
-def kappa(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def kappa(figure: Figure, colours: Colours, agreement: pd.DataFrame) -> None:
     """Cohen's kappa of every pair of judges, with its interval."""
-    rows = run.table("agreement").dropna(subset="kappa")
+    rows = agreement.dropna(subset="kappa")
     axes = figure.subplots()
     axes.axvline(0, color=colours["muted"], linewidth=0.8)
     _dots(axes, rows, "kappa", np.arange(len(rows)), colours["genuine"], "o", None)
@@ -71,10 +70,12 @@ def kappa(figure: Figure, colours: Colours, run: SectionRun) -> None:
     axes.set_xlabel("Cohen's kappa")
 
 
-def confusion(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def confusion(
+    figure: Figure, colours: Colours, table: pd.DataFrame, judges: pd.DataFrame
+) -> None:
     """Labels of the primary judge against those of each other judge, counts."""
-    table = run.table("confusion")
-    table = table[table["a"] == _primary(run)]
+    primary = _primary(judges)
+    table = table[table["a"] == primary]
     others = list(dict.fromkeys(table["b"]))
     panels = np.atleast_1d(figure.subplots(1, len(others), sharey=True))
     labels = list(LABEL_COLOURS)
@@ -87,13 +88,12 @@ def confusion(figure: Figure, colours: Colours, run: SectionRun) -> None:
         axes.set_title(_folded(other), fontsize=10)
         axes.set_xlabel("its label")
     panels[0].set_yticks(range(len(labels)), labels)
-    panels[0].set_ylabel(f"label of {_primary(run)}")
+    panels[0].set_ylabel(f"label of {primary}")
 
 
-def probe(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def probe(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """AUROC of the probe of each judge's labels, against these and against the primary's."""
-    table = run.table("probe")
-    primary = _primary(run)
+    primary = _primary(table)
     axes = figure.subplots()
     axes.axvline(0.5, color=colours["muted"], linewidth=0.8)
     rows = np.arange(len(table))
@@ -116,74 +116,62 @@ def probe(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend_below(figure, axes, columns=1)
 
 
-def facts(run: SectionRun) -> pd.DataFrame:
+def facts(table: pd.DataFrame) -> pd.DataFrame:
     """The scenarios and what would be concealed in them."""
-    table = run.table("scenarios")
     return pd.DataFrame({"scenario": table["title"],
                          "fact that there is a reason to conceal": table["fact"]})
 
 
-def scenarios(run: SectionRun) -> pd.DataFrame:
+def scenarios(table: pd.DataFrame, shots: pd.DataFrame) -> pd.DataFrame:
     """Each scenario's prompt and rubric, as quotations, behind the examples that all share."""
-    shots = [{"group": "Before every scenario: two examples of a reply", "label": "prompt",
+    first = [{"group": "Before every scenario: two examples of a reply", "label": "prompt",
               "about": "", "before": f"{shot.user}\n", "text": shot.reply}
-             for shot in run.table("shots").itertuples()]
+             for shot in shots.itertuples()]
     parts = {"user": "prompt", "opening": "opening", **dict.fromkeys(LABEL_COLOURS)}
-    return pd.DataFrame(shots + [
+    return pd.DataFrame(first + [
         {"group": row["title"], "label": label or part, "about": "", "before": "",
          "text": row[part]}
-        for row in run.table("scenarios").to_dict("records") for part, label in parts.items()])
+        for row in table.to_dict("records") for part, label in parts.items()])
 
 
-def rounds(run: SectionRun) -> pd.DataFrame:
-    """Temperature, seeds and counts of each round."""
-    table = run.table("completions")
-    rows = []
-    for round, of_round in table.groupby("round", sort=False):
-        balanced = of_round["balanced"]
-        labels = of_round[f"label_{_primary(run)}"]
-        rows.append({
-            "round": round,
-            "temperature": "/".join(f"{t:g}" for t in of_round["temperature"].unique()),
-            "draws": len(of_round),
-            "ended by itself": int(of_round["finished"].sum()),
-            **{label: int((labels == label).sum()) for label in LABEL_COLOURS},
-            "balanced subset": int(balanced.sum())})
-    return pd.DataFrame(rows)
+def rounds(table: pd.DataFrame) -> pd.DataFrame:
+    """Temperature and counts of each round."""
+    return table.rename(columns={"ended": "ended by itself", "balanced": "balanced subset"})
 
 
-def examples(run: SectionRun) -> pd.DataFrame:
+def examples(
+    chosen: pd.DataFrame, completions: pd.DataFrame, scenarios: pd.DataFrame,
+    judges: pd.DataFrame,
+) -> pd.DataFrame:
     """The drawn examples as quotations, under their scenario, with every judge's label."""
-    shown = run.table("examples").merge(run.table("completions"), on="id")
-    scenarios = run.table("scenarios").set_index("id")
-    judges = [name.removeprefix("label_") for name in shown if name.startswith("label_")]
+    shown, primary = chosen.merge(completions, on="id"), _primary(judges)
+    scenarios = scenarios.set_index("id")
+    given_by = [name.removeprefix("label_") for name in shown if name.startswith("label_")]
 
     def others(row: pd.Series) -> str:
-        given = [f"{judge}: {row[f'label_{judge}']}" for judge in judges
-                 if judge != _primary(run) and isinstance(row[f"label_{judge}"], str)]
+        given = [f"{judge}: {row[f'label_{judge}']}" for judge in given_by
+                 if judge != primary and isinstance(row[f"label_{judge}"], str)]
         return ", ".join([row["id"], *given])
 
     return pd.DataFrame({
         "group": shown["scenario"].map(scenarios["title"]),
-        "label": shown[f"label_{_primary(run)}"],
+        "label": shown[f"label_{primary}"],
         "about": [others(row) for _, row in shown.iterrows()],
         "before": shown["scenario"].map(scenarios["opening"]),
-        "text": shown["text"].fillna(""),
+        "text": shown["text"],
     })
 
 
-def judges(run: SectionRun) -> pd.DataFrame:
+def judges(table: pd.DataFrame) -> pd.DataFrame:
     """Every judge: what it is, how it reads, how many completions it labelled, or why none."""
-    table = run.table("judges")
     labelled = [row.state if row.labelled == 0 else str(row.labelled)
                 for row in table.itertuples()]
     return pd.DataFrame({"judge": table["judge"], "reads": table["reads"], "labelled": labelled,
                          "what it is": table["what"]})
 
 
-def agreement(run: SectionRun) -> pd.DataFrame:
+def agreement(table: pd.DataFrame) -> pd.DataFrame:
     """Kappa and the share of equal labels of every pair of judges."""
-    table = run.table("agreement")
     return pd.DataFrame({
         "judges": table["a"] + " with " + table["b"], "n": table["n"],
         "Cohen's kappa": [_interval(row.kappa, row.ci_low, row.ci_high)
@@ -191,11 +179,11 @@ def agreement(run: SectionRun) -> pd.DataFrame:
         "same label": [_percent(share) for share in table["same"]]})
 
 
-def probes(run: SectionRun) -> pd.DataFrame:
+def probes(table: pd.DataFrame) -> pd.DataFrame:
     """What the probe learned from, and how well it does against which labels."""
-    table = run.table("probe")
-    titles = {"own": "against its own", "primary": f"against {_primary(run)}",
-              "same": f"{_primary(run)} on the same"}
+    primary = _primary(table)
+    titles = {"own": "against its own", "primary": f"against {primary}",
+              "same": f"{primary} on the same"}
     return pd.DataFrame({
         "labels of": table["judge"], "honest": table["honest"], "deceptive": table["deceptive"],
         **{title: [_interval(getattr(row, f"auroc_{column}"), getattr(row, f"low_{column}"),
@@ -204,11 +192,11 @@ def probes(run: SectionRun) -> pd.DataFrame:
 
 
 def _panels(
-    figure: Figure, colours: Colours, run: SectionRun, parts: list[tuple[str, pd.DataFrame]]
+    figure: Figure, colours: Colours, scenarios: pd.DataFrame, parts: dict[str, pd.DataFrame]
 ) -> None:
-    titles = run.table("scenarios").set_index("id")["title"]
+    titles = scenarios.set_index("id")["title"]
     panels = np.atleast_1d(figure.subplots(1, len(parts), sharey=True))
-    for axes, (title, shares) in zip(panels, parts, strict=True):
+    for axes, (title, shares) in zip(panels, parts.items(), strict=True):
         left = np.zeros(len(titles))
         for label, colour in LABEL_COLOURS.items():
             rows = shares[shares["label"] == label].set_index("scenario").reindex(titles.index)
@@ -270,9 +258,6 @@ def _percent(share: float) -> str:
     return "–" if np.isnan(share) else f"{share:.0f} %"
 
 
-def _primary(run: SectionRun) -> str:
-    return str(run.table("judges")["judge"].iloc[0])
-
-
-def _main_round(run: SectionRun) -> str:
-    return str(run.table("balanced")["round"].iloc[-1])
+def _primary(table: pd.DataFrame) -> str:
+    """The primary judge stands first in every table."""
+    return str(table["judge"].iloc[0])

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from deception_saes.experiments.layer_probes import TEXTS
+from deception_saes.experiments.layer_tables import spoken
+from deception_saes.paper.numbers import row_value, with_interval
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from deception_saes.sections.run import SectionRun
 
 Colours = dict[str, str]
 MAIN, PRIMARY = "R3", "mean"
@@ -20,18 +22,17 @@ POOLINGS = {"mean": ("mean over the completion's tokens", "genuine"),
 ROUNDS = {"R1": ("muted", "s"), "R2": ("neutral", "D"), "R3": ("genuine", "o")}
 PROBES = {
     "nested": "activations, layer chosen without the scored fold",
-    "L6": "activations, depth of the study's L6",
-    "L9": "activations, depth of the study's L9",
     "words": "words and pairs of words",
     "words_of_scenario": "the same, also by scenario",
     "length": "length",
 }
 
 
-def layers(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def layers(
+    figure: Figure, colours: Colours, table: pd.DataFrame, baselines: pd.DataFrame
+) -> None:
     """Balanced accuracy by layer in the main round: a panel for each pooling."""
-    table = run.table("layers")
-    text = run.table("baselines").set_index("probe")["accuracy"]
+    text = baselines.set_index("probe")["accuracy"]
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (pooling, (name, colour)) in zip(panels, POOLINGS.items(), strict=True):
         of = _rows(table, MAIN, pooling)
@@ -52,10 +53,9 @@ def layers(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend_below(figure, panels[0])
 
 
-def rounds(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def rounds(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Balanced accuracy by layer in every round, each curve's peak marked; below, how often each
     layer is the peak in resamples."""
-    table = run.table("layers")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     found = [round for round in ROUNDS if len(_rows(table, round, PRIMARY))]
     for place, round in enumerate(found):
@@ -75,27 +75,30 @@ def rounds(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend_below(figure, above)
 
 
-def baselines(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def baselines(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Balanced accuracy and AUROC of what reads activations, words, or the length."""
-    table = run.table("baselines").set_index("probe").loc[list(PROBES)]
+    order = ["nested", *(probe for probe in table["probe"] if probe not in PROBES), *TEXTS]
+    table = table.set_index("probe").loc[order]
     panels = figure.subplots(1, 2, sharey=True)
     rows = np.arange(len(table))
     for axes, what, chance, label in zip(panels, ("accuracy", "auroc"), (50, 0.5),
                                          ("balanced accuracy, percent", "AUROC"), strict=True):
         for row, (probe, of) in enumerate(table.iterrows()):
-            colour = "genuine" if probe in ("nested", "L6", "L9") else "sandbag"
+            colour = "sandbag" if probe in TEXTS else "genuine"
             axes.errorbar(of[what], row, xerr=_ends(of, what), fmt="o", capsize=3,
                           color=colours[colour])
         axes.axvline(chance, color=colours["muted"], linewidth=0.8)
         axes.set_xlabel(label)
-    panels[0].set_yticks(rows, [PROBES[probe] for probe in table.index])
+    panels[0].set_yticks(rows, [PROBES.get(probe, f"activations, {spoken(probe)}")
+                                for probe in table.index])
     panels[0].invert_yaxis()
 
 
-def transfer(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def transfer(
+    figure: Figure, colours: Colours, table: pd.DataFrame, left_out: pd.DataFrame
+) -> None:
     """AUROC by layer: within scenarios, and in scenarios left out of training."""
-    within = _rows(run.table("layers"), MAIN, PRIMARY)
-    left_out = run.table("transfer")
+    within = _rows(table, MAIN, PRIMARY)
     axes = figure.subplots()
     for of, colour, label in ((within, "genuine", "scenarios that were trained on"),
                               (left_out, "sandbag", "scenario left out of training")):
@@ -108,9 +111,9 @@ def transfer(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend_below(figure, axes)
 
 
-def scenarios(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def scenarios(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """AUROC of each scenario, within it and left out of training."""
-    table = run.table("scenarios").sort_values("auroc", ascending=False).reset_index(drop=True)
+    table = table.sort_values("auroc", ascending=False).reset_index(drop=True)
     axes = figure.subplots()
     for row, of in table.iterrows():
         axes.errorbar(of["auroc"], row, xerr=_ends(of, "auroc"), fmt="o", capsize=3,
@@ -125,39 +128,28 @@ def scenarios(figure: Figure, colours: Colours, run: SectionRun) -> None:
     _legend_below(figure, axes)
 
 
-def peaks(run: SectionRun) -> pd.DataFrame:
+def peaks(table: pd.DataFrame) -> pd.DataFrame:
     """Every sweep in numbers: its highest layer, and what is left without a choice of the best."""
+    titles = {"peak.layer": "peak layer", "peak.accuracy": "at the peak",
+              "null.accuracy": "95% of peaks under permutation", "p.accuracy": "p",
+              "nested.accuracy": "nested", "nested.auroc": "nested AUROC"}
     rows = []
-    table = run.table("layers")
     for (round, pooling), of in table.groupby(["round", "pooling"], sort=False):
-        base = f"{_base(run)}.{round}.{pooling}"
-
-        def text(rest: str, base: str = base) -> str:
-            from deception_saes.paper.numbers import with_interval
-
-            return with_interval(run.results.value(f"{base}.{rest}"))
-
-        rows.append({"round": round, "pooling": pooling, "n": of["n"].iloc[0],
-                     "peak layer": text("peak.layer"), "at the peak": text("peak.accuracy"),
-                     "95% of peaks under permutation": text("null.accuracy"),
-                     "p": text("p.accuracy"), "nested": text("nested.accuracy"),
-                     "nested AUROC": text("nested.auroc")})
+        found = of.set_index("statistic")
+        rows.append({"round": round, "pooling": pooling, "n": found.loc["peak.layer", "n"],
+                     **{title: with_interval(row_value(found.loc[statistic]))
+                        for statistic, title in titles.items()}})
     return pd.DataFrame(rows)
 
 
-def penalties(run: SectionRun) -> pd.DataFrame:
+def penalties(table: pd.DataFrame) -> pd.DataFrame:
     """Probes at other strengths of regularisation: balanced accuracy with its interval."""
-    table = run.table("penalties")
     shown = {"C": [f"{c:g}" for c in dict.fromkeys(table["c"])]}
     for probe, of in table.groupby("probe", sort=False):
         shown[PROBES[str(probe)]] = [
             f"{row.accuracy:.1f} % [{row.accuracy_low:.1f}, {row.accuracy_high:.1f}]"
             for row in of.itertuples()]
     return pd.DataFrame(shown)
-
-
-def _base(run: SectionRun) -> str:
-    return ".".join(run.results.values[0].id.split(".")[:2])
 
 
 def _rows(table: pd.DataFrame, round: str, pooling: str) -> pd.DataFrame:

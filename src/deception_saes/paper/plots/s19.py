@@ -10,17 +10,16 @@ import pandas as pd
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from deception_saes.sections.run import SectionRun
-
 Colours = dict[str, str]
 CHOICES = {"nested": ("each fold's own layer", "genuine", "o"),
            "depth_of_L6": ("depth of the study's L6", "neutral", "s"),
            "depth_of_L9": ("depth of the study's L9", "sandbag", "D")}
 
 
-def ladder(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def ladder(
+    figure: Figure, colours: Colours, table: pd.DataFrame, drawn: pd.DataFrame
+) -> None:
     """Balanced accuracy on ever more components, and how often each number saturates it."""
-    table, drawn = run.table("components"), run.table("saturation")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     for place, (choice, (name, colour, marker)) in enumerate(CHOICES.items()):
         of = table[table["layers"] == choice]
@@ -45,9 +44,8 @@ def ladder(figure: Figure, colours: Colours, run: SectionRun) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
 
 
-def components(run: SectionRun) -> pd.DataFrame:
+def components(table: pd.DataFrame) -> pd.DataFrame:
     """The ladder in numbers, at the layers of the nested choice."""
-    table = run.table("components")
     of = table[table["layers"] == "nested"]
     return pd.DataFrame({
         "components": [f"all {k}" if every else str(k) for k, every in

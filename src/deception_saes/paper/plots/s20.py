@@ -9,17 +9,14 @@ import pandas as pd
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from deception_saes.sections.run import SectionRun
-
 Colours = dict[str, str]
 _KINDS = (("topk", True, "TopK", "genuine", "o"),
           ("jumprelu", True, "JumpReLU, learned thresholds", "sandbag", "D"),
           ("jumprelu", False, "JumpReLU, thresholds at 0", "muted", "s"))
 
 
-def grid(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def grid(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """L0 against explained variance and against KL recovered."""
-    table = run.table("saes")
     axes = figure.subplots(1, 2, sharex=True)
     for axis, (column, name) in zip(axes, (("explained_variance", "explained variance"),
                                            ("kl_recovered", "KL recovered")), strict=True):
@@ -33,9 +30,8 @@ def grid(figure: Figure, colours: Colours, run: SectionRun) -> None:
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 
-def thresholds(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def thresholds(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Learned thresholds of each layer beside those at 0."""
-    table = run.table("thresholds")
     layers = sorted(table["layer"].unique())
     axes = figure.subplots(1, len(layers), sharey=True)
     for axis, layer in zip(axes, layers, strict=True):
@@ -49,9 +45,8 @@ def thresholds(figure: Figure, colours: Colours, run: SectionRun) -> None:
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 
-def saes(run: SectionRun) -> pd.DataFrame:
+def saes(table: pd.DataFrame) -> pd.DataFrame:
     """All of them in numbers."""
-    table = run.table("saes")
     return pd.DataFrame({
         "SAE": table["sae"],
         "thresholds": [{True: "learned", False: "at 0"}[row.fixed]

@@ -10,17 +10,15 @@ import pandas as pd
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from deception_saes.sections.run import SectionRun
-
 Colours = dict[str, str]
 _MARKERS = {"honest_only": "o", "deceptive_only": "s", "mixed": "D"}
 _KINDS = {"trained": "trained", "untrained": "its random start", "prefix": "threshold at 0",
           "raw": "raw residual", "components": "principal components"}
 
 
-def differences(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def differences(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Each SAE probe less the raw probe of its layer."""
-    of = _trained(run)
+    of = _trained(table)
     axes = figure.subplots()
     for place, row in enumerate(of.itertuples()):
         colour = colours["genuine" if row.architecture == "topk" else "sandbag"]
@@ -33,24 +31,24 @@ def differences(figure: Figure, colours: Colours, run: SectionRun) -> None:
     axes.set_xlabel("balanced accuracy less that of the raw probe, pp")
 
 
-def chance(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def chance(
+    figure: Figure, colours: Colours, exchanged: pd.DataFrame, counts: pd.DataFrame
+) -> None:
     """How many of the SAE probes are above the raw probe, and where the two are exchanged."""
-    better = run.table("exchanged")["better"]
-    measured = int((_trained(run)["minus_raw"] > 1e-7).sum())
-    counts = np.bincount(better, minlength=19)
+    measured = counts.set_index("measure").loc["beats_raw"]
+    times = np.bincount(exchanged["better"], minlength=int(measured["n"]) + 1)
     axes = figure.subplots()
-    axes.bar(range(len(counts)), 100 * counts / counts.sum(), color=colours["muted"],
+    axes.bar(range(len(times)), 100 * times / times.sum(), color=colours["muted"],
              label="probes exchanged at random")
-    axes.axvline(measured, color=colours["sandbag"], linewidth=2, label="measured")
+    axes.axvline(measured["value"], color=colours["sandbag"], linewidth=2, label="measured")
     axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("SAE probes above the raw probe")
     axes.set_ylabel("percent of exchanges")
     axes.legend()
 
 
-def baselines(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def baselines(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Balanced accuracy of every kind of probe, by layer."""
-    table = run.table("probes")
     layers = sorted(table["layer"].unique())
     axes = figure.subplots()
     styles = {"trained": ("genuine", "o"), "untrained": ("neutral", "s"),
@@ -67,9 +65,9 @@ def baselines(figure: Figure, colours: Colours, run: SectionRun) -> None:
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 
-def probes(run: SectionRun) -> pd.DataFrame:
+def probes(table: pd.DataFrame) -> pd.DataFrame:
     """The 18 probes in numbers."""
-    of = _trained(run)
+    of = _trained(table)
     return pd.DataFrame({
         "SAE": of["name"],
         "balanced accuracy": [_with_ends(row.accuracy, row.accuracy_low, row.accuracy_high, " %")
@@ -85,8 +83,7 @@ def probes(run: SectionRun) -> pd.DataFrame:
         "less components, pp": of["minus_components"].map(_signed)})
 
 
-def _trained(run: SectionRun) -> pd.DataFrame:
-    table = run.table("probes")
+def _trained(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["kind"] == "trained"].sort_values(["layer", "architecture", "train_set"])
 
 

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from deception_saes.sections.steered import FEATURE, MEAN
+from deception_saes.experiments.steered import FEATURE, MEAN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from deception_saes.sections.run import SectionRun
 
 Colours = dict[str, str]
 _FEATURES = 12
 _DIRECTIONS = {FEATURE: ("the feature", "sandbag"), MEAN: ("mean difference", "neutral")}
 
 
-def rates(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def rates(figure: Figure, colours: Colours, features: pd.DataFrame) -> None:
     """The features of the largest differences: how often they fire under either label."""
-    of = run.table("features").head(_FEATURES)
+    of = features.head(_FEATURES)
     axes = figure.subplots()
     for shift, (label, colour) in enumerate((("honest", "genuine"), ("deceptive", "sandbag"))):
         places = np.arange(len(of)) + 0.16 * (2 * shift - 1)
@@ -35,9 +33,8 @@ def rates(figure: Figure, colours: Colours, run: SectionRun) -> None:
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 
-def largest(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def largest(figure: Figure, colours: Colours, of: pd.DataFrame) -> None:
     """Every SAE's largest difference, its null, and the re-measured one."""
-    of = run.table("saes")
     places = np.arange(len(of))
     axes = figure.subplots()
     axes.barh(places, of["null_95"], color=colours["muted"], alpha=0.35,
@@ -54,9 +51,8 @@ def largest(figure: Figure, colours: Colours, run: SectionRun) -> None:
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 
-def steering(figure: Figure, colours: Colours, run: SectionRun) -> None:
+def steering(figure: Figure, colours: Colours, replies: pd.DataFrame) -> None:
     """What strengths along each direction do to the two reference replies."""
-    replies = run.table("replies")
     clean = replies[replies["direction"] == "none"].set_index("scenario")
     axes = figure.subplots(1, 2, sharex=True)
     for axis, (what, name) in zip(axes, (("favour", "deceptive over honest reply"),
@@ -83,17 +79,15 @@ def steering(figure: Figure, colours: Colours, run: SectionRun) -> None:
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 
-def strongest(run: SectionRun) -> pd.DataFrame:
+def strongest(of: pd.DataFrame) -> pd.DataFrame:
     """The first feature's strongest completions, token by token."""
-    of = run.table("strongest")
     most = of["activation"].max()
     return of.assign(token=of["token"].fillna(""),
                      share=of["activation"] / most if most > 0 else 0.0)
 
 
-def saes(run: SectionRun) -> pd.DataFrame:
+def saes(of: pd.DataFrame) -> pd.DataFrame:
     """Every SAE's largest difference in numbers."""
-    of = run.table("saes")
     return pd.DataFrame({
         "SAE": of["sae"], "feature": of["feature"],
         "largest difference, pp": of["difference"].map("{:.1f}".format),
@@ -105,9 +99,8 @@ def saes(run: SectionRun) -> pd.DataFrame:
                                               for row in of.itertuples()]})
 
 
-def said(run: SectionRun) -> pd.DataFrame:
+def said(of: pd.DataFrame) -> pd.DataFrame:
     """What the model says under steering: judged labels and cost, by direction and sign."""
-    of = run.table("generated")
     rows = []
     for (direction, strength), group in of.groupby(["direction", "strength"], sort=False):
         shares = group["judged"].value_counts(normalize=True)
@@ -119,9 +112,8 @@ def said(run: SectionRun) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def examples(run: SectionRun) -> pd.DataFrame:
+def examples(of: pd.DataFrame) -> pd.DataFrame:
     """The first draw of three scenarios under every vector, as quotations."""
-    of = run.table("generated")
     few = list(of["scenario"].unique()[:3])
     of = of[of["scenario"].isin(few) & (of["draw"] == 0)]
     return pd.DataFrame({

@@ -3,23 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from cells import run_cells
 from scipy.stats import false_discovery_control
 
 from deception_saes.analysis.completion_features import completion_features
-from deception_saes.sections.behaviour import MAIN_ROUND, labelled
-from deception_saes.sections.behaviour_saes import behaviour_bank, token_rows
-from deception_saes.sections.run import run_section
-from deception_saes.sections.steered import (
-    DRAWS,
-    FEATURE,
-    MEAN,
-    RANDOM,
-    SAID_AT,
-    SAID_RANDOM,
-    STRENGTHS,
-    directions,
-    effects,
-)
+from deception_saes.experiments.features import effects
+from deception_saes.experiments.reading import MAIN_ROUND
+from deception_saes.experiments.steered import FEATURE, MEAN, Directions, random_features
 
 MODEL = "tinyllama-random"
 STUDY = f"{MODEL}_jumprelu_L2_honest_only"
@@ -27,28 +18,25 @@ STUDY = f"{MODEL}_jumprelu_L2_honest_only"
 
 @pytest.fixture(scope="module")
 def run(smoke, artifacts):
-    return run_section(22, smoke, smoke.seed, artifacts)
+    return run_cells(22, smoke, smoke.seed, artifacts)
 
 
 @pytest.fixture(scope="module")
-def params(behavioural_saes):
+def saes(behavioural_saes):
     return behavioural_saes
 
 
 @pytest.fixture(scope="module")
-def work(run, smoke_work):
-    return smoke_work
+def tag(saes):
+    return next(tag for tag in saes.tags if tag.name == STUDY)
 
 
 @pytest.fixture(scope="module")
-def fired(params, work):
+def fired(saes, tag):
     """Labels, and which feature of the study's SAE fires in which completion."""
-    data = labelled(params.behaviour, MAIN_ROUND, work)
-    bank = behaviour_bank(params, 4, work)
-    tag = next(tag for tag in bank.tags if tag.name == STUDY)
-    rows = token_rows(params, (MAIN_ROUND,), work)
-    found = completion_features(bank.sae(tag), rows, tag.layer, data.ids)
-    return data.design.deceptive_N, found.fires_NS, bank.sae(tag), tag
+    data, rows = saes.reading.main, saes.reading.tokens(MAIN_ROUND)
+    found = completion_features(saes.bank(tag.layer).sae(tag), rows, tag.layer, data.ids)
+    return data.design.deceptive_N, found.fires_NS
 
 
 def value(run, id):
@@ -56,7 +44,7 @@ def value(run, id):
 
 
 def test_rates_are_those_of_the_completions(run, fired):
-    deceptive, fires, *_ = fired
+    deceptive, fires = fired
     table = run.table("features").set_index("feature")
     assert sorted(table.index) == list(np.flatnonzero(fires.any(axis=0)))
     for feature in (table.index[0], table.index[5], table.index[-1]):
@@ -89,26 +77,29 @@ def test_every_sae_has_its_largest_difference_and_null(run):
     assert table["p"].between(0.01, 1).all()
 
 
-def test_directions_have_unit_length_and_the_feature_is_the_decoders(run, fired, params, work):
-    _, fires, sae, tag = fired
+def test_directions_have_one_length_and_the_feature_is_the_decoders(run, fired, saes, tag):
     feature = int(run.table("features")["feature"].iloc[0])
-    along = directions(params, sae, tag.layer, feature, fires.any(axis=0), work)
-    assert list(along.unit) == [FEATURE, MEAN, *(f"random {i}" for i in range(1, RANDOM + 1))]
-    for vector in along.unit.values():
-        assert float(vector.norm()) == pytest.approx(1, abs=1e-5)
-    row = sae.weights["W_dec"][feature]
-    assert float(along.unit[FEATURE] @ row / row.norm()) == pytest.approx(1, abs=1e-5)
-    drawn = [along.unit[f"random {i}"] for i in range(1, RANDOM + 1)]
-    assert all(abs(float(one @ along.unit[FEATURE])) < 0.999 for one in drawn)
-    assert float(along.vector(MEAN, 0.5).norm()) == pytest.approx(0.5 * along.norm, rel=1e-5)
+    random = random_features(fired[1], feature, n=5, seed=0)
+    assert len({feature, *random}) == 6
+    along = Directions(saes, tag, feature, random)
+    vectors = along.vectors([("none", 0.0), *((name, 0.5) for name in along.names),
+                             (FEATURE, -0.25)])
+    assert not vectors[0].any()
+    norms = vectors.norm(dim=1)
+    assert norms[1:-1].numpy() == pytest.approx(float(norms[1]), rel=1e-5)
+    assert along.names[:2] == (FEATURE, MEAN)
+    row = saes.bank(tag.layer).sae(tag).weights["W_dec"][feature]
+    assert float(vectors[1] @ row / (row.norm() * norms[1])) == pytest.approx(1, abs=1e-5)
+    assert torch.allclose(vectors[-1], -vectors[1] / 2)
+    assert all(abs(float(one @ vectors[1] / norms[1] ** 2)) < 0.999 for one in vectors[3:-1])
 
 
 def test_every_direction_and_strength_is_run_on_every_scenario(run):
     replies, generated = run.table("replies"), run.table("generated")
     scenarios = replies["scenario"].nunique()
     assert scenarios == 14
-    assert len(replies) == scenarios * (1 + (2 + RANDOM) * len(STRENGTHS))
-    assert len(generated) == scenarios * DRAWS * (1 + 2 * (2 + SAID_RANDOM))
+    assert len(replies) == scenarios * (1 + (2 + 5) * 4)
+    assert len(generated) == scenarios * 2 * (1 + 2 * (2 + 2))
     assert set(generated["judged"]) <= {"honest", "deceptive", "ambiguous"}
     assert generated["p_deceptive"].between(0, 1).all()
 
@@ -123,10 +114,9 @@ def test_an_effect_is_half_of_what_turning_round_changes():
 
 def test_the_gap_is_that_of_the_table(run):
     replies = run.table("replies")
-    random = np.mean([effects(replies, f"random {i}", SAID_AT) for i in range(1, RANDOM + 1)],
-                     axis=0)
+    random = np.mean([effects(replies, f"random {i}", 0.25) for i in range(1, 6)], axis=0)
     gap = value(run, "steering.gap")
-    assert gap.value == pytest.approx((effects(replies, FEATURE, SAID_AT) - random).mean())
+    assert gap.value == pytest.approx((effects(replies, FEATURE, 0.25) - random).mean())
     assert gap.ci_low < gap.value < gap.ci_high
     assert "90%" in gap.quantity
 
@@ -136,7 +126,7 @@ def test_claims_are_answered_once_each(run):
     assert sorted(answered) == ["B-18", "B-19", "B-20", "R-17"]
 
 
-def test_strongest_completions_are_shown_whole(run, params):
+def test_strongest_completions_are_shown_whole(run):
     table = run.table("strongest")
     peaks = table.groupby("completion", sort=False)["activation"].max()
     assert peaks.is_monotonic_decreasing

@@ -1,4 +1,4 @@
-"""Probes assessed as every section on behavioural deception reports them.
+"""Probes assessed as everything that reads completions reports them.
 
 Shape suffixes: N completions, L probes side by side (layers, numbers of components), P labellings,
 R resamples.
@@ -6,13 +6,13 @@ R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from deception_saes.analysis.folds import permuted_labels
+from deception_saes.analysis.folds import Design, permuted_labels
 from deception_saes.analysis.permutation import p_values, widening
 from deception_saes.analysis.probe_scores import (
     Measured,
@@ -21,16 +21,26 @@ from deception_saes.analysis.probe_scores import (
     measure,
     measure_permuted,
 )
-
-if TYPE_CHECKING:
-    from deception_saes.analysis.folds import Design
-    from deception_saes.sections.results import Value
+from deception_saes.rng import subseed
 
 MEASURES = ("accuracy", "auroc")
 SCALE = {"accuracy": 100.0, "auroc": 1.0}
 """Balanced accuracy is reported in percent."""
 UNIT = {"accuracy": "percent", "auroc": "auroc"}
 NAME = {"accuracy": "balanced accuracy", "auroc": "AUROC"}
+LIBRARIES = ("scikit-learn", "scipy")
+"""Distributions that decide what a fitted probe gives, for `cached`'s `libraries`."""
+
+
+MEASURED = {
+    "accuracy": ("percent", "balanced accuracy, held out"),
+    "accuracy_low": ("percent", "lower end of its 95% interval"),
+    "accuracy_high": ("percent", "upper end"),
+    "auroc": ("auroc", "area under the ROC curve within scenarios, averaged over them, held out"),
+    "auroc_low": ("auroc", "lower end of its 95% interval"),
+    "auroc_high": ("auroc", "upper end"),
+}
+"""What `columns` gives, for `tidy.described`."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +67,23 @@ class Null:
     permuted: Measured
     widen_L: np.ndarray
 
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Null:
+        """From what `dataclasses.asdict` makes of it, which a cached call may return."""
+        return cls(Measured(**plain["ridge"]), Measured(**plain["permuted"]), plain["widen_L"])
+
     def p(self, what: str) -> tuple[np.ndarray, np.ndarray]:
         """p of each probe, and p of each against the largest of all, both [L]."""
         return p_values(getattr(self.ridge, what), getattr(self.permuted, what))
+
+    def band(self) -> np.ndarray:
+        """The middle 95% of balanced accuracy on permuted labels, in percent, [2, L]."""
+        return np.asarray(100 * np.quantile(self.permuted.accuracy, [0.025, 0.975], axis=0))
+
+
+def resampling_seed(seed: int, round: str) -> int:
+    """Of the resamples and permutations of a round: rounds are drawn apart from each other."""
+    return subseed(seed, "probes", round)
 
 
 def labellings(of: Design, draws: int, seed: int) -> np.ndarray:
@@ -108,30 +132,3 @@ def difference(first: Assessed, i: int, second: Assessed, j: int, what: str
     ends = interval(found, resampled, widen, (-1, 1))
     found, low, high = (SCALE[what] * round(float(x), 12) + 0.0 for x in (found, *ends))
     return found, low, high
-
-
-def values_of(
-    assessed: Assessed, probe: int, id: str, quantity: str, n: int, about: dict[str, Any],
-    claims: dict[str, str] | None = None,
-) -> Iterator[Value]:
-    """Both measures of a probe: values `{id}.accuracy` and `{id}.auroc`. claims: by measure."""
-    from deception_saes.sections.results import Value
-
-    row = columns(assessed, probe)
-    for what in MEASURES:
-        yield Value(f"{id}.{what}", f"{NAME[what]} of {quantity}", row[what], UNIT[what],
-                    claim=(claims or {}).get(what), ci_low=row[f"{what}_low"],
-                    ci_high=row[f"{what}_high"], n=n, **about)
-
-
-def differences(
-    first: Assessed, i: int, second: Assessed, j: int, id: str, quantity: str, n: int,
-    about: dict[str, Any],
-) -> Iterator[Value]:
-    """Both differences of two probes: values `{id}.accuracy` (pp) and `{id}.auroc`."""
-    from deception_saes.sections.results import Value
-
-    for what, unit in (("accuracy", "pp"), ("auroc", "auroc")):
-        found, low, high = difference(first, i, second, j, what)
-        yield Value(f"{id}.{what}", f"{NAME[what]} of {quantity}", found, unit, ci_low=low,
-                    ci_high=high, n=n, **about)

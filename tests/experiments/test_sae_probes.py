@@ -2,36 +2,26 @@
 
 import numpy as np
 import pytest
+from cells import run_cells
 
 from deception_saes.analysis.completion_features import completion_features
 from deception_saes.analysis.probes import activation_probe, held_out_scores
-from deception_saes.sections.behaviour import DEPTHS, MAIN_ROUND, labelled
-from deception_saes.sections.behaviour_saes import (
-    TRAIN_ROUNDS,
-    behaviour_bank,
-    token_rows,
-    trained_on,
-)
+from deception_saes.experiments.behavioural_saes import TRAIN_ROUNDS, trained_on
+from deception_saes.experiments.reading import MAIN_ROUND
+from deception_saes.paper.settings import Settings
 from deception_saes.sections.profiles import PROFILES
-from deception_saes.sections.run import NotRun, run_section
-from deception_saes.sections.s21 import plan
 
 MODEL = "tinyllama-random"
 
 
 @pytest.fixture(scope="module")
 def run(smoke, artifacts):
-    return run_section(21, smoke, smoke.seed, artifacts)
+    return run_cells(21, smoke, smoke.seed, artifacts)
 
 
 @pytest.fixture(scope="module")
-def params(behavioural_saes):
+def saes(behavioural_saes):
     return behavioural_saes
-
-
-@pytest.fixture(scope="module")
-def work(run, smoke_work):
-    return smoke_work
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +33,8 @@ def value(run, id):
     return run.results.value(f"s21.{MODEL}.{id}")
 
 
-def test_every_sae_has_its_probe_and_its_rivals(table, params, work):
-    tags = [tag.name for depth in DEPTHS for tag in behaviour_bank(params, depth, work).tags]
+def test_every_sae_has_its_probe_and_its_rivals(table, saes):
+    tags = [tag.name for tag in saes.tags]
     assert len(tags) == 18
     for kind in ("trained", "untrained"):
         assert sorted(table.loc[kind].index) == sorted(tags)
@@ -54,12 +44,11 @@ def test_every_sae_has_its_probe_and_its_rivals(table, params, work):
 
 
 @pytest.mark.parametrize("name", ["topk_L2_mixed", "jumprelu_L1_honest_only"])
-def test_a_row_is_that_of_a_probe_fitted_here(table, params, work, name):
-    data = labelled(params.behaviour, MAIN_ROUND, work)
-    (bank, tag), = [(bank, tag) for bank in (behaviour_bank(params, d, work) for d in DEPTHS)
-                    for tag in bank.tags if tag.name == f"{MODEL}_{name}"]
-    rows = token_rows(params, (MAIN_ROUND,), work)
-    x = completion_features(bank.sae(tag), rows, tag.layer, data.ids).mean_NS.astype(float)
+def test_a_row_is_that_of_a_probe_fitted_here(table, saes, name):
+    data = saes.reading.main
+    (tag,) = [tag for tag in saes.tags if tag.name == f"{MODEL}_{name}"]
+    sae, rows = saes.bank(tag.layer).sae(tag), saes.reading.tokens(MAIN_ROUND)
+    x = completion_features(sae, rows, tag.layer, data.ids).mean_NS.astype(float)
     scores = held_out_scores(activation_probe, x, data.design)
     right = (scores > 0) == data.design.deceptive_N
     accuracy = 50 * sum(right[data.design.deceptive_N == label].mean() for label in (True, False))
@@ -110,17 +99,13 @@ def test_power_falls_with_fewer_completions(run):
     assert study.value == pytest.approx(here.value * np.sqrt(here.n / study.n))
 
 
-def test_no_sae_saw_a_completion_that_is_scored(params, work, run):
-    data = labelled(params.behaviour, MAIN_ROUND, work)
+def test_no_sae_saw_a_completion_that_is_scored(saes):
     for train_set in ("honest_only", "deceptive_only", "mixed"):
-        seen = trained_on(params, train_set)
+        seen = trained_on(saes.reading, train_set)
         assert seen
-        assert not set(seen) & set(data.ids)
+        assert not set(seen) & set(saes.reading.main.ids)
         assert {id.split("-")[1] for id in seen} <= set(TRAIN_ROUNDS)
 
 
 def test_a_model_without_labels_is_not_run():
-    paper = PROFILES["paper"]
-    found = plan(paper, paper.seed, paper.models, {})
-    assert isinstance(found, NotRun)
-    assert "make resample" in found.reasons["llama"]
+    assert "make resample" in Settings(21, PROFILES["paper"], 0).why_not_run
