@@ -15,7 +15,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
-from deception_saes.cache import Used, used, write_table
+from deception_saes.cache import Used, calls_tree, used, write_table
 from deception_saes.errors import UserError
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.data_files import described_for_all
@@ -23,7 +23,6 @@ from deception_saes.paper.figures import figure_html, linked, quotes_html, table
 from deception_saes.paper.front_page import published
 from deception_saes.paper.model_text import shown
 from deception_saes.paper.numbers import REFERENCE, part_of
-from deception_saes.paper.page import check_expected
 from deception_saes.paper.reference import NoReference, read_reference
 from deception_saes.paper.section_claims import claims_html, tested
 from deception_saes.paper.settings import Settings
@@ -147,9 +146,13 @@ class Book(Settings):
     def results(self) -> Results:
         """What has been reported so far."""
         reason = self.why_not_run
+        libraries = versions()
+        for call in self.used:
+            marker = json.loads((calls_tree() / ".done" / call.marker).read_text(encoding="utf-8"))
+            libraries |= marker["spec"]["libraries"]
         return Results(
             self.section.number, "not run" if reason else "done", reason, self.profile.name,
-            self.seed, commit(), versions(), round(sum(call.seconds for call in self.used), 1),
+            self.seed, commit(), libraries, round(sum(call.seconds for call in self.used), 1),
             list(self._values.values()))
 
     @property
@@ -324,12 +327,20 @@ def open_section(section: int, profile: str | Profile, seed: int, **own: Any) ->
     """
     named = profile_named(profile) if isinstance(profile, str) else profile
     book = Book(section, named, seed, own)
-    check_expected(section, named.name, seed)
+    _check_expected(section, named.name, seed)
     if EXPECTED_VARIABLE in os.environ and book.own:
         name, value = next(iter(book.own.items()))
         raise UserError(f"§{section} sets {name} = {value!r} in a build of the book; set it to "
                         "None there, and run the notebook by itself with a value of your own")
     return book
+
+
+def _check_expected(section: int, profile: str, seed: int) -> None:
+    """Raises UserError in a build of another profile or seed, as `EXPECTED_VARIABLE` says."""
+    expected = os.environ.get(EXPECTED_VARIABLE)
+    if expected not in (None, f"{profile} {seed}"):
+        raise UserError(f"§{section} asks for profile and seed \"{profile} {seed}\" in a build of "
+                        f"\"{expected}\"; pass `profile` and `seed` of the parameters cell on")
 
 
 def computed_anew(calls: list[Used]) -> str:

@@ -47,7 +47,7 @@ def make_section(profile: Profile, seed: int, number: int) -> Path:
     section = _section(number)
     units = book_units(profile, seed)
     notebook = units[f"notebook-{section.key}"]
-    for name in (*(notebook.needs if section.is_experiment else (section.key,)), notebook.name):
+    for name in (*notebook.needs, notebook.name):
         units[name].make()
     return notebook.tree / results_name(section)
 

@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
-from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
@@ -84,7 +83,7 @@ def publish_data(
         for path in sorted((tree / "figures").glob(f"{section.key}_*.csv")):
             texts[path.name] = (section, path.read_text(encoding="utf-8"))
         texts[f"{section.key}_values.csv"] = (section, _values_csv(of.values))
-    own = _of_modules(sections) | _of_tables(tree / "figures")
+    own = _of_tables(tree / "figures")
     dictionary = read_dictionary() | own
     texts[COLUMNS.name] = (None, texts[COLUMNS.name][1] + _dictionary_rows(own))
     files = [_described(name, section, text, dictionary)
@@ -113,14 +112,6 @@ def read_dictionary() -> dict[tuple[str, str], Meaning]:
                 raise ValueError(f"{COLUMNS.name}: {key[0]}, {key[1]!r} stands twice")
             found[key] = Meaning(row["unit"], row["meaning"])
     return found
-
-
-def _of_modules(sections: Sequence[Section]) -> dict[tuple[str, str], Meaning]:
-    """What sections' modules say of their own tables, see `sections.run.SectionModule`."""
-    return {(f"{section.key}_{table}", column): Meaning(*of) for section in sections
-            if not section.is_experiment
-            for (table, column), of in getattr(import_module(section.module), "COLUMNS",
-                                               {}).items()}
 
 
 def _of_tables(folder: Path) -> dict[tuple[str, str], Meaning]:
@@ -191,9 +182,9 @@ def _described(
     missing = [column for column in head if _key(key, column, dictionary) not in dictionary]
     if missing or (key, "") not in dictionary:
         what = f"the column {missing[0]!r} of {name}" if missing else f"the file {name}"
-        raise ValueError(f"{what} is not described; add a row to paper/data/{COLUMNS.name}: "
-                         f"{key},{missing[0] if missing else ''},unit,meaning; or an entry to "
-                         "COLUMNS of the section's module")
+        raise ValueError(f"{what} is not described; say it where the table is made, by "
+                         f"`tidy.described`, or in a row of paper/data/{COLUMNS.name}: "
+                         f"{key},{missing[0] if missing else ''},unit,meaning")
     return DataFile(name, section, dictionary[key, ""].meaning, sum(1 for _ in rows),
                     len(text.encode()),
                     {column: dictionary[_key(key, column, dictionary)] for column in head})

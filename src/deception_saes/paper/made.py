@@ -66,8 +66,6 @@ def _in_folder(folder: Path) -> list[Made]:
 
 def computed_by(tree: Path, section: Section) -> set[str | None]:
     """Hashes of the specs whose results of the section lie in the tree."""
-    if not section.is_experiment:
-        return {path.name.rpartition("-")[2] for path in (tree / ".done").glob(f"{section.key}-*")}
     return {json.loads(path.read_text(encoding="utf-8"))["spec"]["params"].get("results")
             for path in (tree / ".done").glob(f"notebook-{section.key}-*")}
 

@@ -15,7 +15,6 @@ from deception_saes.paper.shared import shared_calls
 from deception_saes.paper.source_checks import TAGS
 from deception_saes.sections.catalogue import Section
 from deception_saes.sections.profiles import Profile
-from deception_saes.sections.run import section_spec
 from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.store.spec import Spec, imported_modules
 
@@ -42,8 +41,6 @@ def experiment_hash(section: Section) -> str:
 
 def results_spec(section: Section, profile: Profile, seed: int) -> Spec:
     """What decides the section's results; prose does not. Loads no model."""
-    if not section.is_experiment:
-        return section_spec(section, profile, seed)
     settings = Settings(section.number, profile, seed)
     asked = replace(profile, seconds={}, jobs=1, models=tuple(map(at_commit, profile.models)))
     calls = shared_calls(section.number, profile, seed)

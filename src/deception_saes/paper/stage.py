@@ -124,7 +124,7 @@ def _notebook(
     done = any(record.section == section.number and record.status == "done"
                for record in of.results)
     notebook = cleaned(nbformat.read(of.tree / "notebooks" / name, as_version=4), name, done)
-    if section.is_experiment and done:
+    if done:
         answer_first(notebook)
     Figures(static, section.stem, of.commit, published).placed(notebook)
     write_atomic(site / "notebooks" / name, nbformat.writes(notebook) + "\n")

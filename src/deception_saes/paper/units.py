@@ -18,18 +18,12 @@ from deception_saes.paper.reference import REFERENCES
 from deception_saes.paper.settings import Settings
 from deception_saes.paper.shared import shared_calls
 from deception_saes.paper.source_checks import TAGS
-from deception_saes.paper.specs import notebook_spec, results_spec
+from deception_saes.paper.specs import notebook_spec
 from deception_saes.paper.status import other_seeds
 from deception_saes.sections.catalogue import Section, written_sections
 from deception_saes.sections.profiles import Profile
 from deception_saes.sections.results import read_results
-from deception_saes.sections.run import (
-    commit,
-    needed_sections,
-    profile_tree,
-    results_name,
-    run_section,
-)
+from deception_saes.sections.run import commit, profile_tree, results_name
 from deception_saes.store.ensure import ensure
 from deception_saes.store.files import artifacts_root, checkout
 from deception_saes.store.shipped import SUMS
@@ -58,9 +52,6 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
             for name, call in alike.items():
                 units.setdefault(name, Unit(name, calls_tree(), call.spec, (*needs,), call.make))
             needs += alike
-        if not section.is_experiment:
-            units[section.key] = _module_unit(section, profile, seed, tree, tuple(needs))
-            needs = [section.key]
         units[f"notebook-{section.key}"] = _notebook_unit(section, profile, seed, tree,
                                                           tuple(needs))
     notebooks = [unit for unit in units.values() if unit.name.startswith("notebook-")]
@@ -78,7 +69,7 @@ def urgency(units: Mapping[str, Unit], profile: Profile) -> dict[str, int]:
             waiting[needed].append(unit.name)
     found: dict[str, int] = {}
     for name in reversed(list(units)):  # each stands after those it needs
-        number = name.removeprefix("notebook-").removeprefix("s")
+        number = name.removeprefix("notebook-s")
         section = int(number) if number.isdigit() else None
         own = _SECONDS_OF_OTHERS if section is None else round(profile.seconds.get(section, 0))
         found[name] = own + max((found[other] for other in waiting[name]), default=0)
@@ -90,22 +81,11 @@ def _model_unit(model: ModelSpec, artifacts: Path) -> Unit:
                 partial(converted, model, artifacts))
 
 
-def _module_unit(
-    section: Section, profile: Profile, seed: int, tree: Path, needs: tuple[str, ...]
-) -> Unit:
-    """A section that a module computes, behind what it shares with others."""
-    needs = (*needs, *(f"s{needed}" for needed in needed_sections(section)),
-             *(f"notebook-s{other}" for other in _AFTER.get(section.number, ())))
-    return Unit(section.key, tree, results_spec(section, profile, seed), needs,
-                partial(run_section, section.number, profile, seed, artifacts_root()))
-
-
 def _notebook_unit(
     section: Section, profile: Profile, seed: int, tree: Path, needs: tuple[str, ...]
 ) -> Unit:
     spec = notebook_spec(section, profile, seed)
-    why_not_run = (Settings(section.number, profile, seed).why_not_run
-                   if section.is_experiment else None)
+    why_not_run = Settings(section.number, profile, seed).why_not_run
     make = partial(execute, section, profile, seed, tree / "failed", why_not_run)
     return Unit(spec.unit, tree, spec, needs, partial(ensure, tree, spec, make))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -33,15 +32,6 @@ class Section:
     def title(self) -> str:
         """On pages: the notebook's first heading, without its number."""
         return _title(checkout() / "notebooks" / f"{self.stem}.py")
-
-    @property
-    def module(self) -> str:
-        return f"deception_saes.sections.{self.key}"
-
-    @property
-    def is_experiment(self) -> bool:
-        """Whether the notebook is the experiment: it has no module that computes its results."""
-        return importlib.util.find_spec(self.module) is None
 
 
 DECEPTION, SANDBAGGING = "Behavioural deception", "Sandbagging"

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
 
 from deception_saes.models.registry import get
 from deception_saes.models.shapes import Shape
 from deception_saes.sections.catalogue import DECEPTION, Section
 from deception_saes.sections.profiles import Behaviour, Profile
-from deception_saes.sections.run import NotRun
 from deception_saes.sections.subjects import why_not_read
 from deception_saes.tasks.completions import load_completions
 from deception_saes.tasks.scenarios import load_scenarios
@@ -53,18 +50,10 @@ class Cost:
 
 def section_cost(section: Section, profile: Profile, seed: int) -> Cost | None:
     """What the section costs by itself, the SAEs that it is about with the first that needs them;
-    None if the profile does not run it. A section that is not counted here costs its budget. Models
-    that have yet to be fetched count as had."""
+    None if the profile does not run it. Models that have yet to be fetched count as had."""
     if section.part == DECEPTION and why_not_read(profile):
         return None
-    if section.number in _OF_EXPERIMENTS:
-        return _OF_EXPERIMENTS[section.number](profile, section.number)
-    params = import_module(section.module).plan(profile, seed, profile.models, {})
-    if isinstance(params, NotRun):
-        return None
-    if section.number not in _COSTS:
-        return Cost(0, 0.0, fixed=profile.seconds.get(section.number, 0.0))
-    return _COSTS[section.number](params, profile)
+    return _COSTS[section.number](profile, section.number)
 
 
 def peak_memory(profile: Profile) -> float:
@@ -95,13 +84,13 @@ def _read(profile: Profile) -> tuple[Behaviour, Shape]:
     return profile.behaviour, get(profile.behaviour.model).shape
 
 
-def _completions(params: Any) -> int:
+def _completions(params: Behaviour) -> int:
     shipped, every = len(load_completions()), len(load_scenarios())
     each = params.completions_per_scenario or shipped / (3 * every)
     return round(3 * each * _scenarios(params))
 
 
-def _scenarios(params: Any) -> int:
+def _scenarios(params: Behaviour) -> int:
     return len(load_scenarios()[: params.scenarios])
 
 
@@ -242,7 +231,7 @@ def _bytes(of: Shape, expansion: float) -> float:
     return 4.0 * 2 * of.d_model**2 * expansion
 
 
-_COSTS: dict[int, Callable[[Any, Profile], Cost]] = {
+_COSTS: dict[int, Callable[[Profile, int], Cost | None]] = {
     17: _judged, 18: _layers, 19: _components, 20: _grid, 21: _sae_probes, 22: _attribution,
     23: _task, 24: _swap, 25: _zoo, 26: _swap, 27: _sweep, 28: _circuit, 29: _neutral, 30: _models,
     31: _swap, 32: _separation}
