@@ -100,11 +100,11 @@ book.report("agreement", agreed, "kappa.{short_a}.{short_b}", value="kappa",
 book.report("agreement", agreed, "same.{short_a}.{short_b}", value="same", low=None, high=None,
             quantity="share of equal labels of {a} and {b}")
 for against, learned in {"own": "labels of {judge}, against the same",
-                         "primary": f"labels of {{judge}}, against those of {reading.judge}",
-                         "same": f"labels of {reading.judge} of what {{judge}} read"}.items():
-    book.report("probe", probes, f"probe.{{short}}.{against}", value=f"auroc_{against}",
+                         "primary": "labels of {judge}, against those of " + reading.judge,
+                         "same": f"labels of {reading.judge} of what " + "{judge} read"}.items():
+    book.report("probe", probes, "probe.{short}." + against, value=f"auroc_{against}",
                 low=f"low_{against}", high=f"high_{against}",
-                quantity=f"AUROC of a probe trained on {learned}")
+                quantity="AUROC of a probe trained on " + learned)
 
 draws = max(completion.draw for completion in of_main) + 1
 book.number("judged_per_scenario", min(judged_draws, draws), "count",

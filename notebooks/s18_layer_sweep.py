@@ -99,10 +99,10 @@ book.number("all.peak.layer", unit="layer", quantity="layer of highest balanced 
 
 for measure, title in NAME.items():  # balanced accuracy and AUROC, with their intervals
     of = {"value": measure, "low": f"{measure}_low", "high": f"{measure}_high"}
-    book.report("baselines", probes, f"{{probe}}.{measure}", where="probe != 'nested'",
-                quantity=f"{title} of {{what}}", **of)
-    book.report("differences", differences, f"{{first}}_minus_{{second}}.{measure}",
-                quantity=f"{title} of {{what}}", unit={"accuracy": "pp", "auroc": "auroc"}[measure], **of)
+    book.report("baselines", probes, "{probe}." + measure, where="probe != 'nested'",
+                quantity=title + " of {what}", **of)
+    book.report("differences", differences, "{first}_minus_{second}." + measure,
+                quantity=title + " of {what}", unit={"accuracy": "pp", "auroc": "auroc"}[measure], **of)
     for depth, layer in layers.items():
         book.report("transfer", transferred, f"transfer.{depth}.{measure}", where=f"layer == {layer}",
                     quantity=f"{title} in scenarios left out of training, mean and interval over "
@@ -132,7 +132,7 @@ for what, claim in cards.get(reading.model, {}).items():
     else:
         book.report("baselines", probes, f"card.{what}", claims={f"card.{what}": claim},
                     where="probe == 'nested'", value=what, low=f"{what}_low", high=f"{what}_high",
-                    quantity=f"{NAME[what]} of {{what}}")
+                    quantity=NAME[what] + " of {what}")
 
 # %%
 book.opening()

@@ -60,9 +60,9 @@ gains = gain_table(ladders, few=5)  # components at which the study saturates
 # %%
 for measure, title in NAME.items():
     claims = {"nested.pc5.accuracy": "B-08", "nested.all.accuracy": "B-09"}
-    book.report("components", by_components, f"{{layers}}.{{probe}}.{measure}", value=measure,
+    book.report("components", by_components, "{layers}.{probe}." + measure, value=measure,
                 low=f"{measure}_low", high=f"{measure}_high",
-                quantity=f"{title} of a probe on {{what}}",
+                quantity=title + " of a probe on {what}",
                 claims=claims if book.stands_in and measure == "accuracy" else None)
 book.report("gains", gains, "{layers}.{statistic}",
             claims={"nested.saturation": "B-10"} if book.stands_in else None)

@@ -62,7 +62,7 @@ differ = trainings(grid)
 book.report("exchanged", by_chance)
 for measure, name in NAME.items():
     ends = {"value": measure, "low": f"{measure}_low", "high": f"{measure}_high"}
-    book.report("probes", probes, f"raw.{{name}}.{measure}", where="kind == 'raw'", **ends,
+    book.report("probes", probes, "raw.{name}." + measure, where="kind == 'raw'", **ends,
                 quantity=f"{name} of the raw probe")
     book.report("probes", probes, f"best.{measure}", where="best", **ends,
                 quantity=f"{name} of the best of {len(saes.tags)} SAE probes",

@@ -86,8 +86,12 @@ def templates(section):
 
 
 def as_template(node, texts):
-    """The text of a literal, or of an f-string with the texts that have names, and a placeholder
-    for each other expression."""
+    """The text of a literal, of an f-string or of a sum, with the texts that have names, and a
+    placeholder for each other expression."""
+    if isinstance(node, ast.BinOp):
+        return as_template(node.left, texts) + as_template(node.right, texts)
+    if isinstance(node, ast.Name):
+        return texts.get(node.id, "{}")
     if isinstance(node, ast.JoinedStr):
         return "".join(part.value if isinstance(part, ast.Constant)
                        else texts.get(getattr(part.value, "id", None), "{}")
