@@ -59,7 +59,7 @@ def test_the_cache_imports_of_this_package_what_keeps_files():
 @pytest.mark.parametrize(("code", "found"), [
     ("import deception_saes.paper.book", {"paper"}),
     ("from deception_saes import cache, rng", {"cache", "rng"}),
-    ("def f():\n    from deception_saes.sections.run import run_section", {"sections"}),
+    ("def f():\n    from deception_saes.sections.run import commit", {"sections"}),
     ("import json", set()),
 ])
 def test_an_import_is_found_wherever_it_stands(tmp_path, code, found):

@@ -4,7 +4,6 @@ import pytest
 
 from deception_saes.paper.times import times, times_text
 from deception_saes.paper.units import book_units
-from deception_saes.sections.catalogue import written_sections
 from deception_saes.sections.profiles import profile_named
 
 
@@ -17,10 +16,6 @@ def smoke(book, monkeypatch):
 def test_every_unit_of_a_built_book_says_what_it_took(smoke, book):
     took = {of.unit: of for of in times(smoke, smoke.seed)}
     assert took.keys() == book_units(smoke, smoke.seed).keys()
-    for section in written_sections():
-        if not section.is_experiment:
-            found = json.loads((book.tree / "results" / f"{section.key}.json").read_text())
-            assert took[section.key].seconds >= found["seconds"] - 0.1
     sweep = took["sweep-tinyllama-random-two_shot_labelled-sandbag"]
     calls = json.loads((book.tree / "results" / "s27.calls.json").read_text())
     assert sweep.seconds in {call["seconds"] for call in calls if call["function"] == "sweep"}

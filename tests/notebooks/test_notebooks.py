@@ -17,10 +17,6 @@ from deception_saes.sections.catalogue import written_sections
 from deception_saes.sections.results import read_results
 
 SECTIONS = pytest.mark.parametrize("section", written_sections(), ids=lambda section: section.key)
-EXPERIMENTS = pytest.mark.parametrize(
-    "section", [section for section in written_sections() if section.is_experiment],
-    ids=lambda section: section.key)
-
 
 @pytest.fixture
 def source(root, section):
@@ -42,13 +38,7 @@ def parameters_cell(source):
     return cell
 
 
-@pytest.mark.parametrize("section", [section for section in written_sections()
-                                     if not section.is_experiment], ids=lambda of: of.key)
-def test_one_cell_holds_the_parameters_and_nothing_else(source):
-    assert parameters_cell(source).source == 'profile = "embedded"\nseed = 0'
-
-
-@EXPERIMENTS
+@SECTIONS
 def test_an_experiments_parameters_are_the_books_and_reach_its_settings(source):
     cell = parameters_cell(source)
     _, _, *own = ast.parse(cell.source).body
@@ -114,11 +104,11 @@ def test_a_caption_says_its_n_and_what_the_interval_is(source, section):
 @SECTIONS
 def test_a_section_opens_with_its_claims_then_the_figure_that_decides(source):
     calls = [found[1] for cell in code_cells(source)
-             if (found := re.search(r"(?:page|book)\.(opening|figure|say|table)\(", cell.source))]
+             if (found := re.search(r"book\.(opening|figure|say|table)\(", cell.source))]
     assert calls[:3] == ["opening", "figure", "say"]
 
 
-@EXPERIMENTS
+@SECTIONS
 def test_an_experiment_reports_all_its_results_then_shows_them_then_closes(source):
     cells = code_cells(source)
     reports, shows = ([place for place, cell in enumerate(cells)
@@ -147,7 +137,7 @@ def test_a_notebook_runs_by_itself_and_makes_what_it_needs(source, section, tmp_
     ran = subprocess.run(["bash", "-o", "pipefail", "-c", command], env=environment, check=False,
                          cwd=source.parent, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    tree = made / "runs" / "smoke" / section.key if section.is_experiment else made / "smoke"
+    tree = made / "runs" / "smoke" / section.key
     assert read_results(tree / "results" / f"{section.key}.json").status == "done"
     cells = json.loads(out.read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]

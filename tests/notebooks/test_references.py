@@ -14,7 +14,7 @@ from deception_saes.paper.reference import reference_file
 from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.sections.profiles import profile_named
 
-EXPERIMENTS = [section for section in SECTIONS.values() if section.is_experiment]
+EXPERIMENTS = list(SECTIONS.values())
 SWAPS = (24, 26, 31)
 _IN_REFERENCE = {31: (24, 26)}
 """The embedded profile has no model for §31, which reports what those two do."""

@@ -14,6 +14,7 @@ from deception_saes.experiments.heads import sweep
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
 from deception_saes.paper.book import Book, computed_anew, open_section
+from deception_saes.paper.claims import load_claims
 from deception_saes.paper.settings import PARAMETERS, Settings
 from deception_saes.sections.results import read_results
 from deception_saes.sections.run import EXPECTED_VARIABLE, profile_tree, results_name
@@ -73,6 +74,47 @@ def test_a_number_that_nothing_reported_is_an_error_that_names_it(book):
 
 def test_a_parameter_in_prose_is_its_value(book):
     assert book.say("[[n_heads]] heads, [[draws]] draws").data == "5 heads, 20 draws"
+
+
+# Pages
+
+
+@pytest.fixture
+def with_effect(book):
+    """The book with one reported number, which answers S-07."""
+    book.number("f.effect", -1.26, "pp", "q", claim="S-07", ci_low=-2.0, ci_high=-0.5, n=50)
+    return book
+
+
+@pytest.mark.parametrize(("reference", "text"), [
+    ("[[f.effect]]", "−1.3 pp [−2.0,\N{NO-BREAK SPACE}−0.5]"),
+    ("[[f.effect|value]]", "−1.3 pp"),
+    ("n = [[f.effect|n]], no more", "n = 50, no more"),
+    ("no reference", "no reference"),
+])
+def test_prose_is_filled_with_results(with_effect, reference, text):
+    assert with_effect.say(reference).data == text
+
+
+def test_a_reference_in_a_caption_is_filled_and_markup_in_it_is_text(with_effect):
+    shown = with_effect.table(lambda: pd.DataFrame({"a": [1]}), caption="<b> n = [[f.effect|n]]")
+    assert "&lt;b&gt; n = 50" in shown.data
+
+
+def test_the_opening_says_what_was_run_and_sets_claims_beside_values(with_effect):
+    text = with_effect.opening().data
+    for part in ("Profile smoke", "seed 0", "random tiny Llama", "13.71 pp [11.28, 16.24]",
+                 "−1.3 pp [−2.0,\N{NO-BREAK SPACE}−0.5] (n = 50)",
+                 'href="../book/index.html#claim-s-07"'):
+        assert part in text
+    assert text.count("<tr>") == 2  # the head and the one that is answered
+    assert {id for id in load_claims() if f">{id}<" in text} == {
+        id for id, claim in load_claims().items() if claim.section.startswith("28")}
+
+
+def test_an_unknown_profile_is_an_error():
+    with pytest.raises(ValueError, match="no profile 'fast'"):
+        open_section(29, "fast", 0)
 
 
 # Parameters
@@ -140,8 +182,16 @@ def test_in_a_build_parameters_of_ones_own_are_refused(smoke, monkeypatch):
 def test_without_its_model_a_section_says_why_and_shows_nothing_else(smoke, empty_hub_cache):
     absent = dataclasses.replace(get("pythia160m"), source=HubModel("nobody/nothing"))
     book = open_section(28, dataclasses.replace(smoke, models=(absent,)), 0)
-    assert "nobody/nothing" in book.opening().data
+    opening = book.opening().data
+    assert "nobody/nothing" in opening
+    assert "13.71" in opening
     assert (book.say("[[gap]]"), book.results.status) == (None, "not run")
+
+    def never(*_):
+        raise AssertionError("drawn without results")
+
+    assert book.figure(never, caption="[[gap]]", alt="", size=(1, 1)) is None
+    assert book.table(never, caption="[[gap]]") is None
 
 
 # Five edits, each one line of the parameters cell

@@ -15,8 +15,8 @@ KERNEL = ("# ---\n# jupyter:\n#   kernelspec:\n#     display_name: Python 3\n"
           "#     language: python\n#     name: python3\n# ---\n\n")
 PARAMETERS = ('# %% tags=["parameters"]\nprofile = "embedded"\nseed = 0\nn_heads = None\n'
               'framing = None\n')
-OPENING = ('\n# %%\nfrom deception_saes.paper.page import open_section\n'
-           'page = open_section(29, profile, seed)\nprint("opened")\n')
+OPENING = ('\n# %%\nfrom deception_saes.paper.book import open_section\n'
+           'book = open_section(29, profile, seed)\nprint("opened")\n')
 EXPERIMENT = ('\n# %%\nfrom deception_saes.paper.book import open_section\n'
               'book = open_section(28, profile, seed, n_heads=n_heads, framing=framing)\n'
               'print(f"{book.n_heads} heads, {book.framing.name}")\n')

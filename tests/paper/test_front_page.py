@@ -14,11 +14,10 @@ from deception_saes.paper.front_page import (
     claims_table,
     substitutions,
 )
-from deception_saes.paper.page import Page
+from deception_saes.paper.section_claims import claims_html, tested
 from deception_saes.sections.catalogue import SECTIONS, written_sections
 from deception_saes.sections.profiles import profile_named
 from deception_saes.sections.results import Results, Value
-from deception_saes.sections.run import SectionRun
 
 NASTY = r"a|b *c* _d_ `e` <script>f</script> [g](http://h) $i$ {{ j }} {.k} \l"
 
@@ -124,10 +123,10 @@ def test_a_margin_does_not_become_a_row_or_a_verdict_in_smoke():
     assert {row.verdict.word for row in rows if row.value} == {"not judged"}
 
 
-def test_the_page_of_a_section_judges_by_the_same_margin(tmp_path):
+def test_the_page_of_a_section_judges_by_the_same_margin():
     for margin, word in ((2.5, "agrees"), (0.5, "disagrees")):
-        run = SectionRun(SECTIONS[24], s24("smollm2it", 1.0, 2.0, margin=margin), tmp_path)
-        text = text_of(Page(run, profile_named("embedded")).opening().data)
+        rows = tested(profile_named("embedded"), s24("smollm2it", 1.0, 2.0, margin=margin))
+        text = text_of(claims_html(rows, note="", done=True))
         assert f"{word} " in text
         assert f"the margin δ = {margin} pp; the published bound is 0.15 pp" in text
 

@@ -14,7 +14,7 @@ from deception_saes.store.spec import imported_files
 from deception_saes.tasks.completions import load_completions
 from deception_saes.tasks.trivia import load_questions
 
-EXPERIMENTS = [section for section in SECTIONS.values() if section.is_experiment]
+EXPERIMENTS = list(SECTIONS.values())
 SECTION = SECTIONS[28]
 
 

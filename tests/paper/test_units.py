@@ -28,13 +28,8 @@ def test_every_unit_stands_behind_those_it_needs(units):
         seen.add(name)
 
 
-def test_a_section_is_a_unit_of_its_own_only_if_a_module_computes_it(units):
-    for section in SECTIONS.values():
-        assert (section.key in units) != section.is_experiment
-        notebook = units[f"notebook-{section.key}"]
-        assert notebook.name in units["html"].needs
-        if not section.is_experiment:
-            assert notebook.needs == (section.key,)
+def test_the_pages_wait_for_every_notebook(units):
+    assert units["html"].needs == tuple(f"notebook-{section.key}" for section in SECTIONS.values())
 
 
 def test_what_notebooks_share_is_made_before_them_where_all_runs_find_it(units):

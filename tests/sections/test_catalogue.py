@@ -5,7 +5,6 @@ import pytest
 from deception_saes.sections import catalogue
 from deception_saes.sections.catalogue import SECTIONS, written_sections
 from deception_saes.sections.profiles import PROFILES, profile_named
-from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.tasks.wordings import FRAMINGS
 
 
@@ -23,14 +22,6 @@ def test_every_section_has_its_notebook_and_every_notebook_its_section(root):
     written = {section.stem for section in written_sections()}
     assert written == {section.stem for section in SECTIONS.values()}
     assert written == {path.stem for path in (root / "notebooks").glob("s*.py")}
-
-
-def test_a_section_has_a_module_or_its_notebook_is_the_experiment():
-    modules = {int(path.stem[1:]) for path in (PACKAGE_DIR / "sections").glob("s??.py")
-               if path.stem[1:].isdigit()}
-    experiments = {number for number, section in SECTIONS.items() if section.is_experiment}
-    assert experiments == SECTIONS.keys() - modules
-    assert experiments >= set(range(23, 33))
 
 
 @pytest.mark.parametrize("section", written_sections(), ids=lambda section: section.key)
