@@ -13,7 +13,7 @@ PORT ?= 8000
 
 PEERS := .venv-peers
 
-.PHONY: help book section plan resample verify times key test torture shapes bench serve hooks lock clean clean-old
+.PHONY: help book section plan resample verify times key test test-all torture shapes bench serve hooks lock clean clean-old
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,8 +45,11 @@ key: $(VENV)/.ready  ## the hash of everything that decides the book: what to ca
 test: $(VENV)/.ready-dev $(PEERS)/.ready  ## linters, types, tests, and the smoke book with warnings as errors
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadgroup $(if $(SLOW),,-m "not slow")
 	$(PEERS)/bin/python -m pytest tests/peers
+
+test-all:  ## the same with what takes long: every notebook by itself, runs that are done twice
+	$(MAKE) test SLOW=1
 
 torture: $(VENV)/.ready-dev  ## kill, starve and damage builds for an hour (needs root); not part of the tests
 	$(PY) tests/slow/killed_runs.py artifacts/torture/killed

@@ -17,6 +17,9 @@ from deception_saes.sections.catalogue import written_sections
 from deception_saes.sections.results import read_results
 
 SECTIONS = pytest.mark.parametrize("section", written_sections(), ids=lambda section: section.key)
+BY_ITSELF = 28
+"""The notebook that the README runs so."""
+
 
 @pytest.fixture
 def source(root, section):
@@ -128,7 +131,9 @@ def test_a_section_says_what_would_have_changed_its_conclusion(source):
     assert "**What would have changed the conclusion.**" in prose[-1].source
 
 
-@SECTIONS
+@pytest.mark.parametrize("section", [
+    pytest.param(of, marks=[] if of.number == BY_ITSELF else pytest.mark.slow, id=of.key)
+    for of in written_sections()])
 def test_a_notebook_runs_by_itself_and_makes_what_it_needs(source, section, tmp_path):
     out, made = tmp_path / "out.ipynb", tmp_path / "made"
     command = (f'"{sys.executable}" -m jupytext --quiet --to ipynb "{source}" -o - | '

@@ -6,6 +6,7 @@ import pytest
 from markdown_it import MarkdownIt
 from mdit_py_plugins.attrs import attrs_plugin
 
+from deception_saes.paper import section_claims
 from deception_saes.paper.claims import VERDICTS, Verdict, load_claims
 from deception_saes.paper.front_page import (
     ClaimRow,
@@ -14,7 +15,6 @@ from deception_saes.paper.front_page import (
     claims_table,
     substitutions,
 )
-from deception_saes.paper.section_claims import claims_html, tested
 from deception_saes.sections.catalogue import SECTIONS, written_sections
 from deception_saes.sections.profiles import profile_named
 from deception_saes.sections.results import Results, Value
@@ -125,8 +125,8 @@ def test_a_margin_does_not_become_a_row_or_a_verdict_in_smoke():
 
 def test_the_page_of_a_section_judges_by_the_same_margin():
     for margin, word in ((2.5, "agrees"), (0.5, "disagrees")):
-        rows = tested(profile_named("embedded"), s24("smollm2it", 1.0, 2.0, margin=margin))
-        text = text_of(claims_html(rows, note="", done=True))
+        rows = section_claims.tested(profile_named("embedded"), s24("smollm2it", 1.0, 2.0, margin=margin))
+        text = text_of(section_claims.claims_html(rows, note="", done=True))
         assert f"{word} " in text
         assert f"the margin δ = {margin} pp; the published bound is 0.15 pp" in text
 
