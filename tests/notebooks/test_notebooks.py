@@ -17,6 +17,7 @@ from deception_saes.sections.catalogue import written_sections
 from deception_saes.sections.results import read_results
 
 SECTIONS = pytest.mark.parametrize("section", written_sections(), ids=lambda section: section.key)
+
 BY_ITSELF = 28
 """The notebook that the README runs so."""
 

@@ -125,7 +125,8 @@ def test_a_margin_does_not_become_a_row_or_a_verdict_in_smoke():
 
 def test_the_page_of_a_section_judges_by_the_same_margin():
     for margin, word in ((2.5, "agrees"), (0.5, "disagrees")):
-        rows = section_claims.tested(profile_named("embedded"), s24("smollm2it", 1.0, 2.0, margin=margin))
+        found = s24("smollm2it", 1.0, 2.0, margin=margin)
+        rows = section_claims.tested(profile_named("embedded"), found)
         text = text_of(section_claims.claims_html(rows, note="", done=True))
         assert f"{word} " in text
         assert f"the margin δ = {margin} pp; the published bound is 0.15 pp" in text

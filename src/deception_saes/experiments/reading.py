@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +120,7 @@ class Reading:
                                [of_round[id].scenario for id in ids], duplicate_groups(texts),
                                self.seed), found)
 
-    @cached_property
+    @property
     def main(self) -> Labelled:
         """The main round's balanced set. Raises RuntimeError if there is none."""
         found = self.labelled(MAIN_ROUND)

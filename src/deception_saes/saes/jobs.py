@@ -46,19 +46,17 @@ class Bank:
         return sae.to(device)
 
 
-def save_bank(trained: Mapping[str, Trained], folder: Path, timing: str = _SECONDS) -> None:
-    """Write each SAE into a folder of its own, and into the file `timing` their training times."""
+def save_bank(trained: Mapping[str, Trained], folder: Path) -> None:
+    """Write each SAE into a folder of its own, and their training times into one file."""
     for name, of in trained.items():
         save(of.sae.to("cpu"), folder / name)
-    write_atomic(folder / timing, json.dumps({name: round(of.seconds, 3)
+    write_atomic(folder / _SECONDS, json.dumps({name: round(of.seconds, 3)
                                               for name, of in trained.items()}, indent=1) + "\n")
 
 
-def read_bank(
-    folder: Path, tags: Sequence[SaeTag], d_in: int, timing: str = _SECONDS
-) -> Bank:
+def read_bank(folder: Path, tags: Sequence[SaeTag], d_in: int) -> Bank:
     """What `save_bank` wrote."""
-    return Bank(tags, folder, d_in, json.loads((folder / timing).read_text(encoding="utf-8")))
+    return Bank(tags, folder, d_in, json.loads((folder / _SECONDS).read_text(encoding="utf-8")))
 
 
 def path_of_blocks(model: ModelSpec, artifacts: Path) -> str:
