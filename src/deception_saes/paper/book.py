@@ -157,8 +157,11 @@ class Book(Settings):
 
     @property
     def used(self) -> list[Used]:
-        """The calls that the notebook has made so far."""
-        return used()[self._used_before:]
+        """The calls that the notebook has made so far, each once."""
+        made: dict[str, Used] = {}
+        for call in used()[self._used_before:]:
+            made.setdefault(call.marker, call)
+        return list(made.values())
 
     @property
     def folder(self) -> Path:
