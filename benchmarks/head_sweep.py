@@ -24,7 +24,7 @@ from deception_saes.interventions.ablation import ablated_p_correct, plain_p_cor
 from deception_saes.models.anatomy import Head, anatomy
 from deception_saes.models.load import LanguageModel, load
 from deception_saes.models.registry import get
-from deception_saes.sections.profiles import profile_named
+from deception_saes.paper.profiles import profile_named
 from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.prompts import PromptSet, prompt_set
 from deception_saes.tasks.scoring import scorable

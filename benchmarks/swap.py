@@ -22,7 +22,7 @@ from deception_saes.models.forward import token_mass
 from deception_saes.models.last_position import LastPositionRun
 from deception_saes.models.load import LanguageModel, load
 from deception_saes.models.registry import get
-from deception_saes.sections.profiles import profile_named
+from deception_saes.paper.profiles import profile_named
 from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.prompts import prompt_set
 from deception_saes.tasks.scoring import scorable

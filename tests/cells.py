@@ -10,10 +10,10 @@ import jupytext
 from deception_saes import experiments
 from deception_saes.cache import Cached
 from deception_saes.paper.book import Book
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.notebooks import source_of
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.results import Results
-from deception_saes.sections.run import SectionRun
+from deception_saes.paper.record import SectionRun
+from deception_saes.paper.results import Results
 from deception_saes.store.files import artifacts_at
 
 CACHED = [of for module in iter_modules(experiments.__path__)

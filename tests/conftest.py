@@ -20,8 +20,8 @@ import torch
 
 from deception_saes.models.load import load
 from deception_saes.models.registry import get
-from deception_saes.sections.profiles import profile_named
-from deception_saes.sections.subjects import task_of
+from deception_saes.paper.profiles import profile_named
+from deception_saes.paper.subjects import task_of
 from deception_saes.store.files import artifacts_at, checkout
 
 

@@ -202,7 +202,7 @@ CONSTANTS = {
     "sweep": ("interventions/resume.py", "_TOKENS_AT_ONCE = 2048", "_TOKENS_AT_ONCE = 2047"),
     "damage": ("tasks/neutral.py", "most_tokens: int = 96", "most_tokens: int = 95"),
 }
-PROSE = {"sections/catalogue.py": ('"head_sweep"', '"sweep_of_heads"'),
+PROSE = {"paper/catalogue.py": ('"head_sweep"', '"sweep_of_heads"'),
          "paper/book.py": ("Computed anew:", "Newly computed:"),
          "tasks/prompts.py": ("no question to ask", "nothing to ask")}
 

@@ -10,7 +10,7 @@ from deception_saes.store.files import PACKAGE_DIR
 
 # Each imports only from itself and from those before it.
 ORDER = ("store", "models", "tasks", "activations", "saes", "interventions", "analysis",
-         "experiments", "sections", "paper")
+         "experiments", "paper")
 EVERYBODYS = ("rng", "loaded", "tidy", "errors")  # lie beside the folders, import nothing of them
 KEPT = "cache"  # lies there too: for what computes experiments, and what shows them
 
@@ -59,7 +59,7 @@ def test_the_cache_imports_of_this_package_what_keeps_files():
 @pytest.mark.parametrize(("code", "found"), [
     ("import deception_saes.paper.book", {"paper"}),
     ("from deception_saes import cache, rng", {"cache", "rng"}),
-    ("def f():\n    from deception_saes.sections.run import commit", {"sections"}),
+    ("def f():\n    from deception_saes.paper.record import commit", {"paper"}),
     ("import json", set()),
 ])
 def test_an_import_is_found_wherever_it_stands(tmp_path, code, found):
@@ -68,7 +68,7 @@ def test_an_import_is_found_wherever_it_stands(tmp_path, code, found):
     assert imported_folders(path) == found
 
 
-@pytest.mark.parametrize("module", ["deception_saes.sections.run", "deception_saes.paper.claims",
+@pytest.mark.parametrize("module", ["deception_saes.paper.record", "deception_saes.paper.claims",
                                     "deception_saes.cache", "deception_saes.paper.planned",
                                     "deception_saes.__main__"])
 def test_import_brings_in_nothing_heavy(module):

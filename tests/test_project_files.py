@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from deception_saes.models.registry import get
+from deception_saes.paper.catalogue import written_sections
 from deception_saes.paper.stage import with_sections
-from deception_saes.sections.catalogue import written_sections
 
 
 def lines(path):

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from deception_saes.models.spec import ModelUnavailable
-from deception_saes.sections.profiles import PROFILES, Profile, profile_named
+from deception_saes.paper.profiles import PROFILES, Profile, profile_named
 from deception_saes.store.files import ARTIFACTS_VARIABLE, artifacts_root
 from deception_saes.tasks.judges import command as judge
 
@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace, profile: Profile, seed: int) -> int:
         case "book":
             print(build_book(profile, seed, options.cluster))
         case "resample":
-            from deception_saes.sections.resampling import resample_profile
+            from deception_saes.paper.resampling import resample_profile
 
             print(resample_profile(profile, seed, artifacts_root(), options.out))
         case "publish":

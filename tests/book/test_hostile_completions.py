@@ -12,10 +12,10 @@ import pytest
 from bs4 import BeautifulSoup
 
 from deception_saes.experiments.reading import MAIN_ROUND
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.model_text import visible
+from deception_saes.paper.results import read_results
 from deception_saes.paper.stage import Built, render, stage
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.results import read_results
 
 SECTION = SECTIONS[17]
 SHOWN_AT_LEAST = 25

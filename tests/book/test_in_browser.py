@@ -6,8 +6,8 @@ import re
 import browser as look
 import pytest
 
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.claims import load_claims
-from deception_saes.sections.catalogue import SECTIONS
 
 FRONT = "book/index.html"
 PRINT = "book/print.html"

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from deception_saes.paper.catalogue import written_sections
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.data_files import publish_data, unused_rows
+from deception_saes.paper.record import results_name
+from deception_saes.paper.results import read_results
 from deception_saes.paper.shared import calls_of_book
-from deception_saes.sections.catalogue import written_sections
-from deception_saes.sections.results import read_results
-from deception_saes.sections.run import results_name
 from deception_saes.store.files import artifacts_at
 
 NOTEBOOK = "s23_sandbagging_task"

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
+from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.times import times, times_text
 from deception_saes.paper.units import book_units
-from deception_saes.sections.profiles import profile_named
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from deception_saes.experiments.heads import sweep
 from deception_saes.experiments.task import in_halves
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
+from deception_saes.paper.subjects import asked_under, subject_of
 from deception_saes.rng import generator
-from deception_saes.sections.subjects import asked_under, subject_of
 from deception_saes.store.files import artifacts_at
 from deception_saes.tasks.wordings import FRAMINGS
 

@@ -10,9 +10,9 @@ from deception_saes.experiments.reading import MAIN_ROUND
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
 from deception_saes.paper.book import open_section
+from deception_saes.paper.profiles import Behaviour, profile_named
 from deception_saes.paper.settings import Settings
-from deception_saes.sections.profiles import Behaviour, profile_named
-from deception_saes.sections.subjects import reading_of
+from deception_saes.paper.subjects import reading_of
 from deception_saes.tasks.scenarios import load_scenarios
 
 MODEL = "tinyllama-random"

@@ -16,14 +16,14 @@ from cells import run_cells
 
 from deception_saes.experiments.saes import TrainedSae
 from deception_saes.experiments.swaps import centre_sizes
+from deception_saes.paper.catalogue import SECTIONS
+from deception_saes.paper.record import SectionRun
+from deception_saes.paper.results import read_results
 from deception_saes.paper.settings import Settings
 from deception_saes.saes.errors import SaeError
 from deception_saes.saes.files import CFG, WEIGHTS, load, save
 from deception_saes.saes.registry import architecture, build
 from deception_saes.saes.tags import is_swapped
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.results import read_results
-from deception_saes.sections.run import SectionRun
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from fake_hub import FakeHub, serving
@@ -35,7 +35,7 @@ import dataclasses, json, pathlib, sys, time
 sys.path.insert(0, sys.argv[2])
 from cells import run_cells
 from huggingface_hub import close_session
-from deception_saes.sections.profiles import profile_named
+from deception_saes.paper.profiles import profile_named
 from deception_saes.store.files import artifacts_at
 
 time.sleep = lambda seconds: None  # between the attempts of the hub's client

@@ -8,8 +8,8 @@ from deception_saes.analysis.completion_features import completion_features
 from deception_saes.analysis.probes import activation_probe, held_out_scores
 from deception_saes.experiments.behavioural_saes import TRAIN_ROUNDS, trained_on
 from deception_saes.experiments.reading import MAIN_ROUND
+from deception_saes.paper.profiles import PROFILES
 from deception_saes.paper.settings import Settings
-from deception_saes.sections.profiles import PROFILES
 
 MODEL = "tinyllama-random"
 

@@ -11,7 +11,7 @@ from deception_saes.models.convert import find_parts
 from deception_saes.models.load import load, why_unavailable
 from deception_saes.models.registry import get
 from deception_saes.models.spec import GgufParts, ModelUnavailable, WheelFile
-from deception_saes.sections.profiles import PROFILES
+from deception_saes.paper.profiles import PROFILES
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # sha256 of "hello"
 REMEDY = "pip install --no-deps -r requirements-optional.txt"

@@ -11,10 +11,10 @@ import jupytext
 import nbformat
 import pytest
 
+from deception_saes.paper.catalogue import written_sections
 from deception_saes.paper.plots.swap_captions import FIGURES
+from deception_saes.paper.results import read_results
 from deception_saes.paper.settings import PARAMETERS
-from deception_saes.sections.catalogue import written_sections
-from deception_saes.sections.results import read_results
 
 SECTIONS = pytest.mark.parametrize("section", written_sections(), ids=lambda section: section.key)
 

@@ -7,12 +7,12 @@ import re
 import pytest
 
 from deception_saes.paper.book import SAID
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.notebooks import source_of
 from deception_saes.paper.plots import swap_captions
+from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.reference import reference_file
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.profiles import profile_named
 
 EXPERIMENTS = list(SECTIONS.values())
 SWAPS = (24, 26, 31)

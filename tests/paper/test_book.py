@@ -15,10 +15,10 @@ from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
 from deception_saes.paper.book import Book, computed_anew, open_section
 from deception_saes.paper.claims import load_claims
+from deception_saes.paper.record import EXPECTED_VARIABLE, profile_tree, results_name
+from deception_saes.paper.results import read_results
 from deception_saes.paper.settings import PARAMETERS, Settings
-from deception_saes.sections.results import read_results
-from deception_saes.sections.run import EXPECTED_VARIABLE, profile_tree, results_name
-from deception_saes.sections.subjects import task_of
+from deception_saes.paper.subjects import task_of
 from deception_saes.store.files import artifacts_at, write_atomic
 from deception_saes.tasks.trivia import COLUMNS, load_questions
 from deception_saes.tidy import described

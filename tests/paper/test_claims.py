@@ -1,8 +1,8 @@
 import pytest
 
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.claims import VERDICTS, is_about, judge, load_claims, values_by_claim
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.results import Results, Value
+from deception_saes.paper.results import Results, Value
 
 CLAIMS = load_claims()
 

@@ -6,6 +6,7 @@ import zipfile
 import pytest
 
 from deception_saes.paper import data_files
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.data_files import (
     COLUMNS,
     ZIP,
@@ -16,7 +17,6 @@ from deception_saes.paper.data_files import (
     read_dictionary,
     size_of_zip,
 )
-from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.store.files import artifacts_at
 
 UNITS = {"", "auroc", "Cohen's d", "count", "features", "kappa", "logits", "nats", "p", "percent",

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from deception_saes.paper import notebooks
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.notebooks import NotebookFailed, execute, run_alone, source_of
+from deception_saes.paper.profiles import profile_named
+from deception_saes.paper.results import read_results
 from deception_saes.paper.settings import Settings
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.profiles import profile_named
-from deception_saes.sections.results import read_results
 
 KERNEL = ("# ---\n# jupyter:\n#   kernelspec:\n#     display_name: Python 3\n"
           "#     language: python\n#     name: python3\n# ---\n\n")

@@ -7,6 +7,7 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.attrs import attrs_plugin
 
 from deception_saes.paper import section_claims
+from deception_saes.paper.catalogue import SECTIONS, written_sections
 from deception_saes.paper.claims import VERDICTS, Verdict, load_claims
 from deception_saes.paper.front_page import (
     ClaimRow,
@@ -15,9 +16,8 @@ from deception_saes.paper.front_page import (
     claims_table,
     substitutions,
 )
-from deception_saes.sections.catalogue import SECTIONS, written_sections
-from deception_saes.sections.profiles import profile_named
-from deception_saes.sections.results import Results, Value
+from deception_saes.paper.profiles import profile_named
+from deception_saes.paper.results import Results, Value
 
 NASTY = r"a|b *c* _d_ `e` <script>f</script> [g](http://h) $i$ {{ j }} {.k} \l"
 

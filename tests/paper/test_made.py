@@ -2,9 +2,9 @@ import torch
 from safetensors.torch import save
 
 from deception_saes.experiments.task import ask
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.made import Made, made, origin, pinned_digests
 from deception_saes.paper.specs import results_spec
-from deception_saes.sections.catalogue import SECTIONS
 
 
 def digest_of(tmp_path, tensors, texts, pinned=True):

@@ -1,7 +1,7 @@
 import pytest
 
 from deception_saes.paper.numbers import number, with_interval
-from deception_saes.sections.results import Value
+from deception_saes.paper.results import Value
 
 
 @pytest.mark.parametrize(("value", "unit", "text"), [

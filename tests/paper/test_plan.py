@@ -1,8 +1,8 @@
 import pytest
 
+from deception_saes.paper.catalogue import written_sections
 from deception_saes.paper.plan import DEVICES, plan, plan_text
-from deception_saes.sections.catalogue import written_sections
-from deception_saes.sections.profiles import profile_named
+from deception_saes.paper.profiles import profile_named
 
 EMBEDDED = profile_named("embedded")
 

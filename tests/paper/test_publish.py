@@ -16,17 +16,17 @@ import torch
 from huggingface_hub import ModelCard
 
 from deception_saes.__main__ import main
+from deception_saes.paper.catalogue import SECTIONS
+from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.publish import CARD, MANIFEST, ReleaseError, upload, write_release
+from deception_saes.paper.record import SectionRun
+from deception_saes.paper.results import Results, Value
+from deception_saes.paper.subjects import saes_of
 from deception_saes.saes import files
 from deception_saes.saes.errors import SaeError
 from deception_saes.saes.registry import build
 from deception_saes.saes.sae import SaeConfig
 from deception_saes.saes.tags import sandbagging_tags
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.profiles import profile_named
-from deception_saes.sections.results import Results, Value
-from deception_saes.sections.run import SectionRun
-from deception_saes.sections.subjects import saes_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from fake_hub import COMMIT, OWNER, FakeHub, serving

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from deception_saes.paper import reference
+from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.reference import (
     Difference,
     NoReference,
@@ -12,8 +13,7 @@ from deception_saes.paper.reference import (
     seeds_with_reference,
     write_reference,
 )
-from deception_saes.sections.profiles import profile_named
-from deception_saes.sections.results import Results, Value
+from deception_saes.paper.results import Results, Value
 
 EMBEDDED = profile_named("embedded")
 EFFECT = Value("s28.m.effect", "q", 1 / 3, "pp", ci_low=-0.5, ci_high=1.5, n=9)

@@ -10,8 +10,8 @@ from cells import CACHED, run_cells
 from deception_saes import cache
 from deception_saes.experiments.asking import by_topic
 from deception_saes.models.load import conversion_spec
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.shared import calls_of_book, clean_old, shared_calls
-from deception_saes.sections.catalogue import SECTIONS
 from deception_saes.store.files import PACKAGE_DIR, artifacts_at
 from deception_saes.store.spec import imported_files
 

@@ -4,11 +4,10 @@ import dataclasses
 
 import pytest
 
-from deception_saes.paper import settings, specs
+from deception_saes.paper import settings, specs, subjects
+from deception_saes.paper.catalogue import DECEPTION, SECTIONS
 from deception_saes.paper.notebooks import source_of
 from deception_saes.paper.specs import experiment_hash, notebook_spec, results_spec
-from deception_saes.sections import subjects
-from deception_saes.sections.catalogue import DECEPTION, SECTIONS
 from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.store.spec import imported_files
 from deception_saes.tasks.completions import load_completions

@@ -4,7 +4,9 @@ import json
 import pytest
 
 from deception_saes.paper import reference, status
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.made import Made
+from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.reference import (
     Origin,
     origin_file,
@@ -12,6 +14,7 @@ from deception_saes.paper.reference import (
     write_origin,
     write_reference,
 )
+from deception_saes.paper.results import Results, Value, write_results
 from deception_saes.paper.specs import notebook_spec, results_spec
 from deception_saes.paper.status import (
     computed_by_other_code,
@@ -24,9 +27,6 @@ from deception_saes.paper.status import (
     seeds_table,
     versions_table,
 )
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.profiles import profile_named
-from deception_saes.sections.results import Results, Value, write_results
 from deception_saes.store.ensure import marker_path
 
 EMBEDDED = profile_named("embedded")

@@ -5,10 +5,10 @@ import pytest
 from deception_saes.__main__ import main
 from deception_saes.cache import calls_tree
 from deception_saes.paper import planned
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.planned import BuildFailed, make_unit, write_plan
+from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.units import book_units, urgency
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.profiles import profile_named
 from deception_saes.store.files import artifacts_at
 
 EMBEDDED = profile_named("embedded")

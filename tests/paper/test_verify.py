@@ -4,9 +4,9 @@ import pytest
 
 from deception_saes.__main__ import main
 from deception_saes.paper import reference
-from deception_saes.sections.catalogue import written_sections
-from deception_saes.sections.results import Results, Value, write_results
-from deception_saes.sections.run import results_name
+from deception_saes.paper.catalogue import written_sections
+from deception_saes.paper.record import results_name
+from deception_saes.paper.results import Results, Value, write_results
 from deception_saes.store.files import write_atomic
 
 

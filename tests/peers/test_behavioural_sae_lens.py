@@ -6,10 +6,10 @@ from sae_lens import SAE
 
 from deception_saes.experiments.behavioural_saes import train_behavioural
 from deception_saes.experiments.reading import MAIN_ROUND
+from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.settings import Settings
 from deception_saes.saes.files import load
 from deception_saes.saes.tags import behavioural_tags
-from deception_saes.sections.profiles import profile_named
 
 MODEL = profile_named("smoke").models[0]
 TAGS = behavioural_tags(MODEL.slug, MODEL.shape.layers)

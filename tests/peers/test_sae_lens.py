@@ -8,12 +8,12 @@ from sae_lens import SAE
 from safetensors.torch import save_file
 
 from deception_saes.experiments.saes import activations, read
+from deception_saes.paper.profiles import profile_named
+from deception_saes.paper.subjects import saes_of
 from deception_saes.saes.files import CFG, WEIGHTS, load, save
 from deception_saes.saes.registry import ARCHITECTURES, architecture, build
 from deception_saes.saes.sae import SaeConfig
 from deception_saes.saes.tags import sandbagging_tags
-from deception_saes.sections.profiles import profile_named
-from deception_saes.sections.subjects import saes_of
 
 D_IN, D_SAE = 64, 256
 METADATA = {"model_name": "tinyllama-random", "hook_name": "model.layers.4", "prepend_bos": True,

@@ -129,7 +129,7 @@ def edited(folder, expected):
     checkout, artifacts = folder / "checkout", folder / "edited"
     root = Path(__file__).parents[2]
     shutil.copytree(root, checkout, ignore=shutil.ignore_patterns(".git", ".venv*", "artifacts"))
-    profiles = checkout / "src/deception_saes/sections/profiles.py"
+    profiles = checkout / "src/deception_saes/paper/profiles.py"
     process = builds.start(artifacts, folder / "edited.log", checkout)
     time.sleep(EDITED_AFTER)
     text = profiles.read_text()

@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+from deception_saes.paper.catalogue import written_sections
 from deception_saes.paper.reference import is_timing
-from deception_saes.sections.catalogue import written_sections
-from deception_saes.sections.results import read_results
+from deception_saes.paper.results import read_results
 from deception_saes.store.files import sha256_file
 
 SETTLED = 20.0  # seconds in which whatever a killed build started must have ended

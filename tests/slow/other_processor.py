@@ -13,12 +13,12 @@ from pathlib import Path
 
 import builds
 
+from deception_saes.paper.catalogue import written_sections
 from deception_saes.paper.made import made, pinned_digests
+from deception_saes.paper.profiles import profile_named
+from deception_saes.paper.record import results_name
 from deception_saes.paper.reference import differences
-from deception_saes.sections.catalogue import written_sections
-from deception_saes.sections.profiles import profile_named
-from deception_saes.sections.results import read_results
-from deception_saes.sections.run import results_name
+from deception_saes.paper.results import read_results
 from deception_saes.store.files import artifacts_at
 
 

@@ -14,10 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from deception_saes.sections.catalogue import written_sections
-from deception_saes.sections.profiles import profile_named
-from deception_saes.sections.results import read_results
-from deception_saes.sections.run import profile_tree, results_name
+from deception_saes.paper.catalogue import written_sections
+from deception_saes.paper.profiles import profile_named
+from deception_saes.paper.record import profile_tree, results_name
+from deception_saes.paper.results import read_results
 
 MOST = 20 * 2**30  # bytes
 

@@ -23,12 +23,8 @@ from deception_saes.paper.figures import figure_html, linked, quotes_html, table
 from deception_saes.paper.front_page import published
 from deception_saes.paper.model_text import shown
 from deception_saes.paper.numbers import REFERENCE, part_of
-from deception_saes.paper.reference import NoReference, read_reference
-from deception_saes.paper.section_claims import claims_html, tested
-from deception_saes.paper.settings import Settings
-from deception_saes.sections.profiles import Profile, profile_named
-from deception_saes.sections.results import Results, Value, read_results, write_results
-from deception_saes.sections.run import (
+from deception_saes.paper.profiles import Profile, profile_named
+from deception_saes.paper.record import (
     EXPECTED_VARIABLE,
     OUT_VARIABLE,
     commit,
@@ -37,6 +33,10 @@ from deception_saes.sections.run import (
     results_name,
     versions,
 )
+from deception_saes.paper.reference import NoReference, read_reference
+from deception_saes.paper.results import Results, Value, read_results, write_results
+from deception_saes.paper.section_claims import claims_html, tested
+from deception_saes.paper.settings import Settings
 from deception_saes.store.files import artifacts_root, write_atomic
 from deception_saes.tidy import about, columns_of
 
@@ -110,7 +110,7 @@ class Book(Settings):
         self, id: str, value: float | None, unit: str, quantity: str, *, claim: str | None = None,
         model: str | None = None, framing: str | None = None, **about: Any,
     ) -> None:
-        """Report one number; about: fields of `sections.results.Value`. Raises ValueError for an id
+        """Report one number; about: fields of `paper.results.Value`. Raises ValueError for an id
         that stands twice."""
         model = model or self._slug
         whole = f"{self.section.key}.{model}.{id}"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from deception_saes.cache import Used, calls_tree
 from deception_saes.paper.book import Book, computed_anew
+from deception_saes.paper.catalogue import SECTIONS, Section
 from deception_saes.paper.notebooks import run_alone
 from deception_saes.paper.planned import BuildFailed
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.record import profile_tree, results_name
 from deception_saes.paper.units import book_units
 from deception_saes.paper.watched import run_watched
-from deception_saes.sections.catalogue import SECTIONS, Section
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.run import profile_tree, results_name
 from deception_saes.store.ensure import check_form, held
 from deception_saes.store.files import checkout
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from deception_saes.sections.results import Results, Value
+from deception_saes.paper.results import Results, Value
 
 CLAIMS = Path(__file__).parent / "data" / "published_claims.csv"
 

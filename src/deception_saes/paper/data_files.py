@@ -14,9 +14,9 @@ from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
 
-from deception_saes.sections.catalogue import Section
-from deception_saes.sections.results import Results, Value
-from deception_saes.sections.run import results_name
+from deception_saes.paper.catalogue import Section
+from deception_saes.paper.record import results_name
+from deception_saes.paper.results import Results, Value
 from deception_saes.store.cells import guarded
 from deception_saes.store.files import write_atomic
 

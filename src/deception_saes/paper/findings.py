@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.headlines import Numbers
 from deception_saes.paper.numbers import with_interval
 from deception_saes.saes.tags import DEPTHS
-from deception_saes.sections.catalogue import SECTIONS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from deception_saes.sections.results import Value
+    from deception_saes.paper.results import Value
 
 _LABELLED = "two_shot_labelled.answerable.p_correct"
 _SAME_PREFIX = "two_shot_same_prefix.answerable.p_correct"

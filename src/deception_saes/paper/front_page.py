@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from deception_saes.models.registry import get
+from deception_saes.paper.catalogue import SECTIONS, Section
 from deception_saes.paper.claims import (
     NOT_RUN,
     VERDICTS,
@@ -25,12 +26,11 @@ from deception_saes.paper.figures import PALETTES, svg
 from deception_saes.paper.findings import Finding, NotFound, draw
 from deception_saes.paper.model_text import attribute, shown
 from deception_saes.paper.numbers import with_interval
+from deception_saes.paper.profiles import PROFILES, Profile
+from deception_saes.paper.results import Results, Value
 from deception_saes.paper.site_html import image_source
 from deception_saes.paper.source_checks import SourceCheck, source_checks
 from deception_saes.paper.tables import cell
-from deception_saes.sections.catalogue import SECTIONS, Section
-from deception_saes.sections.profiles import PROFILES, Profile
-from deception_saes.sections.results import Results, Value
 from deception_saes.tasks.trivia import load_questions
 
 BADGES = {"reproduced": "v-ok", "agrees": "v-ok", "not reproduced": "v-no", "disagrees": "v-no"}

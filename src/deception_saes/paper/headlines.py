@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.results import Results, Value
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.results import Results, Value
 
 
 @dataclass(frozen=True)

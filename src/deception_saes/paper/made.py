@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deception_saes.cache import Call, calls_tree
+from deception_saes.paper.catalogue import SECTIONS, Section
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.record import commit, profile_tree
 from deception_saes.paper.reference import Origin
+from deception_saes.paper.results import Results
 from deception_saes.paper.shared import calls_of_book
 from deception_saes.paper.specs import results_spec
-from deception_saes.sections.catalogue import SECTIONS, Section
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.results import Results
-from deception_saes.sections.run import commit, profile_tree
 from deception_saes.store.ensure import marker_path
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deception_saes.sections.catalogue import Section
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.run import EXPECTED_VARIABLE, OUT_VARIABLE
+from deception_saes.paper.catalogue import Section
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.record import EXPECTED_VARIABLE, OUT_VARIABLE
 from deception_saes.store.files import checkout
 
 

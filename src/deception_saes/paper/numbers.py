@@ -6,7 +6,7 @@ import re
 
 import pandas as pd
 
-from deception_saes.sections.results import Value
+from deception_saes.paper.results import Value
 
 REFERENCE = re.compile(r"\[\[([^\]|]+)(?:\|(n|value))?\]\]")
 """To a value in prose: its id, and which part of it; see `part_of`."""

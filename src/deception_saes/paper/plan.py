@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from deception_saes.models.load import why_unavailable
 from deception_saes.models.spec import HubModel
+from deception_saes.paper.catalogue import written_sections
+from deception_saes.paper.costs import Cost, peak_memory, section_cost
+from deception_saes.paper.profiles import Profile
 from deception_saes.paper.units import book_units
-from deception_saes.sections.catalogue import written_sections
-from deception_saes.sections.costs import Cost, peak_memory, section_cost
-from deception_saes.sections.profiles import Profile
 
 
 @dataclass(frozen=True)

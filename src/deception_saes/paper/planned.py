@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.run import profile_tree
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.record import profile_tree
 from deception_saes.store.ensure import is_made, marker_path
 from deception_saes.store.files import write_atomic
 from deception_saes.store.spec import Spec

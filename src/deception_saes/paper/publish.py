@@ -12,16 +12,16 @@ from typing import Any
 
 from deception_saes.models.spec import HubModel
 from deception_saes.paper.build import make_section
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.numbers import with_interval
 from deception_saes.paper.planned import BuildFailed
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.record import SectionRun, profile_tree
+from deception_saes.paper.results import read_results
+from deception_saes.paper.subjects import saes_of, task_of
 from deception_saes.saes import files
 from deception_saes.saes.errors import SaeError
 from deception_saes.saes.sae import Sae
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.results import read_results
-from deception_saes.sections.run import SectionRun, profile_tree
-from deception_saes.sections.subjects import saes_of, task_of
 from deception_saes.store.files import sha256_file, write_atomic
 
 CARD = "README.md"

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.results import Results, Value
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.results import Results, Value
 from deception_saes.store.files import write_atomic
 
 REFERENCES = Path(__file__).parent / "data" / "reference"

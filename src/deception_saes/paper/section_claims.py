@@ -14,8 +14,8 @@ from deception_saes.paper.front_page import (
 )
 from deception_saes.paper.model_text import attribute, shown
 from deception_saes.paper.numbers import with_interval
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.results import Results
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.results import Results
 
 _HELP = ('Terms: <a href="../book/glossary.html">glossary</a>; definitions: '
          '<a href="../book/methods.html">methods</a>.')

@@ -17,10 +17,9 @@ from deception_saes.experiments.task import Subject, Task
 from deception_saes.models.load import why_unavailable
 from deception_saes.models.registry import MODELS
 from deception_saes.models.spec import ModelSpec, ModelUnavailable
-from deception_saes.saes.tags import DEPTHS, K, is_swapped, layer_at_same_depth, tags_at
-from deception_saes.sections.catalogue import DECEPTION, SECTIONS, Section
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.subjects import (
+from deception_saes.paper.catalogue import DECEPTION, SECTIONS, Section
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.subjects import (
     asked_under,
     behavioural_saes_of,
     reading_of,
@@ -28,6 +27,7 @@ from deception_saes.sections.subjects import (
     subject_of,
     why_not_read,
 )
+from deception_saes.saes.tags import DEPTHS, K, is_swapped, layer_at_same_depth, tags_at
 from deception_saes.tasks.framings import Framing
 from deception_saes.tasks.labels import load_labels
 from deception_saes.tasks.trivia import Question, QuestionFileError, load_questions

@@ -18,10 +18,10 @@ from deception_saes.experiments.saes import SaeSet, activations, train_again, tr
 from deception_saes.experiments.separation import separation_at
 from deception_saes.experiments.task import AskedHalf, Task, ask
 from deception_saes.experiments.zoo import SWAPS, quality_at
+from deception_saes.paper.catalogue import SECTIONS
+from deception_saes.paper.profiles import PROFILES, Profile
 from deception_saes.paper.settings import Settings
 from deception_saes.saes.tags import is_swapped
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.profiles import PROFILES, Profile
 from deception_saes.store.ensure import marker_path
 from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.framings import Condition

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from deception_saes.cache import LIBRARIES as CALL_LIBRARIES
 from deception_saes.models.load import at_commit, weights_hash
+from deception_saes.paper.catalogue import Section
 from deception_saes.paper.claims import CLAIMS
 from deception_saes.paper.notebooks import source_of
+from deception_saes.paper.profiles import Profile
 from deception_saes.paper.settings import Settings
 from deception_saes.paper.shared import shared_calls
 from deception_saes.paper.source_checks import TAGS
-from deception_saes.sections.catalogue import Section
-from deception_saes.sections.profiles import Profile
 from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.store.spec import Spec, imported_modules
 

@@ -15,6 +15,7 @@ from typing import Any
 import nbformat
 import yaml
 
+from deception_saes.paper.catalogue import Section
 from deception_saes.paper.data_files import data_page, publish_data, size_of_zip
 from deception_saes.paper.findings import findings
 from deception_saes.paper.front_page import (
@@ -26,6 +27,8 @@ from deception_saes.paper.front_page import (
 )
 from deception_saes.paper.headlines import Numbers
 from deception_saes.paper.made import made
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.results import Results
 from deception_saes.paper.site_html import Figures, for_print
 from deception_saes.paper.status import (
     computed_by_other_code,
@@ -37,9 +40,6 @@ from deception_saes.paper.status import (
     seeds_table,
     versions_table,
 )
-from deception_saes.sections.catalogue import Section
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.results import Results
 from deception_saes.store.files import write_atomic
 
 # What tex-chtml.js may ask for: 2 MB of the package's 15.

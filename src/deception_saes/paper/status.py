@@ -7,16 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from deception_saes.paper.catalogue import SECTIONS, written_sections
 from deception_saes.paper.headlines import HEADLINES, Numbers
 from deception_saes.paper.made import Made, computed_by
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.record import profile_tree, results_name
 from deception_saes.paper.reference import read_origin, read_reference, seeds_with_reference
+from deception_saes.paper.results import Results, read_results
 from deception_saes.paper.shared import seed_trees
 from deception_saes.paper.specs import results_spec
 from deception_saes.paper.tables import cell, markdown_table
-from deception_saes.sections.catalogue import SECTIONS, written_sections
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.results import Results, read_results
-from deception_saes.sections.run import profile_tree, results_name
 from deception_saes.store.pinned import INSTRUCTION_SET
 from deception_saes.store.shipped import edited
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from deception_saes.cache import KEPT_BYTES, calls_tree, kept_bytes
 from deception_saes.paper.planned import Unit
+from deception_saes.paper.profiles import Profile
 from deception_saes.paper.units import book_units
-from deception_saes.sections.profiles import Profile
 
 _KINDS = {
     "sections": r"s\d+", "activations": r"activations-.*", "SAEs": r"(saes|seeds)-.*",

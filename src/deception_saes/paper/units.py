@@ -10,20 +10,20 @@ from pathlib import Path
 from deception_saes.cache import calls_tree
 from deception_saes.models.load import conversion_spec, converted, why_unavailable
 from deception_saes.models.spec import HubModel, ModelSpec
+from deception_saes.paper.catalogue import Section, written_sections
 from deception_saes.paper.claims import CLAIMS
 from deception_saes.paper.data_files import PACKAGED
 from deception_saes.paper.notebooks import execute
 from deception_saes.paper.planned import Unit
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.record import commit, profile_tree, results_name
 from deception_saes.paper.reference import REFERENCES
+from deception_saes.paper.results import read_results
 from deception_saes.paper.settings import Settings
 from deception_saes.paper.shared import shared_calls
 from deception_saes.paper.source_checks import TAGS
 from deception_saes.paper.specs import notebook_spec
 from deception_saes.paper.status import other_seeds
-from deception_saes.sections.catalogue import Section, written_sections
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.results import read_results
-from deception_saes.sections.run import commit, profile_tree, results_name
 from deception_saes.store.ensure import ensure
 from deception_saes.store.files import artifacts_root, checkout
 from deception_saes.store.shipped import SUMS

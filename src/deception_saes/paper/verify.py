@@ -6,7 +6,10 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
+from deception_saes.paper.catalogue import written_sections
 from deception_saes.paper.made import Made, made, origin
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.record import profile_tree, results_name
 from deception_saes.paper.reference import (
     SHARE_OF_INTERVAL,
     SHARE_OF_VALUE,
@@ -19,10 +22,7 @@ from deception_saes.paper.reference import (
     write_origin,
     write_reference,
 )
-from deception_saes.sections.catalogue import written_sections
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.results import Results, read_results
-from deception_saes.sections.run import profile_tree, results_name
+from deception_saes.paper.results import Results, read_results
 from deception_saes.store.pinned import INSTRUCTION_SET
 from deception_saes.store.shipped import edited
 

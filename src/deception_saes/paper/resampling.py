@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deception_saes.models.load import load
 from deception_saes.models.registry import get
-from deception_saes.sections.profiles import Profile
+from deception_saes.paper.profiles import Profile
 from deception_saes.tasks.resampling import ResampleError, check_out, resample_file
 
 DRAWN_WITH_THREADS = 2

@@ -10,7 +10,7 @@ from deception_saes.experiments import judging
 from deception_saes.experiments.judges import agreement_tables, examples
 from deception_saes.experiments.judging import all_labels, judge_table, short_names
 from deception_saes.experiments.reading import MAIN_ROUND
-from deception_saes.sections.subjects import reading_of
+from deception_saes.paper.subjects import reading_of
 from deception_saes.tasks.completions import Completion
 from deception_saes.tasks.labels import LABELS
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deception_saes.cache import LIBRARIES, read_table
-from deception_saes.sections.catalogue import Section
-from deception_saes.sections.profiles import Profile
-from deception_saes.sections.results import Results
+from deception_saes.paper.catalogue import Section
+from deception_saes.paper.profiles import Profile
+from deception_saes.paper.results import Results
 from deception_saes.store.files import artifacts_root, checkout
 
 if TYPE_CHECKING:

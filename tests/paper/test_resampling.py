@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from deception_saes.__main__ import main
-from deception_saes.sections import resampling
-from deception_saes.sections.profiles import Behaviour
-from deception_saes.sections.resampling import resample_profile
+from deception_saes.paper import resampling
+from deception_saes.paper.profiles import Behaviour
+from deception_saes.paper.resampling import resample_profile
 from deception_saes.tasks import resampling as tasks_resampling
 from deception_saes.tasks.completions import COMPLETIONS, Round, load_completions
 from deception_saes.tasks.resampling import ResampleError

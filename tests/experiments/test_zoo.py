@@ -29,13 +29,13 @@ from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
 from deception_saes.paper.book import open_section
 from deception_saes.paper.shared import shared_calls
+from deception_saes.paper.subjects import saes_of, task_of
 from deception_saes.saes import bank as bank_module
 from deception_saes.saes import training
 from deception_saes.saes.files import CFG, WEIGHTS, load
 from deception_saes.saes.registry import build
 from deception_saes.saes.sae import SaeConfig
 from deception_saes.saes.tags import sandbagging_tags
-from deception_saes.sections.subjects import saes_of, task_of
 from deception_saes.store.files import artifacts_at, sha256_file
 
 MODEL = "tinyllama-random"

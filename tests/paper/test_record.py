@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from deception_saes.cache import write_table
-from deception_saes.sections.catalogue import SECTIONS
-from deception_saes.sections.run import SectionRun, csv_name, profile_tree
+from deception_saes.paper.catalogue import SECTIONS
+from deception_saes.paper.record import SectionRun, csv_name, profile_tree
 
 SECTION = SECTIONS[29]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from deception_saes.models.registry import get
 from deception_saes.models.shapes import Shape
-from deception_saes.sections.catalogue import DECEPTION, Section
-from deception_saes.sections.profiles import Behaviour, Profile
-from deception_saes.sections.subjects import why_not_read
+from deception_saes.paper.catalogue import DECEPTION, Section
+from deception_saes.paper.profiles import Behaviour, Profile
+from deception_saes.paper.subjects import why_not_read
 from deception_saes.tasks.completions import load_completions
 from deception_saes.tasks.scenarios import load_scenarios
 from deception_saes.tasks.trivia import load_questions
@@ -50,9 +50,12 @@ class Cost:
 
 def section_cost(section: Section, profile: Profile, seed: int) -> Cost | None:
     """What the section costs by itself, the SAEs that it is about with the first that needs them;
-    None if the profile does not run it. Models that have yet to be fetched count as had."""
+    None if the profile does not run it. A section that is not counted here costs its budget. Models
+    that have yet to be fetched count as had."""
     if section.part == DECEPTION and why_not_read(profile):
         return None
+    if section.number not in _COSTS:
+        return Cost(0, 0.0, fixed=profile.seconds.get(section.number, 0.0))
     return _COSTS[section.number](profile, section.number)
 
 

@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
-from deception_saes.sections.catalogue import SECTIONS, written_sections
-from deception_saes.sections.costs import peak_memory, section_cost
-from deception_saes.sections.profiles import profile_named
+from deception_saes.paper.catalogue import SECTIONS, written_sections
+from deception_saes.paper.costs import peak_memory, section_cost
+from deception_saes.paper.profiles import profile_named
 
 EMBEDDED = profile_named("embedded")
 

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from deception_saes.sections.results import (
+from deception_saes.paper.results import (
     Results,
     ResultsError,
     Value,

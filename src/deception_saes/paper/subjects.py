@@ -19,7 +19,7 @@ from deception_saes.tasks.trivia import Question, load_questions, spread
 from deception_saes.tasks.wordings import FRAMINGS
 
 if TYPE_CHECKING:
-    from deception_saes.sections.profiles import Behaviour, Profile
+    from deception_saes.paper.profiles import Behaviour, Profile
 
 
 def subject_of(profile: Profile, model: ModelSpec) -> Subject:

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from deception_saes.sections import catalogue
-from deception_saes.sections.catalogue import SECTIONS, written_sections
-from deception_saes.sections.profiles import PROFILES, profile_named
+from deception_saes.paper import catalogue
+from deception_saes.paper.catalogue import SECTIONS, written_sections
+from deception_saes.paper.profiles import PROFILES, profile_named
 from deception_saes.tasks.wordings import FRAMINGS
 
 

@@ -1,1 +1,0 @@
-"""What each section computes, from profile and seed to results."""
