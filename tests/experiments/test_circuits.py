@@ -24,6 +24,7 @@ def value(runs, id):
     return runs[int(id[1:3])].results.value(id).value
 
 
+@pytest.mark.slow
 def test_two_computations_from_nothing_give_the_same_values(runs, smoke, tmp_path):
     for n, of in runs.items():
         assert of.results.values

@@ -21,6 +21,7 @@ def value(runs, id):
     return runs[int(id[1:3])].results.value(f"{id[:3]}.{MODEL}.{id[4:]}")
 
 
+@pytest.mark.slow
 def test_two_computations_from_nothing_give_the_same_values(runs, smoke, tmp_path):
     for n, run in runs.items():
         again = run_cells(n, smoke, smoke.seed, tmp_path)

@@ -354,6 +354,7 @@ def test_the_headline_gaps_are_measured_with_every_training_seed(runs, smoke):
         assert not [value for value in runs[n].results.values if ".seeds" in value.id]
 
 
+@pytest.mark.slow
 def test_two_computations_from_nothing_give_the_same_values_and_tables(runs, smoke, tmp_path):
     for remembered in (run_clean, task._questions, task._prompts):
         remembered.cache_clear()

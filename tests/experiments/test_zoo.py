@@ -140,6 +140,7 @@ def test_an_sae_is_trained_on_the_question_tokens_of_its_own_conditions(tags, sa
             (choosing.x_by_layer[tag.layer] - mean).norm(dim=1).mean())
 
 
+@pytest.mark.slow
 def test_two_computations_from_nothing_give_the_same_values_and_saes(
         runs, smoke, saes, artifacts, tmp_path):
     for remembered in (task_module._questions, task_module._prompts):
