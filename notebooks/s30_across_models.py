@@ -61,9 +61,10 @@ answered = {"tinyllama": "S-15", "pythia160m": "S-16", "pythia410m": "S-17"}
 book.report("models", models)
 for slug in dict.fromkeys(task.model for task, *_ in measured):
     claim = answered.get(slug, "S-14" if slug == book.model.slug else None)
+    chosen_under = book.framing in book.primary_framings  # then the claim's number is measured
     book.report("models", models, "{framing}.{measure}",
                 where=f"model == '{slug}' and measure in ['restoration', 'genuine', 'portion']",
-                claims={f"{book.framing.name}.portion": claim} if claim else None)
+                claims={f"{book.framing.name}.portion": claim} if claim and chosen_under else None)
 
 # %%
 book.opening()

@@ -167,6 +167,12 @@ def test_models_that_are_unavailable_or_answer_nothing_are_rows_that_say_why(
     assert shown["Pythia-410M (published, S-17)"].endswith("; not run in this profile")
 
 
+def test_under_a_framing_that_is_not_measured_no_portion_answers_a_claim(smoke, artifacts):
+    run = run_cells(30, dataclasses.replace(smoke, circuit_framing="zero_shot"), 0, artifacts)
+    assert run.results.values
+    assert not [of for of in run.results.values if of.claim]
+
+
 @pytest.mark.parametrize("number", [27, 28, 29, 30])
 def test_without_the_primary_model_an_experiment_is_not_run(smoke, number, empty_hub_cache):
     profile = dataclasses.replace(smoke, models=(ABSENT, smoke.models[0]))

@@ -13,6 +13,7 @@ from deception_saes.experiments.circuits import strongest
 from deception_saes.experiments.heads import sweep
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
+from deception_saes.paper import settings
 from deception_saes.paper.book import Book, computed_anew, open_section
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.record import EXPECTED_VARIABLE, profile_tree, results_name
@@ -131,11 +132,18 @@ def test_an_unknown_profile_is_an_error():
     (27, {"model": "gpt5"}, "model is 'gpt5'; expected one of gemma270m"),
     (27, {"framing": "x"}, "framing is 'x'; expected one of two_shot_labelled"),
     (27, {"questions": "/nowhere.csv"}, "there is no file /nowhere.csv; give the path of a CSV"),
+    (17, {"judge": "nobody"}, "judge is 'nobody'; expected one of claude-1"),
     (23, {"sandbag_instruction": " "}, "sandbag_instruction is empty")])
 def test_what_cannot_be_used_is_one_line_that_says_what_can(smoke, artifacts, section, own, says):
     with pytest.raises(UserError, match=says) as error:
         open_section(section, smoke, 0, **own)
     assert error.value._render_traceback_() == [f"UserError: {error.value}"]
+
+
+def test_a_judge_who_labelled_nothing_of_the_main_round_is_refused(smoke, monkeypatch):
+    monkeypatch.setattr(settings, "load_labels", lambda: {"claude-1": {}, "nobody": {}})
+    with pytest.raises(UserError, match="judge is 'nobody', who called none of the completions"):
+        open_section(18, smoke, 0, judge="nobody").reading  # noqa: B018
 
 
 def test_a_malformed_file_of_questions_is_one_line_that_names_its_row(smoke, tmp_path):

@@ -103,6 +103,15 @@ def test_labels_decide_the_results_of_what_is_read(smoke):
         assert (labels in results_spec(section, smoke, 0).data) == (section.part == DECEPTION)
 
 
+def test_what_a_notebooks_calls_declare_decides_its_results(smoke):
+    """Calls that no other notebook makes are no units: nothing else would make it stale."""
+    neutral = PACKAGE_DIR / "tasks" / "data" / "neutral_text.txt"
+    for section in EXPERIMENTS:
+        spec = results_spec(section, smoke, 0)
+        assert (neutral in spec.data) == (section.number in (27, 28, 29, 30))
+        assert ("scikit-learn" in spec.libraries) == (section.number in (17, 18, 19, 21))
+
+
 def test_a_page_waits_for_its_results(smoke):
     for section in (SECTIONS[28], SECTIONS[29]):
         spec = notebook_spec(section, smoke, 0)

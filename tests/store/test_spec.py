@@ -65,6 +65,13 @@ def test_the_hash_is_stable_and_fits_a_file_name(spec):
     assert spec.hash.isalnum()
 
 
+def test_the_order_of_a_mapping_changes_the_hash(spec):
+    """What a call makes of judges, of edits, may follow the order in which they stand."""
+    one, other = (dict.fromkeys(names, 1) for names in ("ab", "ba"))
+    hashes = [dataclasses.replace(spec, params={"of": of}).hash for of in (one, other)]
+    assert hashes[0] != hashes[1]
+
+
 def test_the_content_of_a_data_file_changes_the_hash(spec, data):
     before = spec.hash
     data.write_text("2")

@@ -106,7 +106,7 @@ def trained_on(reading: Reading, train_set: str) -> list[str]:
     return kept
 
 
-@cached_files(pinned=True, data=SCENARIOS)
+@cached_files(pinned=True, data=SCENARIOS, libraries=("scipy",))
 def train_behavioural(to: Folder, saes: BehaviouralSaes, layer: int) -> None:
     """The SAEs of one layer, each in a folder of its own. A killed training goes on where each
     SAE's last checkpoint left it. Raises SaeError if one of them cannot be trained."""

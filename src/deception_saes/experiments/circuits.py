@@ -19,7 +19,7 @@ from deception_saes.cache import cached
 from deception_saes.errors import UserError
 from deception_saes.experiments.heads import Heads, RandomHeads
 from deception_saes.experiments.task import AskedHalf, Subject, Task
-from deception_saes.models.anatomy import Head
+from deception_saes.models.anatomy import parse_head
 from deception_saes.tidy import described
 
 _EARLY = 0.25  # of depth
@@ -35,7 +35,7 @@ def head_table(
 ) -> pd.DataFrame:
     """From both sweeps, a row a head: effects in pp with intervals over questions, and the p
     corrected for the number of heads. draws, seed: of the bootstrap."""
-    heads = [_head(name) for name in sandbag["head"]]
+    heads = [parse_head(name) for name in sandbag["head"]]
     table = pd.DataFrame({"layer": [h.layer for h in heads], "head": [h.head for h in heads]})
     for condition, of in (("sandbag", sandbag), ("genuine", genuine)):
         effects_HQ = effects_of(of)
@@ -72,7 +72,7 @@ def strongest(sweep: pd.DataFrame, n: int) -> Heads:
                          "are drawn at random")
     means = effects_of(sweep).mean(axis=1)
     order = np.argsort(-means, kind="stable")[:n]
-    return tuple(_head(sweep["head"].iloc[place]) for place in order)
+    return tuple(parse_head(sweep["head"].iloc[place]) for place in order)
 
 
 def suppressors(table: pd.DataFrame, heads: Heads) -> pd.DataFrame:
@@ -351,8 +351,3 @@ def mean_share(stability: pd.DataFrame, heads: Heads) -> float:
     """Of the table of `stability`, the mean share of these heads, in percent."""
     share = stability.set_index("head")["share_of_splits"]
     return float(100 * share.reindex([str(head) for head in heads], fill_value=0.0).mean())
-
-
-def _head(name: str) -> Head:
-    layer, head = name.removeprefix("L").split("H")
-    return Head(int(layer), int(head))

@@ -159,7 +159,7 @@ def share_table(
         of=("count", "completions that the judge read"))
 
 
-@cached()
+@cached(libraries=LIBRARIES)
 def agreement_tables(
     completions: Sequence[Completion], labels: Labels, short: Short, *, resamples: int, seed: int
 ) -> dict[str, pd.DataFrame]:

@@ -55,7 +55,6 @@ class Profile:
         section without an entry is not run.
     swap_draws: draws of each random edit, an even number. swap_draw_questions: evaluating
         questions that they are run on, spread over the half; None: the whole half.
-    swap_top: numbers of features that E5 swaps.
     training_seeds: how many seeds the headline gap is measured with.
     equivalence_share: what counts as no gap, as a share of the clean genuine − sandbag difference.
     behaviour: whose completions are told apart; None: §17 to §22 are not run.
@@ -94,7 +93,6 @@ class Profile:
     behaviour: Behaviour | None = None
     behaviour_recipe: Recipe | None = None
     sae_source: str | None = None
-    swap_top: tuple[int, ...] = (1, 4, 16, 64)
     training_seeds: int = 5
     equivalence_share: float = 0.1
     seconds: Mapping[int, float] = field(default_factory=dict)

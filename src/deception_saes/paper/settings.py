@@ -11,7 +11,7 @@ from typing import Any
 
 from deception_saes.errors import UserError
 from deception_saes.experiments.behavioural_saes import BehaviouralSaes
-from deception_saes.experiments.reading import Reading
+from deception_saes.experiments.reading import MAIN_ROUND, Reading
 from deception_saes.experiments.saes import SaeSet
 from deception_saes.experiments.task import Subject, Task
 from deception_saes.models.load import why_unavailable
@@ -206,9 +206,13 @@ class Settings:
     @cached_property
     def reading(self) -> Reading:
         """The completions that the section's model reads, with their labels. Raises
-        ModelUnavailable."""
+        ModelUnavailable, and UserError for a judge of the person's own without labels of them."""
         found = reading_of(self.profile, self.seed, self.subject.model)
-        return replace(found, judge=self.judge, labels=load_labels().get(self.judge, {}))
+        found = replace(found, judge=self.judge, labels=load_labels().get(self.judge, {}))
+        if "judge" in self.own and not found.balanced_set(MAIN_ROUND):
+            raise UserError(f"judge is {self.judge!r}, who called none of the completions of "
+                            f"{MAIN_ROUND} honest, or none deceptive; name another, or None")
+        return found
 
     @property
     def stands_in(self) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import hashlib
 from dataclasses import replace
+from importlib import import_module
+from typing import Any
 
 from deception_saes.cache import LIBRARIES as CALL_LIBRARIES
+from deception_saes.cache import Cached
 from deception_saes.models.load import at_commit, weights_hash
 from deception_saes.paper.catalogue import Section
 from deception_saes.paper.claims import CLAIMS
@@ -50,11 +53,19 @@ def results_spec(section: Section, profile: Profile, seed: int) -> Spec:
          "missing": settings.missing},
         sources=tuple(module for module in modules_of(section)
                       if not module.startswith("deception_saes.paper")),
-        data=tuple(PACKAGE_DIR / name for name in _READ if settings.reads),
+        data=tuple({*(PACKAGE_DIR / name for name in _READ if settings.reads),
+                    *(path for function in cached_of(section) for path in function.data)}),
         inputs=(*(call.spec.hash for call in calls.values()),
                 *(hash for model in asked.models if model.slug not in settings.missing
                   for hash in weights_hash(model))),
-        libraries=CALL_LIBRARIES)
+        libraries=tuple(sorted({name for function in cached_of(section)
+                                for name in (*CALL_LIBRARIES, *function.libraries)})))
+
+
+def cached_of(section: Section) -> list[Cached[..., Any]]:
+    """The cached functions of the modules that the notebook imports."""
+    return [of for name in modules_of(section) for of in vars(import_module(name)).values()
+            if isinstance(of, Cached)]
 
 
 def _shows(statement: ast.stmt) -> bool:

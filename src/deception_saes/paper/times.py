@@ -12,8 +12,9 @@ from deception_saes.paper.profiles import Profile
 from deception_saes.paper.units import book_units
 
 _KINDS = {
-    "sections": r"s\d+", "activations": r"activations-.*", "SAEs": r"(saes|seeds)-.*",
-    "sweeps and answers": r"(sweep|ask)-.*",
+    "activations": r"activations-.*", "SAEs": r"(saes|seeds)-.*",
+    "sweeps and answers": r"(sweep|ask)-.*", "SAEs measured": r"(quality|separation)-.*",
+    "probes": r"layers-.*",
     "notebooks": r"notebook-.*", "pages": r"html", "models": r".*",
 }
 

@@ -61,8 +61,8 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
 
 def urgency(units: Mapping[str, Unit], profile: Profile) -> dict[str, int]:
     """Seconds of the longest chain of work that waits for each unit, its own included, by the
-    seconds that the profile gives each section: who works on the most urgent unit first keeps two
-    hands busy to the end."""
+    seconds that the profile gives each section: who works on the most urgent unit first keeps both
+    workers busy."""
     waiting: dict[str, list[str]] = {name: [] for name in units}
     for unit in units.values():
         for needed in unit.needs:

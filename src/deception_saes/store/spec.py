@@ -53,7 +53,8 @@ class Spec:
         return hashlib.sha256(self.describe().encode()).hexdigest()[:16]
 
     def describe(self) -> str:
-        """Canonical JSON of the spec; kept in the marker, for a person who asks what changed."""
+        """JSON of the spec; kept in the marker, for a person who asks what changed. The order of
+        mappings counts: what a call makes of them may follow it."""
         described = {
             "unit": self.unit,
             "params": _condensed(plain(self.params)),
@@ -65,7 +66,7 @@ class Spec:
             "libraries": {name: _version(name) for name in self.libraries},
             "instruction_set": INSTRUCTION_SET if self.pinned else None,
         }
-        return json.dumps(described, sort_keys=True, indent=1)
+        return json.dumps(described, indent=1)
 
 
 def plain(value: Any) -> Any:
