@@ -25,6 +25,7 @@ from deception_saes.paper.subjects import task_of
 from deception_saes.store.files import artifacts_at, checkout
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(config, items):
     """Under xdist a file's tests stay in one process, which has their fixtures, and so do all that
     look at the built book."""
