@@ -45,7 +45,7 @@ key: $(VENV)/.ready  ## the hash of everything that decides the book: what to ca
 test: $(VENV)/.ready-dev $(PEERS)/.ready  ## linters, types, tests, and the smoke book with warnings as errors
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(PY) -m pytest -n 2 --dist loadgroup $(if $(SLOW),,-m "not slow")
+	$(PY) -m pytest -n 2 --dist loadfile $(if $(SLOW),,-m "not slow")
 	$(PEERS)/bin/python -m pytest tests/peers
 
 test-all:  ## the same with what takes long: every notebook by itself, runs that are done twice

@@ -25,17 +25,6 @@ from deception_saes.paper.subjects import task_of
 from deception_saes.store.files import artifacts_at, checkout
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own
-def pytest_collection_modifyitems(config, items):
-    """Under xdist a file's tests stay in one process, which has their fixtures, and so do all that
-    look at the built book."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            folder = item.path.parent
-            of = folder if folder.name == "book" else item.path
-            item.add_marker(pytest.mark.xdist_group(str(of)))
-
-
 @pytest.fixture(autouse=True)
 def one_thread():
     """On matrices this small a second thread costs more than it does, most of all on a busy

@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 
 
 def build(artifacts, checkout=None):
@@ -25,11 +26,19 @@ def build_smoke():
 
 @pytest.fixture(scope="session")
 def book(tmp_path_factory):
-    """The book, built from nothing into a folder with a space in its name."""
-    artifacts = tmp_path_factory.mktemp("book") / "my artifacts"
-    ran = build(artifacts)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    """The book, built from nothing into a folder with a space in its name; once for all of xdist's
+    processes."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    artifacts, said = shared / "book" / "my artifacts", shared / "book.stdout"
+    with FileLock(shared / "book.lock"):
+        if not said.is_file():
+            ran = build(artifacts)
+            assert ran.returncode == 0, ran.stdout + ran.stderr
+            said.write_text(ran.stdout, encoding="utf-8")
     tree = artifacts / "smoke"
     pages = {path.relative_to(tree / "html").as_posix(): path.read_text(encoding="utf-8")
              for path in (tree / "html").rglob("*.html") if "_static" not in path.parts}
-    return SimpleNamespace(artifacts=artifacts, tree=tree, pages=pages, stdout=ran.stdout)
+    return SimpleNamespace(artifacts=artifacts, tree=tree, pages=pages,
+                           stdout=said.read_text(encoding="utf-8"))
