@@ -19,9 +19,9 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -50,12 +50,13 @@ _ONE = "result"  # name of a result that is not a dictionary
 @dataclass(frozen=True)
 class Used:
     """A call as it was used. marker: file name of its marker. seconds: of computing it, when that
-    was done. computed: whether it was done now."""
+    was done. computed: whether it was done now. libraries: their versions that decided it."""
 
     function: str
     marker: str
     seconds: float
     computed: bool
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,10 @@ class Call:
             shutil.rmtree(checkpoints, ignore_errors=True)
             trim(tree)
         os.utime(marker)  # when it was used last
-        seconds = json.loads(marker.read_text(encoding="utf-8"))["seconds"]
         if not _running:
-            _log.append(Used(self.name, marker.name, seconds, computed))
+            made = json.loads(marker.read_text(encoding="utf-8"))
+            _log.append(Used(self.name, marker.name, made["seconds"], computed,
+                             made["spec"]["libraries"]))
         return tree / marker.name
 
     def result(self) -> Any:

@@ -15,7 +15,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
-from deception_saes.cache import Used, calls_tree, used, write_table
+from deception_saes.cache import Used, used, write_table
 from deception_saes.errors import UserError
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.data_files import described_for_all
@@ -148,8 +148,7 @@ class Book(Settings):
         reason = self.why_not_run
         libraries = versions()
         for call in self.used:
-            marker = json.loads((calls_tree() / ".done" / call.marker).read_text(encoding="utf-8"))
-            libraries |= marker["spec"]["libraries"]
+            libraries |= call.libraries
         return Results(
             self.section.number, "not run" if reason else "done", reason, self.profile.name,
             self.seed, commit(), libraries, round(sum(call.seconds for call in self.used), 1),
