@@ -318,7 +318,7 @@ book.say("""
 Against the primary judge's labels, a probe that learned from them scores [[probe.claude-1.primary]]. One that
 learned from the embedded model's individual labels scores [[probe.single.primary]], where the primary judge's
 labels of the same completions give [[probe.single.same]]; one that learned from its batch labels
-[[probe.batch.primary]], against [[probe.batch.same]]. What a pair's first number lacks is due to the labels.
+[[probe.batch.primary]], against [[probe.batch.same]]. The two of a pair differ in the labels alone.
 """)
 
 # %% [markdown]

@@ -27,7 +27,7 @@ def run(artifacts, smoke):
 
 @pytest.fixture(scope="module")
 def reading(smoke, artifacts):
-    return reading_of(smoke, smoke.seed, smoke.models[0])
+    return reading_of(smoke, smoke.seed, smoke.models[0], smoke.behaviour.judge)
 
 
 def completion(i, scenario="a", round=MAIN_ROUND):

@@ -20,7 +20,8 @@ MODEL = "tinyllama-random"
 
 def read(profile, **of):
     behaviour = dataclasses.replace(profile.behaviour, **of)
-    return reading_of(dataclasses.replace(profile, behaviour=behaviour), 0, profile.models[0])
+    return reading_of(dataclasses.replace(profile, behaviour=behaviour), 0, profile.models[0],
+                      behaviour.judge)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from deception_saes.activations.completions import Pooling
 from deception_saes.analysis.saturation import saturation
-from deception_saes.experiments.layer_probes import balanced_of, fit_components
+from deception_saes.experiments.layer_probes import fit_components
 from deception_saes.experiments.probing import (
     MEASURED,
     Assessed,
@@ -61,7 +61,7 @@ def ladder(
     """Probes on so many principal components each and on all dimensions, with intervals over
     completions. layer_F: the layer of each fold."""
     fits = fit_components(reading, round, pooling, layer_F, components, permutations=permutations)
-    of, null = balanced_of(reading, round).design, Null.of(fits["null"])
+    of, null = reading.balanced_of(round).design, Null.of(fits["null"])
     probes = assess(fits["scores"], of, null.widen_L, resamples,
                     resampling_seed(reading.seed, round))
     return Ladder(layer_F, fits["counts"], fits["explained"], probes, null,

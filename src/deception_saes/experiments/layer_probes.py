@@ -39,25 +39,16 @@ from deception_saes.analysis.probes import (
 )
 from deception_saes.cache import cached
 from deception_saes.experiments.probing import LIBRARIES, labellings, null_of, resampling_seed
-from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS, Labelled, Reading
+from deception_saes.experiments.reading import SCENARIOS, Labelled, Reading
 
 TEXTS = ("words", "words_of_scenario", "length")
 """What is read without a model. Words of the scenario: see `analysis.probes.words_of_scenario`."""
 
 
-def balanced_of(reading: Reading, round: str) -> Labelled:
-    """The balanced set of a round. Raises RuntimeError if nothing of it is labelled."""
-    found = reading.main if round == MAIN_ROUND else reading.labelled(round)
-    if found is None:
-        raise RuntimeError(f"round {round} has no balanced set; label some completions of it in "
-                           "tasks/data/labels.csv")
-    return found
-
-
 @cached(data=SCENARIOS, libraries=LIBRARIES)
 def chosen_layers(reading: Reading, round: str, pooling: Pooling) -> np.ndarray:
     """The layer that is best without each fold, [F]."""
-    data = balanced_of(reading, round)
+    data = reading.balanced_of(round)
     with one_thread():
         return nested_layers(data.activations.of(data.ids, pooling), data.design)
 
@@ -72,7 +63,7 @@ def fit_layers(
     scores that each fold's own layer of `chosen_layers` gives, [N]; nested_widen: their factor,
     [1].
     """
-    data, layer_F = balanced_of(reading, round), chosen_layers(reading, round, pooling)
+    data, layer_F = reading.balanced_of(round), chosen_layers(reading, round, pooling)
     of, x_LND = data.design, data.activations.of(data.ids, pooling)
     seed = resampling_seed(reading.seed, round)
     labels_PN = labellings(of, permutations, seed)
@@ -89,7 +80,7 @@ def fit_layers(
 def fit_texts(reading: Reading, round: str, *, permutations: int) -> dict[str, dict[str, Any]]:
     """Probes that see no activation, in the same folds, by TEXTS: held-out `scores`, [N], and the
     factor `widen` of their intervals, [1]."""
-    data = balanced_of(reading, round)
+    data = reading.balanced_of(round)
     of, seed = data.design, resampling_seed(reading.seed, round)
     labels_PN = labellings(of, permutations, seed)
     found = {}
@@ -108,7 +99,7 @@ def fit_penalties(
 ) -> dict[str, np.ndarray]:
     """Held-out scores with other strengths of regularisation, scikit-learn's C, [C, N]: of the
     probe at the layers of `chosen_layers`, "nested", and of those on words."""
-    data, layer_F = balanced_of(reading, round), chosen_layers(reading, round, pooling)
+    data, layer_F = reading.balanced_of(round), chosen_layers(reading, round, pooling)
     of, x_LND = data.design, data.activations.of(data.ids, pooling)
 
     def nested(c: float) -> np.ndarray:
@@ -127,7 +118,7 @@ def fit_penalties(
 def leave_scenarios_out(reading: Reading, round: str, pooling: Pooling) -> dict[str, np.ndarray]:
     """`auroc` and balanced `accuracy`, from 0 to 1, of each scenario by a probe that was trained on
     the others, at every layer, [S, L]."""
-    data = balanced_of(reading, round)
+    data = reading.balanced_of(round)
     of = data.design
     rows = [np.flatnonzero(of.scenario_N == s) for s in range(len(of.scenarios))]
     with one_thread():
@@ -142,7 +133,7 @@ def leave_scenarios_out(reading: Reading, round: str, pooling: Pooling) -> dict[
 def prompt_end_auroc(reading: Reading, round: str) -> np.ndarray:
     """AUROC by layer at the prompt's last token, which is the same for all completions of a
     scenario, [L]: chance."""
-    data = balanced_of(reading, round)
+    data = reading.balanced_of(round)
     with one_thread():
         scores_LN = layer_scores(data.activations.of(data.ids, "prompt_end"), data.design)
         return measure(scores_LN, data.design).auroc
@@ -160,7 +151,7 @@ def fit_components(
     not reach are left out. scores: held-out logits, [K, N]. explained: share of the variance of the
     standardised training folds, a mean over them, [K]. null: of ridge probes, see `probing.Null`.
     """
-    data = balanced_of(reading, round)
+    data = reading.balanced_of(round)
     of, x_LND = data.design, data.activations.of(data.ids, pooling)
     width = x_LND.shape[-1]
     most = min(width, *(len(train) for train, _ in splits(of, of.fold_N)))

@@ -17,7 +17,6 @@ from deception_saes.analysis.bootstrap import mean_interval
 from deception_saes.analysis.folds import subset
 from deception_saes.analysis.probe_scores import bootstrap, interval, scenario_auroc
 from deception_saes.experiments.layer_probes import (
-    balanced_of,
     chosen_layers,
     fit_layers,
     fit_penalties,
@@ -92,7 +91,7 @@ def sweep(
 ) -> Sweep:
     """A probe at every layer of a round's balanced set, with intervals over completions."""
     fits = fit_layers(reading, round, pooling, permutations=permutations)
-    of, null = balanced_of(reading, round).design, Null.of(fits["null"])
+    of, null = reading.balanced_of(round).design, Null.of(fits["null"])
     how = {"draws": resamples, "seed": resampling_seed(reading.seed, round)}
     return Sweep(
         round, pooling, fits["scores"], assess(fits["scores"], of, null.widen_L, **how), null,
@@ -104,7 +103,7 @@ def text_probes(
     reading: Reading, round: str, *, permutations: int, resamples: int
 ) -> dict[str, Assessed]:
     """Probes that see no activation, on words and on lengths, in the same folds and resamples."""
-    of = balanced_of(reading, round).design
+    of = reading.balanced_of(round).design
     fits = fit_texts(reading, round, permutations=permutations)
     return {name: assess(fit["scores"][None], of, fit["widen"], resamples,
                          resampling_seed(reading.seed, round)) for name, fit in fits.items()}
@@ -282,7 +281,7 @@ def scenario_table(
     resamples: int,
 ) -> pd.DataFrame:
     """AUROC of each scenario, within it and left out; the latter at this layer."""
-    of = balanced_of(reading, primary.round).design
+    of = reading.balanced_of(primary.round).design
     within_S = scenario_auroc(primary.nested_N, of)
     rows = []
     for s, scenario in enumerate(of.scenarios):
@@ -309,7 +308,7 @@ def penalty_table(
     """The same probes with other strengths of regularisation; intervals are widened as at the
     reported one. A row a probe and penalty."""
     fits = fit_penalties(reading, primary.round, primary.pooling, penalties)
-    of = balanced_of(reading, primary.round).design
+    of = reading.balanced_of(primary.round).design
     seed = resampling_seed(reading.seed, primary.round)
     rows = []
     for name, scores_CN in fits.items():
@@ -323,7 +322,7 @@ def penalty_table(
 
 def score_table(reading: Reading, primary: Sweep) -> pd.DataFrame:
     """Held-out score of every completion, nested probe."""
-    data = balanced_of(reading, primary.round)
+    data = reading.balanced_of(primary.round)
     of = data.design
     return described(
         pd.DataFrame({"completion": data.ids, "scenario": [of.scenarios[s] for s in of.scenario_N],

@@ -120,14 +120,19 @@ class Reading:
                                [of_round[id].scenario for id in ids], duplicate_groups(texts),
                                self.seed), found)
 
+    def balanced_of(self, round: str) -> Labelled:
+        """The same, where there is nothing to do without it. Raises RuntimeError if there is none.
+        """
+        found = self.labelled(round)
+        if found is None:
+            raise RuntimeError(f"round {round} has no balanced set; label some completions of it "
+                               "as honest and some as deceptive in tasks/data/labels.csv")
+        return found
+
     @property
     def main(self) -> Labelled:
         """The main round's balanced set. Raises RuntimeError if there is none."""
-        found = self.labelled(MAIN_ROUND)
-        if found is None:
-            raise RuntimeError(f"round {MAIN_ROUND} has no balanced set; label some completions of "
-                               "it as honest and some as deceptive in tasks/data/labels.csv")
-        return found
+        return self.balanced_of(MAIN_ROUND)
 
     def activations(self, round: str) -> CompletionActivations:
         """resid_post of all completions of a round, pooled, at every layer."""

@@ -23,7 +23,7 @@ from deception_saes.analysis.probes import activation_probe, held_out_scores, on
 from deception_saes.cache import cached
 from deception_saes.experiments.behavioural_saes import TRAIN_ROUNDS, BehaviouralSaes, untrained
 from deception_saes.experiments.probing import LIBRARIES, labellings, null_of
-from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS
+from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS, Labelled
 from deception_saes.saes.sae import Sae
 from deception_saes.saes.tags import SaeTag
 
@@ -42,7 +42,7 @@ def score_probes(saes: BehaviouralSaes, *, permutations: int) -> dict[str, Any]:
     labels_PN = labellings(data.design, permutations, saes.reading.seed)
     probes, scores, ridge = [], [], []
     with one_thread():
-        for probe, x_ND in tqdm(_inputs(saes), desc="probes", unit="probe"):
+        for probe, x_ND in tqdm(_inputs(saes, data), desc="probes", unit="probe"):
             probes.append(probe)
             scores.append(held_out_scores(activation_probe, x_ND, data.design))
             ridge.append(ridge_scores(x_ND, data.design, labels_PN))
@@ -51,9 +51,11 @@ def score_probes(saes: BehaviouralSaes, *, permutations: int) -> dict[str, Any]:
             "null": dataclasses.asdict(null)}
 
 
-def _inputs(saes: BehaviouralSaes) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+def _inputs(
+    saes: BehaviouralSaes, data: Labelled
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Every probe with what it reads, [N, D]: means over a completion's tokens."""
-    reading, data = saes.reading, saes.reading.main
+    reading = saes.reading
     rows, seen = reading.tokens(MAIN_ROUND), reading.tokens(*TRAIN_ROUNDS)
     raw_LND = data.activations.of(data.ids, "mean")
 

@@ -207,8 +207,7 @@ class Settings:
     def reading(self) -> Reading:
         """The completions that the section's model reads, with their labels. Raises
         ModelUnavailable, and UserError for a judge of the person's own without labels of them."""
-        found = reading_of(self.profile, self.seed, self.subject.model)
-        found = replace(found, judge=self.judge, labels=load_labels().get(self.judge, {}))
+        found = reading_of(self.profile, self.seed, self.subject.model, self.judge)
         if "judge" in self.own and not found.balanced_set(MAIN_ROUND):
             raise UserError(f"judge is {self.judge!r}, who called none of the completions of "
                             f"{MAIN_ROUND} honest, or none deceptive; name another, or None")

@@ -47,6 +47,7 @@ def results_spec(section: Section, profile: Profile, seed: int) -> Spec:
     settings = Settings(section.number, profile, seed)
     asked = replace(profile, seconds={}, jobs=1, models=tuple(map(at_commit, profile.models)))
     calls = shared_calls(section.number, profile, seed)
+    declaring = cached_of(section)
     return Spec(
         section.key,
         {"profile": asked, "seed": seed, "experiment": experiment_hash(section),
@@ -54,11 +55,11 @@ def results_spec(section: Section, profile: Profile, seed: int) -> Spec:
         sources=tuple(module for module in modules_of(section)
                       if not module.startswith("deception_saes.paper")),
         data=tuple({*(PACKAGE_DIR / name for name in _READ if settings.reads),
-                    *(path for function in cached_of(section) for path in function.data)}),
+                    *(path for function in declaring for path in function.data)}),
         inputs=(*(call.spec.hash for call in calls.values()),
                 *(hash for model in asked.models if model.slug not in settings.missing
                   for hash in weights_hash(model))),
-        libraries=tuple(sorted({name for function in cached_of(section)
+        libraries=tuple(sorted({name for function in declaring
                                 for name in (*CALL_LIBRARIES, *function.libraries)})))
 
 

@@ -59,13 +59,13 @@ def saes_of(profile: Profile, task: Task) -> SaeSet:
     return SaeSet(task, tags, profile.sae_recipe, released(profile.sae_source))
 
 
-def reading_of(profile: Profile, seed: int, model: ModelSpec) -> Reading:
-    """A model's reading of the completions that the profile names. The profile has a `behaviour`.
-    """
+def reading_of(profile: Profile, seed: int, model: ModelSpec, judge: str) -> Reading:
+    """A model's reading of the completions that the profile names, with this judge's labels. The
+    profile has a `behaviour`."""
     of = profile.behaviour
     assert of is not None
-    return Reading(subject_of(profile, model), read_under(of), of.judge,
-                   load_labels().get(of.judge, {}), seed)
+    return Reading(subject_of(profile, model), read_under(of), judge,
+                   load_labels().get(judge, {}), seed)
 
 
 def read_under(of: Behaviour) -> tuple[Completion, ...]:
