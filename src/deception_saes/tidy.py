@@ -10,6 +10,11 @@ if TYPE_CHECKING:
 
 _ABOUT, _COLUMNS = "about", "columns"
 
+VALUE_AND_UNIT = {"value": ("", "the measure, in `unit`"),
+                  "unit": ("", "unit of value and interval")}
+"""For `described`: columns of a table whose rows are measures of several units."""
+MEAN_AND_UNIT = {**VALUE_AND_UNIT, "value": ("", "mean over questions, in `unit`")}
+
 
 @dataclass(frozen=True)
 class Column:

@@ -13,8 +13,8 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from deception_saes.analysis.bootstrap import FEWEST, mean_interval
 
@@ -70,12 +70,12 @@ def widened(found: Contrast, sigma: float, freedom: int) -> Contrast:
     """
     if not found.sd > 0 or not sigma > 0:
         return found
-    sigma *= float(stats.t.ppf(0.975, freedom)) / _z(0.975)
+    sigma *= float(scipy.stats.t.ppf(0.975, freedom)) / _z(0.975)
     factor = float(np.sqrt(1 + found.n * sigma**2 / found.sd**2))
     ends = {name: found.mean + factor * (getattr(found, name) - found.mean)
             for name in ("low", "high", "low90", "high90")}
     error = factor * found.sd / np.sqrt(found.n)
-    p = float(2 * stats.t.sf(abs(found.mean) / error, found.n - 1))
+    p = float(2 * scipy.stats.t.sf(abs(found.mean) / error, found.n - 1))
     return replace(found, **ends, sd=factor * found.sd, p=p,
                                detectable=factor * found.detectable)
 
@@ -143,7 +143,7 @@ def _spread_and_p(values: np.ndarray) -> tuple[float, float]:
         return math.nan, math.nan
     if (values == values[0]).all():
         return 0.0, float(values[0] == 0)
-    return float(values.std(ddof=1)), float(stats.ttest_1samp(values, 0.0).pvalue)
+    return float(values.std(ddof=1)), float(scipy.stats.ttest_1samp(values, 0.0).pvalue)
 
 
 def _z(quantile: float) -> float:

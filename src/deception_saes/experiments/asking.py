@@ -16,7 +16,7 @@ from deception_saes.tasks.framings import CONDITIONS, Framing
 from deception_saes.tasks.trivia import Question
 from deception_saes.tidy import described
 
-MEASURES = {
+ANSWER_MEASURES = {
     "p_correct": ("P(correct)", "probability"),
     "foil_measure": ("P(correct) / (P(correct) + P(foil))", "probability"),
     "p_string": ("full-string probability", "probability"),
@@ -125,12 +125,11 @@ def contrasts(questions: pd.DataFrame, *, draws: int, seed: int) -> pd.DataFrame
 def _contrasts(rows: pd.DataFrame, draws: int, seed: int) -> Iterator[dict[str, Any]]:
     def row(measure: str, contrast: str, condition: str, per_question: Any, unit: str,
             quantity: str) -> dict[str, Any]:
-        found = mean_interval(per_question, draws, seed)
         return {"measure": measure, "contrast": contrast, "condition": condition,
-                "value": found.mean, "ci_low": found.low, "ci_high": found.high, "n": found.n,
-                "unit": unit, "quantity": quantity}
+                **mean_interval(per_question, draws, seed).columns(), "unit": unit,
+                "quantity": quantity}
 
-    for measure, (title, unit) in MEASURES.items():
+    for measure, (title, unit) in ANSWER_MEASURES.items():
         column = {c: rows[f"{measure}_{c}"] for c in CONDITIONS}
         for condition, values in column.items():
             yield row(measure, condition, condition, values, unit, title)
@@ -149,11 +148,10 @@ def by_topic(questions: pd.DataFrame, *, draws: int, seed: int) -> pd.DataFrame:
     """Mean P(correct) by topic over all questions, per subject, framing and condition."""
     rows = []
     for keys, group in questions.groupby(["model", "framing", "topic"], sort=False):
+        about = dict(zip(("model", "framing", "topic"), keys, strict=True))
         for condition in CONDITIONS:
             found = mean_interval(group[f"p_correct_{condition}"], draws, seed)
-            rows.append({**dict(zip(("model", "framing", "topic"), keys, strict=True)),
-                         "condition": condition, "p_correct": found.mean, "ci_low": found.low,
-                         "ci_high": found.high, "n": found.n})
+            rows.append({**about, "condition": condition, **found.columns("p_correct")})
     return described(pd.DataFrame(rows), "mean P(correct) by topic, all questions",
                      p_correct=("probability", "mean over the topic's questions"))
 

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from deception_saes.activations.completions import Pooling
-from deception_saes.analysis.saturation import saturation
+from deception_saes.analysis.probe_scores import saturation
+from deception_saes.errors import UserError
 from deception_saes.experiments.layer_probes import fit_components
 from deception_saes.experiments.probing import (
-    MEASURED,
+    PROBE_COLUMNS,
     Assessed,
     Null,
     assess,
@@ -88,7 +89,7 @@ def component_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:
         all=("", "whether these are all dimensions"), probe=("", "the probe's name"),
         what=("", "what it reads, in words"),
         explained=("share", "variance of the standardised training folds that they explain, mean "
-                            "over folds"), **MEASURED)
+                            "over folds"), **PROBE_COLUMNS)
 
 
 def saturation_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:
@@ -107,9 +108,16 @@ def saturation_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:
 
 def gain_table(ladders: Mapping[str, Ladder], few: int) -> pd.DataFrame:
     """By choice of layers, what `few` components lack to all dimensions, and the saturation point;
-    none where the interval of all dimensions includes chance: there is no gain to share."""
+    none where the interval of all dimensions includes chance: there is no gain to share.
+
+    Raises UserError if there is no probe on so few components.
+    """
     rows: list[dict[str, Any]] = []
     for name, of in ladders.items():
+        if few not in of.counts:
+            raise UserError(f"no probe on {few} principal components of {name}: the training folds "
+                            f"allow {', '.join(map(str, of.counts[:-1])) or 'none'}; choose one of "
+                            "these, or label more completions")
         about = {"layers": name, "layer": of.layer, "n": of.n}
         found, low, high = difference(of.probes, of.counts.index(few), of.probes, -1, "accuracy")
         rows.append({**about, "statistic": f"pc{few}_minus_all", "value": found, "ci_low": low,

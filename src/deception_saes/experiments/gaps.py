@@ -105,9 +105,8 @@ def seed_table(cells: Sequence[Cell], *, draws: int, seed: int) -> pd.DataFrame:
     rows = []
     for number, cell in enumerate(cells):
         for name, gap in gaps(cell).items():
-            found = mean_interval(gap.per_question, draws, seed)
-            rows.append({"training": number, "layer": cell.layer, "gap": name, "mean": found.mean,
-                         "ci_low": found.low, "ci_high": found.high, "n": found.n})
+            rows.append({"training": number, "layer": cell.layer, "gap": name,
+                         **mean_interval(gap.per_question, draws, seed).columns("mean")})
     return described(
         pd.DataFrame(rows, columns=["training", "layer", "gap", "mean", "ci_low", "ci_high", "n"]),
         "the gaps of JumpReLU SAEs at one layer that differ in their training seed alone, on "
@@ -221,15 +220,15 @@ def _effects(
     reached = mean_interval(patch_Q, draws, seed).low
     for name, effects_NQ in cell.effects.items():
         per_question = effects_NQ.mean(axis=0)
-        found = mean_interval(per_question, draws, seed)
         share = low = high = np.nan
         shared = name in _WITH_SHARE or name.startswith("E5.")
         if shared and cell.condition == "sandbag" and reached > 0:
             of_patch = ratio_interval(per_question, patch_Q, draws, seed)
             share, low, high = (100 * x for x in (of_patch.mean, of_patch.low, of_patch.high))
         sigma = effects_NQ.mean(axis=1).std(ddof=1) if len(effects_NQ) > 1 else np.nan
-        yield {**cell.about, "intervention": name, "effect": found.mean, "ci_low": found.low,
-               "ci_high": found.high, "n": found.n, "draws": len(effects_NQ),
+        yield {**cell.about, "intervention": name,
+               **mean_interval(per_question, draws, seed).columns("effect"),
+               "draws": len(effects_NQ),
                "sigma": float(sigma), "share": share, "share_low": low, "share_high": high,
                "clean": float(cell.clean_Q.mean())}
 

@@ -18,12 +18,6 @@ import numpy as np
 
 from deception_saes.activations.completions import Pooling
 from deception_saes.analysis.folds import Design, splits, subset
-from deception_saes.analysis.permutation import (
-    principal,
-    ridge_scores,
-    standardised,
-    word_weights,
-)
 from deception_saes.analysis.probe_scores import measure, scenario_auroc
 from deception_saes.analysis.probes import (
     activation_probe,
@@ -34,7 +28,11 @@ from deception_saes.analysis.probes import (
     lengths,
     nested_layers,
     one_thread,
+    principal,
+    ridge_scores,
+    standardised,
     word_probe,
+    word_weights,
     words_of_scenario,
 )
 from deception_saes.cache import cached

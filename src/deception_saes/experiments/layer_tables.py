@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from deception_saes.activations.completions import Pooling
-from deception_saes.analysis.bootstrap import mean_interval
+from deception_saes.analysis.bootstrap import mean_interval, percentiles
 from deception_saes.analysis.folds import subset
 from deception_saes.analysis.probe_scores import bootstrap, interval, scenario_auroc
 from deception_saes.experiments.layer_probes import (
@@ -24,9 +24,9 @@ from deception_saes.experiments.layer_probes import (
     prompt_end_auroc,
 )
 from deception_saes.experiments.probing import (
-    MEASURED,
     MEASURES,
     NAME,
+    PROBE_COLUMNS,
     SCALE,
     UNIT,
     Assessed,
@@ -124,7 +124,7 @@ def layer_table(sweeps: Sequence[Sweep]) -> pd.DataFrame:
                  for layer in range(len(s.scores_LN))]
     return described(
         pd.DataFrame(rows), "the sweep: a round, a pooling and a layer a row", pooling=_POOLING,
-        **MEASURED,
+        **PROBE_COLUMNS,
         p=("p", "of the ridge probe's balanced accuracy, under permuted labels, of this layer "
                 "alone"),
         p_max=("p", "of the ridge probe's balanced accuracy, against the largest over layers under "
@@ -176,9 +176,9 @@ def _of_sweep(s: Sweep) -> Iterator[dict[str, Any]]:
                     "number of layers", float(p_max.min()), "p", draws)
         yield found(f"significant.{what}", f"layers with p below 0.05 after correction, "
                     f"{NAME[what]}", float((p_max < 0.05).sum()), f"of {layers}", draws)
-    low, high = np.quantile(s.layers.resampled.peak, [0.025, 0.975])
+    low, high = percentiles(s.layers.resampled.peak)
     yield found("peak.layer", f"layer of highest balanced accuracy in round {s.round}",
-                float(s.peak), "layer", s.n, ci_low=float(low), ci_high=float(high), layer=s.peak)
+                float(s.peak), "layer", s.n, ci_low=low, ci_high=high, layer=s.peak)
     shares = np.bincount(s.layers.resampled.peak, minlength=layers)
     yield found("peak.share", "resamples in which this layer is the best",
                 100 * float(shares[s.peak]) / shares.sum(), "percent", int(shares.sum()),
@@ -191,8 +191,8 @@ def peak_of_all(sweeps: Sequence[Sweep]) -> dict[str, float]:
     """The best layer by the mean of these sweeps: value, layer, ci_low, ci_high and n."""
     peak = int(np.mean([s.layers.found.accuracy for s in sweeps], axis=0).argmax())
     drawn = np.mean([s.layers.resampled.accuracy for s in sweeps], axis=0).argmax(axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return {"value": float(peak), "layer": peak, "ci_low": float(low), "ci_high": float(high),
+    low, high = percentiles(drawn)
+    return {"value": float(peak), "layer": peak, "ci_low": low, "ci_high": high,
             "n": sum(s.n for s in sweeps)}
 
 
@@ -217,7 +217,7 @@ def baseline_table(
               "layer": layer, **columns(primary.layers, layer)} for name, layer in depths.items()]
     return described(pd.DataFrame(rows), "probes on the main round and what they are compared "
                      "with, a probe a row", probe=_PROBE, what=("", "the same in words"),
-                     **MEASURED)
+                     **PROBE_COLUMNS)
 
 
 def difference_table(
@@ -317,7 +317,7 @@ def penalty_table(
         rows += [{"probe": name, "c": c, "n": primary.n, **columns(found, place)}
                  for place, c in enumerate(penalties)]
     return described(pd.DataFrame(rows), "the same probes under other penalties", probe=_PROBE,
-                     c=("", "inverse strength of the penalty, scikit-learn's C"), **MEASURED)
+                     c=("", "inverse strength of the penalty, scikit-learn's C"), **PROBE_COLUMNS)
 
 
 def score_table(reading: Reading, primary: Sweep) -> pd.DataFrame:

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from deception_saes.analysis.folds import Design, permuted_labels
-from deception_saes.analysis.permutation import p_values, widening
 from deception_saes.analysis.probe_scores import (
-    Measured,
+    Performance,
     bootstrap,
     interval,
     measure,
     measure_permuted,
+    p_values,
 )
+from deception_saes.analysis.probes import widening
 from deception_saes.rng import subseed
 
 MEASURES = ("accuracy", "auroc")
@@ -32,7 +33,7 @@ LIBRARIES = ("scikit-learn", "scipy")
 """Distributions that decide what a fitted probe gives, for `cached`'s `libraries`."""
 
 
-MEASURED = {
+PROBE_COLUMNS = {
     "accuracy": ("percent", "balanced accuracy, held out"),
     "accuracy_low": ("percent", "lower end of its 95% interval"),
     "accuracy_high": ("percent", "upper end"),
@@ -46,10 +47,10 @@ MEASURED = {
 @dataclass(frozen=True)
 class Assessed:
     """Probes on the same completions. found: [L]; resampled: [R, L], of the same resamples for
-    all probes of one design and seed; widen_L: see `analysis.permutation.widening`."""
+    all probes of one design and seed; widen_L: see `analysis.probes.widening`."""
 
-    found: Measured
-    resampled: Measured
+    found: Performance
+    resampled: Performance
     widen_L: np.ndarray
 
     def ends(self, what: str, probe: int) -> tuple[float, float]:
@@ -63,14 +64,15 @@ class Assessed:
 class Null:
     """The ridge probe on the labels, [L], and on permuted ones, [P, L]."""
 
-    ridge: Measured
-    permuted: Measured
+    ridge: Performance
+    permuted: Performance
     widen_L: np.ndarray
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Null:
         """From what `dataclasses.asdict` makes of it, which a cached call may return."""
-        return cls(Measured(**plain["ridge"]), Measured(**plain["permuted"]), plain["widen_L"])
+        return cls(Performance(**plain["ridge"]), Performance(**plain["permuted"]),
+                   plain["widen_L"])
 
     def p(self, what: str) -> tuple[np.ndarray, np.ndarray]:
         """p of each probe, and p of each against the largest of all, both [L]."""
@@ -100,7 +102,7 @@ def null_of(ridge_LPN: Iterable[np.ndarray], labels_PN: np.ndarray, of: Design, 
         auroc.append(found[1])
         widen.append(widening(scores_PN[1:], labels_PN[1:], of, seed))
     both = np.stack(accuracy, axis=1), np.stack(auroc, axis=1)
-    return Null(Measured(both[0][0], both[1][0]), Measured(both[0][1:], both[1][1:]),
+    return Null(Performance(both[0][0], both[1][0]), Performance(both[0][1:], both[1][1:]),
                 np.array(widen))
 
 

@@ -22,7 +22,7 @@ from deception_saes.saes.hub import content
 from deception_saes.saes.jobs import Bank, path_of_blocks, read_bank, save_bank, training_job
 from deception_saes.saes.recipe import Recipe
 from deception_saes.saes.sae import Sae
-from deception_saes.saes.tags import SaeTag
+from deception_saes.saes.tags import SaeTag, TaggedSaes
 from deception_saes.saes.training import Job
 from deception_saes.saes.training import untrained as untrained_sae
 from deception_saes.store.files import artifacts_root
@@ -36,7 +36,7 @@ _FILE = "activations.safetensors"
 
 
 @dataclass(frozen=True)
-class SaeSet:
+class SaeSet(TaggedSaes):
     """The SAEs of one task: what decides their weights.
 
     tags: in ascending order of layers. recipe: how each is trained. release: None: they are trained
@@ -48,15 +48,6 @@ class SaeSet:
     tags: tuple[SaeTag, ...]
     recipe: Recipe
     release: tuple[str, str] | None = None
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """The layers that they read, in ascending order."""
-        return tuple(sorted({tag.layer for tag in self.tags}))
-
-    def at(self, layer: int) -> tuple[SaeTag, ...]:
-        """The tags of a layer."""
-        return tuple(tag for tag in self.tags if tag.layer == layer)
 
     def bank(self, layer: int) -> Bank:
         """The SAEs of a layer, trained unless they have been. Raises SaeError."""

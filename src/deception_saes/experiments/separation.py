@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from deception_saes.activations.capture import Activations
+from deception_saes.analysis.bootstrap import percentiles
 from deception_saes.analysis.separation import (
     Separation,
     floor_of,
@@ -134,9 +135,9 @@ def _measures(pair: Pair, draws: int, permutations: int, seed: int) -> dict[str,
     if picked is not None:
         d_R = np.abs(np.concatenate(list(resampled_d(
             pair.sandbag_QF[:, [picked]], pair.genuine_QF[:, [picked]], floor, draws, seed))))
-        low, high = np.quantile(d_R, [0.025, 0.975])
-        measures |= {"d_picked": float(abs(found.d_F[picked])), "d_picked_low": float(low),
-                     "d_picked_high": float(high)}
+        low, high = percentiles(d_R)
+        measures |= {"d_picked": float(abs(found.d_F[picked])), "d_picked_low": low,
+                     "d_picked_high": high}
     return measures
 
 
