@@ -12,6 +12,7 @@ from cells import run_cells
 
 from deception_saes.cache import calls_tree
 from deception_saes.experiments import task as task_module
+from deception_saes.experiments.sae_tables import measure_table
 from deception_saes.experiments.saes import (
     CONDITIONS,
     TRAIN_SETS,
@@ -23,7 +24,6 @@ from deception_saes.experiments.saes import (
 )
 from deception_saes.experiments.swaps import edit_effects
 from deception_saes.experiments.zoo import SWAPS, held_out, measure, quality_at
-from deception_saes.experiments.zoo_tables import measure_table
 from deception_saes.models.anatomy import anatomy
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
