@@ -34,7 +34,7 @@ from deception_saes.experiments.layer_tables import (
     prompt_end_table,
     scenario_table,
     score_table,
-    sweep,
+    sweep_layers,
     sweep_table,
     text_probes,
     transfer_table,
@@ -56,7 +56,7 @@ book = open_section(18, profile, seed, model=model, judge=judge, permutations=pe
 reading = book.reading
 how = {"permutations": book.permutations, "resamples": book.resamples}
 rounds = [round for round in ROUNDS if reading.balanced_set(round)]
-sweeps = [sweep(reading, round, pooling, **how) for round in rounds for pooling in ("mean", "last")]
+sweeps = [sweep_layers(reading, round, pooling, **how) for round in rounds for pooling in ("mean", "last")]
 (primary,) = [of for of in sweeps if (of.round, of.pooling) == ("R3", "mean")]
 
 # %% [markdown]

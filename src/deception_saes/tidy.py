@@ -14,6 +14,15 @@ VALUE_AND_UNIT = {"value": ("", "the measure, in `unit`"),
 MEAN_AND_UNIT = {**VALUE_AND_UNIT, "value": ("", "mean over questions, in `unit`")}
 
 
+
+def with_ends(
+    name: str, unit: str, meaning: str, ends_of: str = "its 95% interval"
+) -> dict[str, tuple[str, str]]:
+    """For `described`: the columns of a number and of its interval's ends, name_low, name_high."""
+    return {name: (unit, meaning), f"{name}_low": (unit, f"lower end of {ends_of}"),
+            f"{name}_high": (unit, "upper end")}
+
+
 @dataclass(frozen=True)
 class Column:
     """What a column holds. unit: "" where it has none."""

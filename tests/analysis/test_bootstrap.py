@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from deception_saes.analysis.bootstrap import FEWEST, mean_interval, ratio_interval
+from deception_saes.analysis.bootstrap import FEWEST, empirical_p, mean_interval, ratio_interval
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +123,8 @@ def test_a_ratio_of_what_is_not_finite_is_an_error(bad):
     for above, below in ((values, [1.0] * 6), ([1.0] * 6, values)):
         with pytest.raises(ValueError, match="not finite"):
             ratio_interval(above, below, 200, 0)
+
+
+def test_empirical_p_counts_draws_at_least_as_large():
+    assert empirical_p(2.0, np.array([1.0, 2.0, 3.0])) == pytest.approx(3 / 4)
+    assert empirical_p(9.0, np.zeros(99)) == pytest.approx(1 / 100)

@@ -1,4 +1,4 @@
-"""Bootstrap intervals over questions, or over whatever else was drawn at random.
+"""Bootstrap intervals over questions, or over whatever else was drawn at random; p by drawing.
 
 Shape suffixes: R resamples.
 """
@@ -97,3 +97,8 @@ def ratio_interval(
         float(above.sum() / below.sum()),
         lambda picked: above[picked].sum(axis=1) / below[picked].sum(axis=1),
         len(above), draws, seed, level)
+
+
+def empirical_p(observed: float, null_R: np.ndarray) -> float:
+    """(1 + number of draws at least as large) / (draws + 1)."""
+    return float((1 + (null_R >= observed).sum()) / (len(null_R) + 1))

@@ -93,11 +93,6 @@ def redundancy(
         len(sums_Q), draws, seed, level))
 
 
-def empirical_p(observed: float, draws: Effects) -> float:
-    """(1 + number of draws at least as large) / (draws + 1)."""
-    return float((1 + (draws >= observed).sum()) / (len(draws) + 1))
-
-
 def subsets(heads: list[Head]) -> list[tuple[Head, ...]]:
     """Every subset but the empty one, small ones first."""
     return [subset for size in range(1, len(heads) + 1) for subset in combinations(heads, size)]

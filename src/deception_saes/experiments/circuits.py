@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from deception_saes.analysis import circuit
-from deception_saes.analysis.bootstrap import Interval, mean_interval, percentiles
+from deception_saes.analysis.bootstrap import Interval, empirical_p, mean_interval, percentiles
 from deception_saes.cache import cached
 from deception_saes.errors import UserError
 from deception_saes.experiments.heads import Heads, RandomHeads
@@ -70,9 +70,8 @@ def strongest(sweep: pd.DataFrame, n: int) -> Heads:
     if not 1 <= n <= len(sweep) // 2:
         raise UserError(f"n_heads is {n}; expected 1 to {len(sweep) // 2}, as many heads again "
                          "are drawn at random")
-    means = effects_of(sweep).mean(axis=1)
-    order = np.argsort(-means, kind="stable")[:n]
-    return tuple(parse_head(sweep["head"].iloc[place]) for place in order)
+    return tuple(parse_head(sweep["head"].iloc[place])
+                 for place in circuit.top_heads(effects_of(sweep), n))
 
 
 def suppressors(table: pd.DataFrame, heads: Heads) -> pd.DataFrame:
@@ -159,7 +158,7 @@ def against_random(of: RandomHeads, *, draws: int, seed: int) -> pd.DataFrame:
                          **mean_interval(per_question, draws, seed).columns()})
         for measure, value, unit, quantity in (
                 ("sigma", float(by_draw.std(ddof=1)), "pp", f"SD over draws of {heads}"),
-                ("p", circuit.empirical_p(float(chosen_Q.mean()), by_draw), "p",
+                ("p", empirical_p(float(chosen_Q.mean()), by_draw), "p",
                  f"empirical p against {heads}"),
                 ("damage", kl[kind], "nats", f"mean KL on a neutral text, {heads}")):
             rows.append({**about, "measure": measure, "value": value, "unit": unit,

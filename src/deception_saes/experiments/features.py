@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from deception_saes.analysis.bootstrap import mean_interval
-from deception_saes.analysis.circuit import empirical_p
+from deception_saes.analysis.bootstrap import empirical_p, mean_interval
 from deception_saes.analysis.folds import Design, permuted_labels
 from deception_saes.analysis.separation import (
     newcombe,
@@ -27,7 +26,7 @@ from deception_saes.analysis.separation import (
 from deception_saes.cache import cached
 from deception_saes.experiments.steered import FEATURE, MEAN
 from deception_saes.saes.tags import SaeTag
-from deception_saes.tidy import VALUE_AND_UNIT, described
+from deception_saes.tidy import VALUE_AND_UNIT, described, with_ends
 
 _FALSE = 0.05  # share of false discoveries
 
@@ -69,9 +68,8 @@ def largest_differences(
         p=("p", "of the difference: (1 + permutations whose maximum is at least as large) / "
                 "(permutations + 1)"),
         permutations=("count", "labellings drawn"),
-        remeasured=("pp", "the difference of the feature picked on four folds, on the fifth"),
-        remeasured_low=("pp", "lower end of Newcombe's 95% interval"),
-        remeasured_high=("pp", "upper end"),
+        **with_ends("remeasured", "pp", "the difference of the feature picked on four folds, on "
+                    "the fifth", "Newcombe's 95% interval"),
         picked=("count", "different features picked over the folds"),
         discoveries=("count", "features with a false discovery rate of at most 5%"))
 
@@ -102,20 +100,17 @@ def feature_table(fires_NS: np.ndarray, of: Design) -> pd.DataFrame:
             row |= {label: 100 * k / n, f"{label}_low": 100 * float(low),
                     f"{label}_high": 100 * float(high)}
         rows.append(row)
+    wilsons = "Wilson's 95% interval"
     return described(
         pd.DataFrame(rows), "features of one SAE, those that fire at all, the largest differences "
         "first",
         feature=("", "index of the feature"),
-        difference=("pp", "rate at which it fires in deceptive completions, less that in honest "
-                          "ones"),
-        difference_low=("pp", "lower end of Newcombe's 95% interval"),
-        difference_high=("pp", "upper end"),
+        **with_ends("difference", "pp", "rate at which it fires in deceptive completions, less "
+                    "that in honest ones", "Newcombe's 95% interval"),
         q=("p", "Mantel-Haenszel test within scenarios, adjusted for the false discovery rate by "
                 "Benjamini and Hochberg"),
-        **{f"{label}{end}": ("percent", meaning) for label in ("deceptive", "honest")
-           for end, meaning in (("", f"{label} completions in which it fires"),
-                                ("_low", "lower end of Wilson's 95% interval"),
-                                ("_high", "upper end"))})
+        **with_ends("deceptive", "percent", "deceptive completions in which it fires", wilsons),
+        **with_ends("honest", "percent", "honest completions in which it fires", wilsons))
 
 
 def first_feature(features: pd.DataFrame, largest: pd.Series, tag: SaeTag) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deception_saes.analysis.bootstrap import mean_interval, ratio_interval
+from deception_saes.analysis.bootstrap import empirical_p, mean_interval, ratio_interval
 from deception_saes.analysis.equivalence import (
     contrast,
     holm,
@@ -25,7 +25,7 @@ from deception_saes.analysis.equivalence import (
 from deception_saes.cache import cached
 from deception_saes.experiments.swaps import PLAIN, Cell, Effects
 from deception_saes.tasks.framings import Condition
-from deception_saes.tidy import described
+from deception_saes.tidy import described, with_ends
 
 PUBLISHED_BOUND = 0.15
 """pp: what the study's gaps stay below."""
@@ -62,10 +62,8 @@ def effect_table(cells: Sequence[Cell], *, draws: int, seed: int) -> pd.DataFram
                           "median_residual, mean_difference and random_direction need no SAE"),
         effect=("pp", "P(correct) with the edit less without it, mean over questions"),
         draws=("count", "draws of an edit that is drawn at random, else 1"),
-        share=("percent", "effect as a share of the patch's; sandbag prompts alone, and only where "
-                          "the patch's interval lies above 0"),
-        share_low=("percent", "lower end of its 95% interval"),
-        share_high=("percent", "upper end"),
+        **with_ends("share", "percent", "effect as a share of the patch's; sandbag prompts alone, "
+                    "and only where the patch's interval lies above 0"),
         clean=("percent", "P(correct) without an edit, mean over all evaluating questions"))
 
 
@@ -189,8 +187,7 @@ def gaps(cell: Cell) -> dict[str, Gap]:
             for name in (treated, control))
         beyond = None
         if len(second_NQ) > 1:
-            reached = int((second_NQ.mean(axis=1) >= first_NQ.mean()).sum())
-            beyond = (1 + reached) / (1 + len(second_NQ))
+            beyond = empirical_p(float(first_NQ.mean()), second_NQ.mean(axis=1))
         found[f"{treated}-{control}"] = Gap(first_NQ.mean(axis=0) - second_NQ.mean(axis=0), beyond,
                                             *_sigma(treated, control, effects))
     return found

@@ -39,7 +39,7 @@ from deception_saes.experiments.probing import (
 from deception_saes.experiments.reading import Reading
 from deception_saes.experiments.task import Subject
 from deception_saes.saes.tags import layer_at_same_depth
-from deception_saes.tidy import described
+from deception_saes.tidy import described, with_ends
 
 _NESTED = "probes whose layer was chosen without the fold they are scored on"
 _READS = {"words": "the words alone", "length": "the length alone",
@@ -86,7 +86,7 @@ class Sweep:
         return int(self.layers.found.peak)
 
 
-def sweep(
+def sweep_layers(
     reading: Reading, round: str, pooling: Pooling, *, permutations: int, resamples: int
 ) -> Sweep:
     """A probe at every layer of a round's balanced set, with intervals over completions."""
@@ -243,10 +243,8 @@ def difference_table(
     return described(
         pd.DataFrame(rows), "two probes, paired by completion: the first less the second",
         first=_PROBE, second=("", "a probe as in `first`"), what=("", "the difference in words"),
-        accuracy=("pp", "difference of their balanced accuracies"),
-        accuracy_low=("pp", "lower end of its 95% interval"), accuracy_high=("pp", "upper end"),
-        auroc=("", "difference of their AUROCs"), auroc_low=("", "lower end of its 95% interval"),
-        auroc_high=("", "upper end"))
+        **with_ends("accuracy", "pp", "difference of their balanced accuracies"),
+        **with_ends("auroc", "", "difference of their AUROCs"))
 
 
 def spoken(depth: str) -> str:
@@ -267,13 +265,12 @@ def transfer_table(
             row |= {what: found.mean, f"{what}_low": found.low, f"{what}_high": found.high}
         rows.append(row)
     each = "in the scenario left out, mean over scenarios, each by a probe trained on the others"
+    over = "its 95% interval over scenarios"
     return described(
         pd.DataFrame(rows), "probes tested on a scenario left out of training, a layer a row",
-        auroc=("auroc", f"AUROC {each}"),
-        auroc_low=("auroc", "lower end of its 95% interval over scenarios"),
-        auroc_high=("auroc", "upper end"), accuracy=("percent", f"balanced accuracy {each}"),
-        accuracy_low=("percent", "lower end of its 95% interval over scenarios"),
-        accuracy_high=("percent", "upper end"), n=("count", "scenarios"))
+        **with_ends("auroc", "auroc", f"AUROC {each}", over),
+        **with_ends("accuracy", "percent", f"balanced accuracy {each}", over),
+        n=("count", "scenarios"))
 
 
 def scenario_table(
@@ -294,8 +291,7 @@ def scenario_table(
                      "transfer_accuracy": 100 * left_out["accuracy"][s, layer]})
     return described(
         pd.DataFrame(rows), "a scenario a row, the main round",
-        auroc=("auroc", "of the nested probe within this scenario"),
-        auroc_low=("auroc", "lower end of its 95% interval"), auroc_high=("auroc", "upper end"),
+        **with_ends("auroc", "auroc", "of the nested probe within this scenario"),
         transfer=("auroc", "of a probe trained on the other scenarios, at a layer that no data "
                            "chose"),
         transfer_accuracy=("percent", "balanced accuracy of that probe"))

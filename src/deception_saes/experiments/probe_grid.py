@@ -34,7 +34,7 @@ from deception_saes.experiments.probing import (
     columns,
     difference,
 )
-from deception_saes.tidy import VALUE_AND_UNIT, described
+from deception_saes.tidy import VALUE_AND_UNIT, described, with_ends
 
 RIVALS = {"raw": "the raw probe of their layer",
           "components": "that of the principal components of the layer",
@@ -125,8 +125,7 @@ def probe_table(grid: Grid, against: Mapping[str, Paired]) -> pd.DataFrame:
         name=("", "the SAE's tag, or the layer"), **PROBE_COLUMNS,
         null_95=("percent", "95% quantile of the ridge probe's balanced accuracy under permuted "
                             "labels"),
-        minus_raw=("pp", "balanced accuracy less that of the raw probe of its layer"),
-        minus_raw_low=("pp", "lower end of its 95% interval"), minus_raw_high=("pp", "upper end"),
+        **with_ends("minus_raw", "pp", "balanced accuracy less that of the raw probe of its layer"),
         p=("p", "of the ridge probe's balanced accuracy under permuted labels; trained SAEs alone"),
         p_holm=("p", "the same, corrected for the number of SAEs by Holm"),
         p_raw=("p", "two-sided, of the difference from the raw probe, when the two are exchanged "

@@ -23,6 +23,7 @@ from deception_saes.analysis.probe_scores import (
 )
 from deception_saes.analysis.probes import widening
 from deception_saes.rng import subseed
+from deception_saes.tidy import with_ends
 
 MEASURES = ("accuracy", "auroc")
 SCALE = {"accuracy": 100.0, "auroc": 1.0}
@@ -34,12 +35,9 @@ LIBRARIES = ("scikit-learn", "scipy")
 
 
 PROBE_COLUMNS = {
-    "accuracy": ("percent", "balanced accuracy, held out"),
-    "accuracy_low": ("percent", "lower end of its 95% interval"),
-    "accuracy_high": ("percent", "upper end"),
-    "auroc": ("auroc", "area under the ROC curve within scenarios, averaged over them, held out"),
-    "auroc_low": ("auroc", "lower end of its 95% interval"),
-    "auroc_high": ("auroc", "upper end"),
+    **with_ends("accuracy", "percent", "balanced accuracy, held out"),
+    **with_ends("auroc", "auroc", "area under the ROC curve within scenarios, averaged over them, "
+                "held out"),
 }
 """What `columns` gives, for `tidy.described`."""
 

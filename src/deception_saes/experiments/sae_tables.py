@@ -19,7 +19,7 @@ from deception_saes.analysis.bootstrap import mean_interval, ratio_interval
 from deception_saes.cache import cached
 from deception_saes.experiments.behavioural_saes import BehaviouralSaes
 from deception_saes.saes.tags import SaeTag
-from deception_saes.tidy import VALUE_AND_UNIT, described
+from deception_saes.tidy import VALUE_AND_UNIT, described, with_ends
 
 BASELINES = {"raw": "raw coordinates", "components": "principal components"}
 
@@ -35,9 +35,7 @@ _SEPARATION_COLUMNS = {
     "d_mean_live": (_D, "mean |d| over live features"),
     "d_mean_all": (_D, "mean |d| over all features, 0 for those that are never active"),
     "sd_of_best": ("ratio", "pooled SD of the largest feature, over the live features' median SD"),
-    "d_picked": (_D, "|d| of the feature picked on the choosing half"),
-    "d_picked_low": (_D, "lower end of its 95% interval"),
-    "d_picked_high": (_D, "upper end"),
+    **with_ends("d_picked", _D, "|d| of the feature picked on the choosing half"),
 }
 _GAPS = (("E6", "E4"), ("E6Δ", "E4Δ"), ("E6", "E2"))
 _SWAP = "swap."  # before an edit's name where it stands among measures

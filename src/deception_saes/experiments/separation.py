@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from deception_saes.activations.capture import Activations
-from deception_saes.analysis.bootstrap import percentiles
+from deception_saes.analysis.bootstrap import empirical_p, percentiles
 from deception_saes.analysis.separation import (
     Separation,
     floor_of,
@@ -126,7 +126,7 @@ def _measures(pair: Pair, draws: int, permutations: int, seed: int) -> dict[str,
         "d_max": found.d_max,
         "d_max_no_floor": separation(*pair.evaluated, 0.0).d_max,
         "null_95": float(np.quantile(null, 0.95)),
-        "p": (1 + float((null >= found.d_max).sum())) / (1 + len(null)),
+        "p": empirical_p(found.d_max, null),
         "d_mean_live": found.d_mean_live, "d_mean_all": found.d_mean_all,
         "sd_of_best": _share_of_median_sd(found),
         "d_picked": float("nan"), "d_picked_low": float("nan"), "d_picked_high": float("nan"),
