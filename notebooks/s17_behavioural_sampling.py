@@ -22,7 +22,7 @@ judge = None  # a judge of tasks/data/labels.csv, whose labels are the primary o
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.experiments.judges import (
+from deception_saes.experiments.judge_tables import (
     agreement_tables,
     balanced_table,
     completion_table,

@@ -7,7 +7,7 @@ import pytest
 from cells import run_cells
 
 from deception_saes.experiments import judging
-from deception_saes.experiments.judges import agreement_tables, examples
+from deception_saes.experiments.judge_tables import agreement_tables, examples
 from deception_saes.experiments.judging import all_labels, judge_table, short_names
 from deception_saes.experiments.reading import MAIN_ROUND
 from deception_saes.paper.subjects import reading_of

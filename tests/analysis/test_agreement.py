@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
-from deception_saes.analysis.judges import (
+from deception_saes.analysis.agreement import (
     DECEPTIVE,
     HONEST,
     NEITHER,

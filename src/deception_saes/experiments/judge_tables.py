@@ -11,8 +11,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from deception_saes.analysis.bootstrap import mean_interval
-from deception_saes.analysis.judges import (
+from deception_saes.analysis.agreement import (
     DECEPTIVE,
     HONEST,
     NEITHER,
@@ -24,6 +23,7 @@ from deception_saes.analysis.judges import (
     scored,
     widening_under,
 )
+from deception_saes.analysis.bootstrap import mean_interval
 from deception_saes.analysis.probes import activation_probe, one_thread
 from deception_saes.cache import cached
 from deception_saes.experiments.judging import Labels
