@@ -25,9 +25,10 @@ def with_ends(
 
 @dataclass(frozen=True)
 class Column:
-    """What a column holds. unit: "" where it has none."""
+    """What a column holds."""
 
     unit: str
+    """Empty where it has none."""
     meaning: str
 
 

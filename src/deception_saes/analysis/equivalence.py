@@ -23,26 +23,25 @@ Outcome = Literal["equivalent", "different", "inconclusive"]
 
 @dataclass(frozen=True)
 class Contrast:
-    """A mean of paired differences, one a question, all but `n` and `p` in their unit.
-
-    low, high: 95% interval; low90, high90: 90% interval; both percentile bootstrap intervals from
-    the same resamples, NaN if n < FEWEST.
-    sd: over questions, n − 1 below; NaN for one question.
-    p: two-sided, paired t-test against 0. Where all differences are one number, sd is 0 and t has
-    no value: p is 1 if they are 0, else 0. NaN for one question.
-    detectable: the true difference that a two-sided test at 5% finds with 80% power at this n and
-    sd, (z_.975 + z_.8) sd / √n.
-    """
+    """A mean of paired differences, one a question, all but `n` and `p` in their unit. Intervals
+    are percentile bootstrap intervals from the same resamples, NaN if n < FEWEST."""
 
     mean: float
     low: float
     high: float
+    """95% interval."""
     low90: float
     high90: float
+    """90% interval."""
     n: int
     sd: float
+    """Over questions, n − 1 below; NaN for one question."""
     p: float
+    """Two-sided, paired t-test against 0. Where all differences are one number, sd is 0 and t has
+    no value: p is 1 if they are 0, else 0. NaN for one question."""
     detectable: float
+    """The true difference that a two-sided test at 5% finds with 80% power at this n and sd,
+    (z_.975 + z_.8) sd / √n."""
 
 
 def contrast(per_question: ArrayLike, draws: int, seed: int) -> Contrast:

@@ -30,10 +30,11 @@ _SATURATED = 0.95  # of what all dimensions gain over chance
 
 @dataclass(frozen=True)
 class Performance:
-    """accuracy, auroc: from 0 to 1, of each probe, [L]; or of each probe in each resample or
-    permutation, [R, L]."""
+    """How well probes do, from 0 to 1: of each, [L], or of each in each resample or permutation,
+    [R, L]."""
 
     accuracy: np.ndarray
+    """Balanced accuracy."""
     auroc: np.ndarray
 
     @property
@@ -155,12 +156,14 @@ def saturation(components: Sequence[int], accuracy: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Paired:
-    """difference_L: balanced accuracy of each probe less that of its rival, from -1 to 1.
-    p_L: two-sided, of exchanged probes. exchanged_PL: the differences then."""
+    """Probes beside their rivals."""
 
     difference_L: np.ndarray
+    """Balanced accuracy of each probe less that of its rival, from -1 to 1."""
     p_L: np.ndarray
+    """Two-sided, of exchanged probes."""
     exchanged_PL: np.ndarray
+    """The differences where probes and rivals are exchanged at random."""
 
     @property
     def better(self) -> int:

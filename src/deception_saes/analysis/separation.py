@@ -30,12 +30,14 @@ _Z95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Separation:
-    """d_F: Cohen's d of each feature, first condition minus second; 0 where the SD is 0 and no
-    floor applies. live_F: which features are live. sd_F: pooled SD, before the floor."""
+    """How far each feature sets two conditions apart."""
 
     d_F: np.ndarray
+    """Cohen's d, first condition minus second; 0 where the SD is 0 and no floor applies."""
     live_F: np.ndarray
+    """Which features are live."""
     sd_F: np.ndarray
+    """Pooled SD, before the floor."""
 
     @property
     def best(self) -> int | None:

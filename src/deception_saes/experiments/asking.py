@@ -39,15 +39,14 @@ _QUESTION_COLUMNS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What several subjects answered under several framings.
-
-    questions: a row a question, subject and framing, with its half. dropped: questions that cannot
-    be scored. subjects: a row a subject, with the framings that it cannot be asked under.
-    """
+    """What several subjects answered under several framings."""
 
     questions: pd.DataFrame
+    """A row a question, subject and framing, with its half."""
     dropped: pd.DataFrame
+    """Questions that cannot be scored."""
     subjects: pd.DataFrame
+    """A row a subject, with the framings that it cannot be asked under."""
 
 
 def ask_all(

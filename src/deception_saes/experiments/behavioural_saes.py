@@ -37,14 +37,12 @@ TRAIN_SETS = {"honest_only": ("honest",), "deceptive_only": ("deceptive",),
 
 @dataclass(frozen=True)
 class BehaviouralSaes(TaggedSaes):
-    """The SAEs of a reading: what decides their weights.
-
-    tags: in ascending order of layers. recipe: how each is trained.
-    """
+    """The SAEs of a reading: what decides their weights."""
 
     reading: Reading
     tags: tuple[SaeTag, ...]
     recipe: Recipe
+    """How each is trained."""
 
     def tag(self, layer: int, architecture: str, train_set: str) -> SaeTag:
         """That of one SAE. Raises UserError if there is none such."""

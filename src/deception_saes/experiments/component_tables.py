@@ -34,16 +34,17 @@ _LAYERS = ("", "how the layer was chosen: nested, without the scored fold, or de
 
 @dataclass(frozen=True)
 class Ladder:
-    """Probes on ever more components, each fold at its own layer. counts: numbers of components,
-    the last being all dimensions. explained: share of the variance that they have. One probe each
-    in the rest."""
+    """Probes on ever more components, each fold at its own layer; one for each number of them."""
 
     layer_F: np.ndarray
     counts: Sequence[int]
+    """Numbers of components, the last being all dimensions."""
     explained: Sequence[float]
+    """Share of the variance that they have."""
     probes: Assessed
     null: Null
     n: int
+    """Completions."""
 
     @property
     def layer(self) -> int | None:

@@ -161,15 +161,17 @@ def headline(
 
 @dataclass(frozen=True)
 class Gap:
-    """per_question: [Q]. empirical_p: of the intervention among its control's draws, None if that
-    has none. sigma: SD of such a gap between relabelled sets, in which there is nothing to find:
-    what the gap's mean owes to the questions that the edit was learned from; freedom: of how many
-    independent sets."""
+    """An intervention less a control of it."""
 
     per_question: np.ndarray
+    """[Q]."""
     empirical_p: float | None
+    """Of the intervention among its control's draws, None if that has none."""
     sigma: float
+    """SD of such a gap between relabelled sets, in which there is nothing to find: what the gap's
+    mean owes to the questions that the edit was learned from."""
     freedom: int
+    """How many independent sets that is from."""
 
 
 def gaps(cell: Cell) -> dict[str, Gap]:

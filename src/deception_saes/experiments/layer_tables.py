@@ -60,20 +60,21 @@ def depths(subject: Subject, study_layers: Sequence[int]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A probe at every layer, of one round under one pooling.
-
-    scores_LN: held-out logits. nested: probes whose layer was chosen without the completions they
-    are scored on, one a fold, taken as one probe; layer_F: these layers; nested_N: its scores.
-    """
+    """A probe at every layer, of one round under one pooling."""
 
     round: str
     pooling: Pooling
     scores_LN: np.ndarray
+    """Held-out logits."""
     layers: Assessed
     null: Null
     nested: Assessed
+    """Probes whose layer was chosen without the completions they are scored on, one a fold, taken
+    as one probe."""
     layer_F: np.ndarray
+    """Their layers."""
     nested_N: np.ndarray
+    """Their scores."""
 
     @property
     def n(self) -> int:

@@ -112,11 +112,12 @@ def _reconstructed(sae: Sae, x_TD: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class CompletionFeatures:
-    """mean_NS: mean of each feature over a completion's tokens, float32. fires_NS: whether it is
-    active on one of them at least."""
+    """Features of completions."""
 
     mean_NS: np.ndarray
+    """Mean of each feature over a completion's tokens, float32."""
     fires_NS: np.ndarray
+    """Whether it is active on one of them at least."""
 
 
 @torch.inference_mode()

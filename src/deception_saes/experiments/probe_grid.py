@@ -44,10 +44,10 @@ RIVALS = {"raw": "the raw probe of their layer",
 
 @dataclass(frozen=True)
 class Grid:
-    """Probes on the same completions and folds. probes: a row a probe, as `score_probes` gives
-    them. scores_LN, assessed, null: in their order."""
+    """Probes on the same completions and folds."""
 
     probes: pd.DataFrame
+    """A row a probe, as `score_probes` gives them; the rest is in their order."""
     scores_LN: np.ndarray
     design: Design
     assessed: Assessed

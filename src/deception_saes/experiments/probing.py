@@ -44,12 +44,14 @@ PROBE_COLUMNS = {
 
 @dataclass(frozen=True)
 class Assessed:
-    """Probes on the same completions. found: [L]; resampled: [R, L], of the same resamples for
-    all probes of one design and seed; widen_L: see `analysis.probes.widening`."""
+    """Probes on the same completions."""
 
     found: Performance
+    """[L]."""
     resampled: Performance
+    """[R, L], the same resamples for all probes of one design and seed."""
     widen_L: np.ndarray
+    """See `analysis.probes.widening`."""
 
     def ends(self, what: str, probe: int) -> tuple[float, float]:
         """95% interval of a measure of one probe, in its unit."""
@@ -60,11 +62,14 @@ class Assessed:
 
 @dataclass(frozen=True)
 class Null:
-    """The ridge probe on the labels, [L], and on permuted ones, [P, L]."""
+    """The ridge counterparts of probes."""
 
     ridge: Performance
+    """On the labels, [L]."""
     permuted: Performance
+    """On permuted ones, [P, L]."""
     widen_L: np.ndarray
+    """See `analysis.probes.widening`."""
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Null:

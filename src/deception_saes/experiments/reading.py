@@ -47,12 +47,13 @@ SCENARIOS = ("tasks/data/scenarios.toml",)
 
 @dataclass(frozen=True)
 class Labelled:
-    """The balanced set of a round, ready for probes. texts: strings [N], in the order of `ids`."""
+    """The balanced set of a round, ready for probes, in the order of `ids`."""
 
     reading: Reading
     round: str
     ids: list[str]
     texts: np.ndarray
+    """Strings, [N]."""
     design: Design
 
     @cached_property
@@ -68,26 +69,26 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Readable:
-    """Completions as a model reads them. prompts: token ids by scenario."""
+    """Completions as a model reads them."""
 
     lm: LanguageModel
     prompts: dict[str, list[int]]
+    """Token ids by scenario."""
     completions: list[TokenCompletion]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A subject reads completions, which a judge has labelled.
-
-    completions: of all rounds, in the order of their file. judge: its name. labels: its label by
-    completion id. seed: of the balanced sets and folds.
-    """
+    """A subject reads completions, which a judge has labelled."""
 
     subject: Subject
     completions: tuple[Completion, ...]
+    """Of all rounds, in the order of their file."""
     judge: str
     labels: Mapping[str, str]
+    """The judge's, by completion id."""
     seed: int
+    """Of the balanced sets and folds."""
 
     @property
     def model(self) -> str:

@@ -33,7 +33,8 @@ _USUAL_EXPANSION = 4
 
 @dataclass(frozen=True)
 class Pair:
-    """The same questions under both conditions, [Q, features]; chosen: of the choosing half."""
+    """The same questions under both conditions, [Q, features]; `chosen`: of the choosing half, the
+    others of the evaluating half."""
 
     sandbag_QF: np.ndarray
     genuine_QF: np.ndarray

@@ -48,17 +48,15 @@ Effects = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Prompts:
-    """Questions of a half, run clean under both conditions.
-
-    fold_Q: the fold of each question; what edits one is learned from the other folds.
-    clean: by condition, P(correct) in percent, [Q].
-    """
+    """Questions of a half, run clean under both conditions."""
 
     asked: PromptSet
     lm: LanguageModel
     runs: dict[Condition, LastPositionRun]
     fold_Q: np.ndarray
+    """The fold of each question; what edits one is learned from the other folds."""
     clean: dict[Condition, np.ndarray] = field(default_factory=dict)
+    """By condition, P(correct) in percent, [Q]."""
 
     def p_correct(
         self, condition: Condition, layer: int, x_NQD: torch.Tensor
@@ -217,19 +215,19 @@ def centre_sizes(half: AskedHalf, layer: int, sae: TrainedSae) -> dict[str, floa
 
 @dataclass(frozen=True)
 class Cell:
-    """One SAE, or none (PLAIN), at one layer, on the prompts of one condition.
-
-    depth: name of the layer in ids. few: which of all questions the drawn edits were run on.
-    clean_Q: P(correct) in percent without intervention.
-    """
+    """One SAE, or none, at one layer, on the prompts of one condition."""
 
     name: str
+    """The SAE's architecture, or PLAIN."""
     depth: str
+    """Name of the layer in ids."""
     layer: int
     condition: Condition
     effects: Effects
     clean_Q: np.ndarray
+    """P(correct) in percent without intervention."""
     few: np.ndarray
+    """Which of all questions the drawn edits were run on."""
 
     @property
     def about(self) -> dict[str, object]:
