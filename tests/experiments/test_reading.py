@@ -103,7 +103,7 @@ def test_a_judge_of_ones_own_is_one_of_the_file(smoke, artifacts):
     settings = Settings(18, smoke, 0, {"judge": "claude-2"})
     assert settings.reading.judge == "claude-2"
     assert settings.reading.labels != Settings(18, smoke, 0).reading.labels
-    with pytest.raises(UserError, match="judge is 'nobody'; expected one of claude-1, claude-2"):
+    with pytest.raises(UserError, match="nobody"):
         open_section(18, smoke, 0, judge="nobody")
 
 
