@@ -76,7 +76,7 @@ def widened(found: Contrast, sigma: float, freedom: int) -> Contrast:
     error = factor * found.sd / np.sqrt(found.n)
     p = float(2 * scipy.stats.t.sf(abs(found.mean) / error, found.n - 1))
     return replace(found, **ends, sd=factor * found.sd, p=p,
-                               detectable=factor * found.detectable)
+                   detectable=factor * found.detectable)
 
 
 def verdict(contrast: Contrast, margin: float) -> Outcome:
@@ -99,21 +99,18 @@ def verdict(contrast: Contrast, margin: float) -> Outcome:
     return "inconclusive"
 
 
-def questions_needed(sd: float, margin: float, power: float = 0.8) -> int:
-    """Questions at which TOST at 5% finds equivalence with this power if the true difference is 0.
+def questions_needed(sd: float, margin: float) -> int:
+    """Questions at which TOST at 5% finds equivalence with 80% power if the true difference is 0.
 
-    Normal approximation for one sample, ((z_.95 + z_{1 − (1 − power)/2}) sd / margin)², rounded up
-    (Chow, Shao and Wang 2008, Sample Size Calculations in Clinical Research, ch. 3); never below
-    FEWEST. sd, margin: in one unit.
-    Raises ValueError if the margin is not above 0 and finite, sd is negative or not finite, or
-    power does not lie between 0 and 1.
+    Normal approximation for one sample, ((z_.95 + z_.9) sd / margin)², rounded up (Chow, Shao and
+    Wang 2008, Sample Size Calculations in Clinical Research, ch. 3); never below FEWEST. sd,
+    margin: in one unit.
+    Raises ValueError if the margin is not above 0 and finite, or sd is negative or not finite.
     """
     _require_margin(margin)
     if not 0 <= sd < math.inf:
         raise ValueError(f"sd {sd} is not a spread: it must be finite and not negative")
-    if not 0 < power < 1:
-        raise ValueError(f"power {power} does not lie between 0 and 1")
-    root = (_z(0.95) + _z((1 + power) / 2)) * sd / margin
+    root = (_z(0.95) + _z((1 + 0.8) / 2)) * sd / margin
     return max(FEWEST, math.ceil(root**2))
 
 

@@ -200,10 +200,10 @@ def paired(
     return Paired(difference_L, (1 + at_least.sum(axis=0)) / (1 + draws), exchanged_PL)
 
 
-def least_detectable(standard_error: float, n: int, n_other: int, power: float = 0.8) -> float:
-    """The difference that a two-sided test at 5% finds with this power, by the standard error of
+def least_detectable(standard_error: float, n: int, n_other: int) -> float:
+    """The difference that a two-sided test at 5% finds with 80% power, by the standard error of
     `n` completions, if there were `n_other` of them."""
-    reach = scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(power)
+    reach = scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)
     return float(reach * standard_error * np.sqrt(n / n_other))
 
 

@@ -152,8 +152,9 @@ def _divided(difference_RF: np.ndarray, sd_RF: np.ndarray, floor: float) -> np.n
 # Rates of firing
 
 
-def wilson(hits: ArrayLike, n: ArrayLike, z: float = _Z95) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the score interval of a proportion (Wilson 1927, J. Am. Stat. Assoc. 22, 209)."""
+def wilson(hits: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the 95% score interval of a proportion (Wilson 1927, J. Am. Stat. Assoc. 22, 209)."""
+    z = _Z95
     n_ = np.asarray(n, dtype=np.float64)
     p = np.asarray(hits, dtype=np.float64) / n_
     centre = (p + z**2 / (2 * n_)) / (1 + z**2 / n_)

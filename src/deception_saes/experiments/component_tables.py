@@ -20,10 +20,9 @@ from deception_saes.experiments.probing import (
     PROBE_COLUMNS,
     Assessed,
     Null,
-    assess,
+    assess_round,
     columns,
     difference,
-    resampling_seed,
 )
 from deception_saes.experiments.reading import Reading
 from deception_saes.tidy import described
@@ -63,9 +62,8 @@ def ladder(
     """Probes on so many principal components each and on all dimensions, with intervals over
     completions. layer_F: the layer of each fold."""
     fits = fit_components(reading, round, pooling, layer_F, components, permutations=permutations)
-    of, null = reading.balanced_of(round).design, Null.of(fits["null"])
-    probes = assess(fits["scores"], of, null.widen_L, resamples,
-                    resampling_seed(reading.seed, round))
+    null = Null.of(fits["null"])
+    probes = assess_round(reading, round, fits["scores"], null.widen_L, resamples)
     return Ladder(layer_F, fits["counts"], fits["explained"], probes, null,
                   fits["scores"].shape[1])
 

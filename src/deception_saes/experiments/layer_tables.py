@@ -31,7 +31,7 @@ from deception_saes.experiments.probing import (
     UNIT,
     Assessed,
     Null,
-    assess,
+    assess_round,
     columns,
     difference,
     resampling_seed,
@@ -92,11 +92,11 @@ def sweep_layers(
 ) -> Sweep:
     """A probe at every layer of a round's balanced set, with intervals over completions."""
     fits = fit_layers(reading, round, pooling, permutations=permutations)
-    of, null = reading.balanced_of(round).design, Null.of(fits["null"])
-    how = {"draws": resamples, "seed": resampling_seed(reading.seed, round)}
+    null = Null.of(fits["null"])
     return Sweep(
-        round, pooling, fits["scores"], assess(fits["scores"], of, null.widen_L, **how), null,
-        assess(fits["nested"][None], of, fits["nested_widen"], **how),
+        round, pooling, fits["scores"],
+        assess_round(reading, round, fits["scores"], null.widen_L, resamples), null,
+        assess_round(reading, round, fits["nested"][None], fits["nested_widen"], resamples),
         chosen_layers(reading, round, pooling), fits["nested"])
 
 
@@ -104,10 +104,9 @@ def text_probes(
     reading: Reading, round: str, *, permutations: int, resamples: int
 ) -> dict[str, Assessed]:
     """Probes that see no activation, on words and on lengths, in the same folds and resamples."""
-    of = reading.balanced_of(round).design
     fits = fit_texts(reading, round, permutations=permutations)
-    return {name: assess(fit["scores"][None], of, fit["widen"], resamples,
-                         resampling_seed(reading.seed, round)) for name, fit in fits.items()}
+    return {name: assess_round(reading, round, fit["scores"][None], fit["widen"], resamples)
+            for name, fit in fits.items()}
 
 
 def layer_table(sweeps: Sequence[Sweep]) -> pd.DataFrame:
@@ -305,12 +304,10 @@ def penalty_table(
     """The same probes with other strengths of regularisation; intervals are widened as at the
     reported one. A row a probe and penalty."""
     fits = fit_penalties(reading, primary.round, primary.pooling, penalties)
-    of = reading.balanced_of(primary.round).design
-    seed = resampling_seed(reading.seed, primary.round)
     rows = []
     for name, scores_CN in fits.items():
         widen_1 = (primary.nested if name == "nested" else text[name]).widen_L
-        found = assess(scores_CN, of, widen_1, resamples, seed)
+        found = assess_round(reading, primary.round, scores_CN, widen_1, resamples)
         rows += [{"probe": name, "c": c, "n": primary.n, **columns(found, place)}
                  for place, c in enumerate(penalties)]
     return described(pd.DataFrame(rows), "the same probes under other penalties", probe=_PROBE,

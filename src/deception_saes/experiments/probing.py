@@ -22,6 +22,7 @@ from deception_saes.analysis.probe_scores import (
     p_values,
 )
 from deception_saes.analysis.probes import widening
+from deception_saes.experiments.reading import Reading
 from deception_saes.rng import subseed
 from deception_saes.tidy import with_ends
 
@@ -115,6 +116,14 @@ def assess(
     """Held-out scores with their resamples. widen_L: of each probe, or one for all, [1]."""
     return Assessed(measure(scores_LN, of), bootstrap(scores_LN, of, draws, seed),
                     np.broadcast_to(widen_L, len(scores_LN)))
+
+
+def assess_round(
+    reading: Reading, round: str, scores_LN: np.ndarray, widen_L: np.ndarray, resamples: int
+) -> Assessed:
+    """Held-out scores of a round's balanced set, `assess`ed."""
+    return assess(scores_LN, reading.balanced_of(round).design, widen_L, resamples,
+                  resampling_seed(reading.seed, round))
 
 
 def columns(of: Assessed, probe: int) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -125,10 +125,9 @@ class Reading:
                             "honest and some as deceptive in tasks/data/labels.csv")
         of_round = {c.id: c for c in self.of_round(round)}
         texts = [of_round[id].text for id in ids]
-        return Labelled(self, round, ids, np.array(texts, dtype=object),
-                        design([self.labels[id] == "deceptive" for id in ids],
-                               [of_round[id].scenario for id in ids], duplicate_groups(texts),
-                               self.seed))
+        folds = _folds(tuple(self.labels[id] == "deceptive" for id in ids),
+                       tuple(of_round[id].scenario for id in ids), tuple(texts), self.seed)
+        return Labelled(self, round, ids, np.array(texts, dtype=object), folds)
 
     @property
     def main(self) -> Labelled:
@@ -149,6 +148,13 @@ class Reading:
 
     def _captured(self, round: str) -> Path:
         return capture(self.subject, self.of_round(round), self.layers)
+
+
+@lru_cache(maxsize=8)
+def _folds(
+    deceptive: tuple[bool, ...], scenario: tuple[str, ...], texts: tuple[str, ...], seed: int
+) -> Design:
+    return design(deceptive, scenario, duplicate_groups(texts), seed)
 
 
 _POOLED, _TOKENS = "pooled.safetensors", "tokens.safetensors"

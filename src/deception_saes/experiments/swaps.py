@@ -7,7 +7,7 @@ Shape suffixes: N edits, Q questions, D d_model.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -55,7 +55,7 @@ class Prompts:
     runs: dict[Condition, LastPositionRun]
     fold_Q: np.ndarray
     """The fold of each question; what edits one is learned from the other folds."""
-    clean: dict[Condition, np.ndarray] = field(default_factory=dict)
+    clean: dict[Condition, np.ndarray]
     """By condition, P(correct) in percent, [Q]."""
 
     def p_correct(
@@ -74,16 +74,6 @@ class Prompts:
         return effects_NQ
 
 
-def prompts_of(
-    lm: LanguageModel, asked: PromptSet, runs: dict[Condition, LastPositionRun],
-    folds: dict[str, int],
-) -> Prompts:
-    """Prompts that have been run already. folds: of every question, by id."""
-    clean = {c: 100 * token_mass(lm.model, run.clean_QD, asked.correct[c])
-             for c, run in runs.items()}
-    return Prompts(asked, lm, runs, np.array([folds[id] for id in asked.ids]), clean)
-
-
 @lru_cache(maxsize=2)
 def run_clean(half: AskedHalf, count: int | None) -> Prompts:
     """So many questions of a half, evenly spread, run clean once for edits at any layer."""
@@ -92,7 +82,9 @@ def run_clean(half: AskedHalf, count: int | None) -> Prompts:
     asked = half.spread(count).prompts
     layers = range(lm.model.config.num_hidden_layers)
     runs = {c: LastPositionRun(lm.model, asked.prompts[c], layers) for c in CONDITIONS}
-    return prompts_of(lm, asked, runs, folds)
+    clean = {c: 100 * token_mass(lm.model, run.clean_QD, asked.correct[c])
+             for c, run in runs.items()}
+    return Prompts(asked, lm, runs, np.array([folds[id] for id in asked.ids]), clean)
 
 
 def question_folds(ids: Sequence[str], seed: int) -> dict[str, int]:
@@ -267,7 +259,17 @@ def effects_at(
                 cells += cells_of(found, architecture=tag.architecture, depth=depth, layer=layer)
                 sizes.append({"architecture": tag.architecture, "depth": depth, "layer": layer,
                               **centre_sizes(half, layer, sae)})
-    return cells, centre_table(sizes)
+    return cells, described(
+        pd.DataFrame(sizes), "how much of a prompt the medians keep; an SAE a row, all evaluating "
+        "questions",
+        l0_prompt=("features", "active features of a sandbag prompt, mean"),
+        l0_m_G=("features", "features that are not 0 in the median of genuine prompts, m_G"),
+        l0_m_S=("features", "the same in the median of sandbag prompts, m_S"),
+        l0_mean_G=("features", "the same in the mean of genuine prompts"),
+        step_median=("residual", "norm of the decoded step from m_S to m_G"),
+        step_mean=("residual", "the same from mean to mean of the features"),
+        mean_difference=("residual", "norm of the mean genuine residual less the mean sandbag "
+                                     "one"))
 
 
 def effects_by_seed(
@@ -286,18 +288,3 @@ def effects_by_seed(
         cells += cells_of(found, architecture="jumprelu", layer=layer,
                           depth=depth_name(layer, half.task.subject.model.shape.layers))
     return cells
-
-
-def centre_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """What `centre_sizes` gave, an SAE a row."""
-    return described(
-        pd.DataFrame(list(rows)), "how much of a prompt the medians keep; an SAE a row, all "
-        "evaluating questions",
-        l0_prompt=("features", "active features of a sandbag prompt, mean"),
-        l0_m_G=("features", "features that are not 0 in the median of genuine prompts, m_G"),
-        l0_m_S=("features", "the same in the median of sandbag prompts, m_S"),
-        l0_mean_G=("features", "the same in the mean of genuine prompts"),
-        step_median=("residual", "norm of the decoded step from m_S to m_G"),
-        step_mean=("residual", "the same from mean to mean of the features"),
-        mean_difference=("residual", "norm of the mean genuine residual less the mean sandbag "
-                                     "one"))
