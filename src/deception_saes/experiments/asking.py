@@ -1,4 +1,4 @@
-"""The sandbagging task asked of several models under several framings, and what is said of it."""
+"""The sandbagging task asked of several models under several framings: tables of the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of heads: which ones suppress, how stable that is, and what chance gives.
+"""Tables of heads: which ones suppress, how stable that is, and what chance gives.
 
 Apart from what runs the model, so that a statistic that is edited makes no run stale.
 

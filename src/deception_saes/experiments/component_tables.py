@@ -1,4 +1,4 @@
-"""What is said of probes on ever more principal components.
+"""Tables of probes on ever more principal components.
 
 Shape suffixes: N completions, R resamples, F folds, K numbers of components.
 """

@@ -1,4 +1,4 @@
-"""What is said of features: in which completions they fire, and what steering along one does.
+"""Tables of features: in which completions they fire, and what steering along one does.
 
 Apart from what runs the SAEs and the model, so that a statistic that is edited makes no run stale.
 

@@ -1,4 +1,4 @@
-"""What is said of the effects of SAE interventions: means, shares, gaps, equivalence.
+"""Tables of the effects of SAE interventions: means, shares, gaps, equivalence.
 
 Apart from what runs the model, so that a statistic that is edited makes no run stale.
 
@@ -185,8 +185,8 @@ def gaps(cell: Cell) -> dict[str, Gap]:
             continue
         drawn = max(len(effects[treated]), len(effects[control])) > 1
         first_NQ, second_NQ = (
-            effects[name][:, cell.few] if drawn and len(effects[name]) == 1 else effects[name]
-            for name in (treated, control))
+            of_NQ[:, cell.drawn_subset] if drawn and len(of_NQ) == 1 else of_NQ
+            for of_NQ in (effects[treated], effects[control]))
         beyond = None
         if len(second_NQ) > 1:
             beyond = empirical_p(float(first_NQ.mean()), second_NQ.mean(axis=1))

@@ -1,7 +1,7 @@
 """Linear probes on a reading, always scored on completions that they were not fitted to: at every
 layer, on words and lengths, in other scenarios, on principal components.
 
-What is said of their scores stands in `layer_tables`, so that a statistic that is edited makes no
+Tables of their scores are made in `layer_tables`, so that a statistic that is edited makes no
 fit stale.
 
 Shape suffixes: N completions, D features, L layers, F folds, S scenarios, C penalties, K numbers of

@@ -1,4 +1,4 @@
-"""What is said of probes at layers, beside those on words and in other scenarios.
+"""Tables of probes at layers, beside those on words and in other scenarios.
 
 Shape suffixes: N completions, L layers, S scenarios, F folds.
 """

@@ -1,4 +1,4 @@
-"""What is said of probes on SAE features: which are above the raw probe of their layer, what chance
+"""Tables of probes on SAE features: which are above the raw probe of their layer, what chance
 gives, and which training sets and thresholds are better.
 
 Apart from what fits the probes, so that a statistic that is edited makes no run stale.

@@ -1,4 +1,4 @@
-"""What is said of SAEs: how well they describe, what swaps through them do, what training costs,
+"""Tables of SAEs: how well they describe, what swaps through them do, what training costs,
 how far their single features set conditions apart.
 
 Apart from what runs them, so that a statistic that is edited makes no run stale.

@@ -1,5 +1,4 @@
-"""SAE interventions at one layer, last prompt position: effects on P(correct), gaps between them,
-and what is said of those.
+"""SAE interventions at one layer, last prompt position: effects on P(correct).
 
 Shape suffixes: N edits, Q questions, D d_model.
 """
@@ -106,26 +105,27 @@ def edit_effects(
     conditions: tuple[Condition, ...] = CONDITIONS,
 ) -> dict[str, Any]:
     """Effects of edits of resid_post at a layer, last position, by condition and name; beside them
-    `clean`, P(correct) in percent by condition, [Q], and `few`, the places of the questions that
-    drawn edits are run on.
+    `clean`, P(correct) in percent by condition, [Q], and `drawn_subset`, the places of the
+    questions that drawn edits are run on.
 
     What edits a question is learned from questions of other folds. sae: None for edits without one.
     drawn: edits that are drawn at random, so many `draws` of each, an even number; these are run on
     `draw_questions` of the half, evenly spread (None: on all). All SAEs of a layer are given the
     same draws.
     """
-    every, few = run_clean(half, None), run_clean(half, draw_questions)
+    all_questions, drawn_subset = run_clean(half, None), run_clean(half, draw_questions)
     learned = sae.load() if sae is not None else None
-    halves_NQ = relabellings(every.fold_Q, draws, half.task.seed)
+    halves_NQ = relabellings(all_questions.fold_Q, draws, half.task.seed)
     found: dict[str, Any] = {}
     label = f"{sae.tag.name if sae is not None else 'edits without an SAE'}, L{layer}"
     for condition in tqdm(conditions, desc=label, unit="condition"):
-        found[condition] = undrawn_effects(edits, every, learned, layer, condition)
+        found[condition] = undrawn_effects(edits, all_questions, learned, layer, condition)
         if drawn:
-            found[condition] |= _drawn_effects(drawn, every, few, learned, layer, condition,
-                                               halves_NQ, half.task.seed)
-    places = [every.asked.ids.index(id) for id in few.asked.ids]
-    return {**found, "clean": {c: every.clean[c] for c in conditions}, "few": np.array(places)}
+            found[condition] |= _drawn_effects(drawn, all_questions, drawn_subset, learned, layer,
+                                               condition, halves_NQ, half.task.seed)
+    places = [all_questions.asked.ids.index(id) for id in drawn_subset.asked.ids]
+    return {**found, "clean": {c: all_questions.clean[c] for c in conditions},
+            "drawn_subset": np.array(places)}
 
 
 def undrawn_effects(
@@ -143,15 +143,16 @@ def undrawn_effects(
 
 
 def _drawn_effects(
-    edits: Mapping[str, DrawnEdit], every: Prompts, few: Prompts, sae: Sae | None, layer: int,
-    condition: Condition, halves_NQ: torch.Tensor, seed: int,
+    edits: Mapping[str, DrawnEdit], all_questions: Prompts, drawn_subset: Prompts,
+    sae: Sae | None, layer: int, condition: Condition, halves_NQ: torch.Tensor, seed: int,
 ) -> Effects:
     def apply(edit: DrawnEdit, training: Training, x_QD: torch.Tensor, _: torch.Tensor, fold: int
               ) -> torch.Tensor:
-        learned_from = halves_NQ[:, torch.from_numpy(every.fold_Q != fold)].to(x_QD.device)
+        learned_from = halves_NQ[:, torch.from_numpy(all_questions.fold_Q != fold)].to(x_QD.device)
         return edit(training, x_QD, Draws(learned_from, seed, (f"L{layer}",)))
 
-    return _run(_by_fold(edits, apply, every, few, sae, layer, condition), condition, layer, few)
+    edited = _by_fold(edits, apply, all_questions, drawn_subset, sae, layer, condition)
+    return _run(edited, condition, layer, drawn_subset)
 
 
 def _by_fold(
@@ -191,9 +192,9 @@ def _other(condition: Condition) -> Condition:
 def centre_sizes(half: AskedHalf, layer: int, sae: TrainedSae) -> dict[str, float]:
     """L0 of a sandbag prompt and of the medians and means over all questions, and the norms of
     the steps between those."""
-    every = run_clean(half, None)
-    training = Training(sae.load(), every.runs["genuine"].residual(layer),
-                        every.runs["sandbag"].residual(layer))
+    all_questions = run_clean(half, None)
+    training = Training(sae.load(), all_questions.runs["genuine"].residual(layer),
+                        all_questions.runs["sandbag"].residual(layer))
 
     def norm(x_D: torch.Tensor) -> float:
         return float(torch.linalg.vector_norm(x_D))
@@ -218,7 +219,7 @@ class Cell:
     effects: Effects
     clean_Q: np.ndarray
     """P(correct) in percent without intervention."""
-    few: np.ndarray
+    drawn_subset: np.ndarray
     """Which of all questions the drawn edits were run on."""
 
     @property
@@ -231,8 +232,8 @@ def cells_of(
     found: Mapping[str, Any], *, architecture: str = PLAIN, depth: str, layer: int
 ) -> list[Cell]:
     """What `edit_effects` found, a cell a condition."""
-    return [Cell(architecture, depth, layer, condition, found[condition], clean_Q, found["few"])
-            for condition, clean_Q in found["clean"].items()]
+    return [Cell(architecture, depth, layer, condition, found[condition], clean_Q,
+                 found["drawn_subset"]) for condition, clean_Q in found["clean"].items()]
 
 
 def effects_at(
