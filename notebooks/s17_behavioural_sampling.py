@@ -27,7 +27,7 @@ from deception_saes.experiments.judge_tables import (
     balanced_table,
     completion_table,
     examples,
-    probe_table,
+    judge_probe_table,
     round_table,
     scenario_table,
     share_table,
@@ -71,7 +71,7 @@ short = short_names(reading, own, labels)  # "single", "batch"
 of_book = {"resamples": book.resamples, "seed": seed}  # of the bootstrap over completions
 shares = share_table(reading.completions, labels, short, **of_book)
 agreed, confusion = agreement_tables(reading.completions, labels, short, **of_book).values()
-probes = probe_table(reading, labels, short, permutations=200, resamples=book.resamples,
+probes = judge_probe_table(reading, labels, short, permutations=200, resamples=book.resamples,
                      layer=layer_at_same_depth(9, book.subject.model.shape.layers))
 
 # %%

@@ -195,7 +195,7 @@ def agreement_tables(
 
 
 @cached(data=SCENARIOS, libraries=LIBRARIES)
-def probe_table(
+def judge_probe_table(
     reading: Reading, labels: Labels, short: Short, *, layer: int, permutations: int,
     resamples: int,
 ) -> pd.DataFrame:

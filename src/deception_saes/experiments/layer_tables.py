@@ -273,7 +273,7 @@ def transfer_table(
         n=("count", "scenarios"))
 
 
-def scenario_table(
+def scenario_auroc_table(
     reading: Reading, primary: Sweep, left_out: Mapping[str, np.ndarray], layer: int, *,
     resamples: int,
 ) -> pd.DataFrame:

@@ -159,7 +159,7 @@ def fires(saes: BehaviouralSaes) -> dict[str, np.ndarray]:
 
 
 @cached(data=SCENARIOS)
-def strongest(
+def most_active(
     saes: BehaviouralSaes, tag: SaeTag, feature: int, *, completions: int
 ) -> pd.DataFrame:
     """The completions of the balanced set in which a feature is most active, token by token."""
