@@ -72,7 +72,7 @@ of_book = {"resamples": book.resamples, "seed": seed}  # of the bootstrap over c
 shares = share_table(reading.completions, labels, short, **of_book)
 agreed, confusion = agreement_tables(reading.completions, labels, short, **of_book).values()
 probes = judge_probe_table(reading, labels, short, permutations=200, resamples=book.resamples,
-                     layer=layer_at_same_depth(9, book.subject.model.shape.layers))
+                           layer=layer_at_same_depth(9, book.subject.model.shape.layers))
 
 # %%
 scenarios, shots = scenario_table(reading), shot_table()
