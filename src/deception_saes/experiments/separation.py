@@ -54,17 +54,17 @@ def separation_at(
     d_means: dict[str, dict[str, np.ndarray]] = {}
 
     for name, pairs in _without_sae(halves, layer):
-        rows.append({"dictionary": name, "layer": layer, **_measures(*pairs, **how)})
+        rows.append({"dictionary": name, "layer": layer, **_measures(pairs, **how)})
     for tag in tqdm(bank.tags, desc=f"separation at L{layer}", unit="SAE"):
-        evaluated, chosen = _encoded(bank.sae(tag), halves, layer)
+        pairs = _encoded(bank.sae(tag), halves, layer)
         row = {"dictionary": tag.name, "layer": layer, "train_set": tag.train_set,
                "architecture": tag.architecture, "k": tag.k, "expansion": tag.expansion,
-               **_measures(evaluated, chosen, **how)}
+               **_measures(pairs, **how)}
         if _is_compared(tag, k):
-            start = _measures(*_encoded(untrained(saes, tag), halves, layer), **how)
+            start = _measures(_encoded(untrained(saes, tag), halves, layer), **how)
             row |= {f"untrained_{name}": value for name, value in start.items()}
             d_means.setdefault(tag.train_set, {})[tag.architecture] = _d_mean(
-                evaluated, draws, seed)
+                pairs[0], draws, seed)
         rows.append(row)
     return {"rows": rows, "d_means": d_means}
 
@@ -100,11 +100,10 @@ def _pairs(halves: list[Activations], features: Callable[[Activations], np.ndarr
             for half in halves for of_half in [features(half)]]
 
 
-def _measures(
-    evaluated: Pair, chosen: Pair, draws: int, permutations: int, seed: int
-) -> dict[str, float]:
+def _measures(pairs: list[Pair], *, draws: int, permutations: int, seed: int) -> dict[str, float]:
     """d_max with and without the floor beside its null; the feature picked on the choosing half,
     with its interval over questions; means over features."""
+    evaluated, chosen = pairs
     floor = floor_of(*evaluated)
     found = separation(*evaluated, floor)
     null = null_d_max(*evaluated, floor, permutations, seed)
@@ -120,8 +119,8 @@ def _measures(
     }
     picked = separation(*chosen, floor_of(*chosen)).best
     if picked is not None:
-        d_R = np.abs(np.concatenate(list(resampled_d(
-            *(of_QF[:, [picked]] for of_QF in evaluated), floor, draws, seed))))
+        sandbag_Q1, genuine_Q1 = (of_QF[:, [picked]] for of_QF in evaluated)
+        d_R = np.abs(np.concatenate(list(resampled_d(sandbag_Q1, genuine_Q1, floor, draws, seed))))
         low, high = percentiles(d_R)
         measures |= {"d_picked": float(abs(found.d_F[picked])), "d_picked_low": low,
                      "d_picked_high": high}
