@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deception_saes.paper.catalogue import SECTIONS, written_sections
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.headlines import HEADLINES, Numbers
 from deception_saes.paper.made import Made, computed_by
 from deception_saes.paper.profiles import Profile
@@ -127,7 +127,7 @@ def computed_by_other_code(
     for seed in seeds:
         of_reference = None if seed in run_here else read_origin(profile, seed)
         specs = of_reference.specs if of_reference else {}
-        for section in written_sections():
+        for section in SECTIONS.values():
             spec = results_spec(section, profile, seed)
             tree = profile_tree(profile, seed, artifacts)
             made = computed_by(tree, section) if seed in run_here else {specs.get(section.key)}
