@@ -23,6 +23,7 @@ from deception_saes.paper.settings import Settings
 from deception_saes.paper.shared import shared_calls
 from deception_saes.paper.source_checks import TAGS
 from deception_saes.paper.specs import notebook_spec
+from deception_saes.paper.stage import Built, render, stage
 from deception_saes.paper.status import other_seeds
 from deception_saes.store.ensure import ensure
 from deception_saes.store.files import artifacts_root, checkout
@@ -115,8 +116,6 @@ def _html_unit(
 def _build_html(
     profile: Profile, seed: int, tree: Path, others: Mapping[int, list[Path]], out: Path
 ) -> None:
-    from deception_saes.paper.stage import Built, render, stage
-
     sections = list(SECTIONS.values())
     results = [read_results(tree / results_name(section)) for section in sections]
     stage(checkout(), out / "site",
