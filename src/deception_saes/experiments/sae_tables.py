@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from deception_saes.analysis.bootstrap import mean_interval, ratio_interval
 from deception_saes.cache import cached
-from deception_saes.experiments.behavioural_saes import BehaviouralSaes
 from deception_saes.saes.tags import SaeTag
 from deception_saes.tidy import VALUE_AND_UNIT, described, with_ends
+
+if TYPE_CHECKING:
+    from deception_saes.experiments.behavioural_saes import BehaviouralSaes
 
 BASELINES = {"raw": "raw coordinates", "components": "principal components"}
 
