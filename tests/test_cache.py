@@ -193,14 +193,14 @@ def test_artifacts_of_an_earlier_form_are_refused_in_one_line(root):
 
 
 CONSTANTS = {
-    "ask": ("tasks/scoring.py", "_SHORTEST_PIECE = 3", "_SHORTEST_PIECE = 2"),
+    "ask": ("tasks/prompts.py", "_SHORTEST_PIECE = 3", "_SHORTEST_PIECE = 2"),
     "contrasts": ("analysis/bootstrap.py", "FEWEST = 5", "FEWEST = 6"),
     "train_saes": ("saes/training.py", "_SAMPLE = 4096", "_SAMPLE = 4095"),
     "activations": ("models/forward.py", "_LOGITS_AT_ONCE = 2**25", "_LOGITS_AT_ONCE = 2**24"),
     "edit_effects": ("interventions/swap.py", "_FLOOR = 0.05", "_FLOOR = 0.06"),
     "gap_table": ("experiments/gaps.py", "PUBLISHED_BOUND = 0.15", "PUBLISHED_BOUND = 0.2"),
     "sweep": ("interventions/resume.py", "_TOKENS_AT_ONCE = 2048", "_TOKENS_AT_ONCE = 2047"),
-    "damage": ("tasks/neutral.py", "most_tokens: int = 96", "most_tokens: int = 95"),
+    "damage": ("tasks/prompts.py", "most_tokens: int = 96", "most_tokens: int = 95"),
 }
 PROSE = {"paper/catalogue.py": ('"head_sweep"', '"sweep_of_heads"'),
          "paper/book.py": ("Computed anew:", "Newly computed:"),

@@ -10,8 +10,7 @@ import pandas as pd
 
 from deception_saes.experiments.asking import MEASURES
 from deception_saes.paper.numbers import row_value, with_interval
-from deception_saes.tasks.framings import CONDITIONS
-from deception_saes.tasks.wordings import FRAMINGS
+from deception_saes.tasks.framings import CONDITIONS, FRAMINGS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
