@@ -39,9 +39,9 @@ import torch
 
 from deception_saes.rng import generator
 from deception_saes.saes.bank import train_bank
-from deception_saes.saes.recipe import Recipe
+from deception_saes.saes.config import Recipe, SaeConfig
 from deception_saes.saes.registry import ARCHITECTURES, build
-from deception_saes.saes.sae import Sae, SaeConfig
+from deception_saes.saes.sae import Sae
 from deception_saes.saes.training import Job, train, untrained
 
 ROWS, HELD_OUT = 5000, 1000

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     from deception_saes.paper.notebooks import NotebookFailed
     from deception_saes.paper.planned import BuildFailed
     from deception_saes.paper.reference import NoReference
-    from deception_saes.saes.errors import SaeError
+    from deception_saes.saes.config import SaeError
     from deception_saes.store.ensure import OldArtifacts, SourcesChanged
     from deception_saes.store.pinned import WorkerDied
     from deception_saes.store.shipped import ShippedDataError

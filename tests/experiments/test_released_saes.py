@@ -20,7 +20,7 @@ from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.record import SectionRun
 from deception_saes.paper.results import read_results
 from deception_saes.paper.settings import Settings
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeError
 from deception_saes.saes.files import CFG, WEIGHTS, load, save
 from deception_saes.saes.registry import architecture, build
 from deception_saes.saes.tags import is_swapped

@@ -8,9 +8,7 @@ import torch
 
 from deception_saes.saes import bank, training
 from deception_saes.saes.bank import train_bank
-from deception_saes.saes.errors import SaeError
-from deception_saes.saes.recipe import Recipe
-from deception_saes.saes.sae import SaeConfig
+from deception_saes.saes.config import Recipe, SaeConfig, SaeError
 from deception_saes.saes.training import Job, train
 
 D_IN = 24

@@ -5,9 +5,8 @@ import math
 import pytest
 import torch
 
-from deception_saes.saes.recipe import Recipe
+from deception_saes.saes.config import Recipe, SaeConfig
 from deception_saes.saes.registry import ARCHITECTURES
-from deception_saes.saes.sae import SaeConfig
 
 ROWS, D_IN, D_SAE, K = 16, 10, 24, 5
 

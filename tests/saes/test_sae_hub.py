@@ -13,7 +13,7 @@ import torch
 from test_sae_files import METADATA, assert_equal, made
 
 from deception_saes.saes import files
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeError
 from deception_saes.saes.hub import load, load_from_hub
 from deception_saes.saes.registry import ARCHITECTURES
 

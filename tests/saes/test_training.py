@@ -8,12 +8,10 @@ import pytest
 import torch
 
 from deception_saes.saes import training
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import Recipe, SaeConfig, SaeError
 from deception_saes.saes.files import CFG, WEIGHTS, save
 from deception_saes.saes.quality import quality
-from deception_saes.saes.recipe import Recipe
 from deception_saes.saes.registry import ARCHITECTURES, architecture
-from deception_saes.saes.sae import SaeConfig
 from deception_saes.saes.topk import TopKRule
 from deception_saes.saes.training import Job, fold, rate_left, train, untrained
 from deception_saes.store.files import sha256_file

@@ -57,9 +57,8 @@ def trains(architecture, out):
     import numpy as np
     import torch
 
+    from deception_saes.saes.config import Recipe, SaeConfig
     from deception_saes.saes.files import save
-    from deception_saes.saes.recipe import Recipe
-    from deception_saes.saes.sae import SaeConfig
     from deception_saes.saes.training import Job, train
 
     torch.set_num_threads(1)

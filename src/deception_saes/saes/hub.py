@@ -7,10 +7,14 @@ import hashlib
 import re
 from pathlib import Path
 
+import httpx2  # what the hub client itself is built on
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
 from deception_saes.models.hub import cached_commit, why_not
 from deception_saes.models.spec import HubModel
 from deception_saes.saes import files
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeError
 from deception_saes.saes.sae import Sae
 from deception_saes.store.files import sha256_files
 
@@ -56,9 +60,6 @@ def load_from_hub(
     Raises SaeError if the hub cannot be reached, refuses, or does not have it, and as `files.load`
     does.
     """
-    import httpx2  # what the hub client itself is built on
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
     _check_tag(tag)
     if not _is_repo(repo):
         raise SaeError(f"{repo}: not the name of a hub repository; expected \"organisation/name\"")
@@ -78,9 +79,6 @@ def load_from_hub(
 
 def _fetch(repo: str, tag: str, revision: str, cache_dir: Path | None) -> Path:
     """The tag's folder in the cache. Both files are of one commit, even if the branch moves."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
     def download(name: str, revision: str, only_here: bool) -> Path:
         return Path(hf_hub_download(repo, f"{tag}/{name}", revision=revision, cache_dir=cache_dir,
                                     local_files_only=only_here))
