@@ -31,8 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     from deception_saes.paper.reference import NoReference
     from deception_saes.saes.config import SaeError
     from deception_saes.store.ensure import OldArtifacts, SourcesChanged
+    from deception_saes.store.files import ShippedDataError
     from deception_saes.store.pinned import WorkerDied
-    from deception_saes.store.shipped import ShippedDataError
     from deception_saes.tasks.completions import CompletionFileError
     from deception_saes.tasks.resampling import ResampleError
     from deception_saes.tasks.scenarios import ScenarioFileError

@@ -36,7 +36,6 @@ sys.path.insert(0, sys.argv[2])
 from cells import run_cells
 from huggingface_hub import close_session
 from deception_saes.paper.profiles import profile_named
-from deception_saes.store.files import artifacts_at
 
 time.sleep = lambda seconds: None  # between the attempts of the hub's client
 artifacts = pathlib.Path(sys.argv[1])

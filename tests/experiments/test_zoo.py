@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from cells import run_cells
+from places import artifacts_at
 
 from deception_saes.cache import calls_tree
 from deception_saes.experiments import task as task_module
@@ -36,7 +37,7 @@ from deception_saes.saes.config import SaeConfig
 from deception_saes.saes.files import CFG, WEIGHTS, load
 from deception_saes.saes.registry import build
 from deception_saes.saes.tags import sandbagging_tags
-from deception_saes.store.files import artifacts_at, sha256_file
+from deception_saes.store.files import sha256_file
 
 MODEL = "tinyllama-random"
 LAYERS = (2, 4, 6)

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deception_saes.models.convert import convert, find_gguf
 from deception_saes.models.hub import find_snapshot
@@ -105,8 +106,6 @@ def test_no_pickle_is_written(artifacts, embedded, tiny):
 
 
 def test_the_converted_embedded_model_is_the_one_in_the_wheel(embedded):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     gguf = find_gguf(embedded.spec.source)
     options = {"gguf_file": gguf.name, "local_files_only": True}
     theirs = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **options)

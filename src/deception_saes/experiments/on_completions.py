@@ -18,8 +18,8 @@ from deception_saes.analysis.completion_features import completion_features
 from deception_saes.cache import cached
 from deception_saes.experiments.behavioural_saes import BehaviouralSaes
 from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS
-from deception_saes.interventions.replaced_kl import Replace, replaced_kl
-from deception_saes.interventions.steering import prefilled
+from deception_saes.interventions.steering import Replace, replaced_kl
+from deception_saes.models.forward import cache_before_last
 from deception_saes.saes.quality import quality
 from deception_saes.saes.sae import Sae
 from deception_saes.saes.tags import SaeTag
@@ -74,7 +74,7 @@ def kl_of(grids: Sequence[BehaviouralSaes], *, completions: int) -> pd.DataFrame
     rows = []
     for completion in tqdm(chosen, desc="KL", unit="completion"):
         prompt = of.prompts[completion.scenario]
-        cache = prefilled(of.lm.model, prompt)
+        cache = cache_before_last(of.lm.model, prompt)
         for layer, by in replaced.items():
             kl_BT = replaced_kl(of.lm.model, cache, prompt[-1], completion.tokens, layer,
                                 [replace for *_, replace in by])

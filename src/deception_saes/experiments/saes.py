@@ -11,8 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deception_saes.activations.capture import Activations, Positions, capture
-from deception_saes.activations.files import read_activations, write_activations
+from deception_saes.activations.capture import (
+    Activations,
+    Positions,
+    capture,
+    read_activations,
+    write_activations,
+)
 from deception_saes.cache import Folder, cached_files
 from deception_saes.experiments.task import AskedHalf, Task
 from deception_saes.saes.bank import (

@@ -27,7 +27,7 @@ from deception_saes.saes.registry import architecture
 from deception_saes.saes.sae import Sae, TrainingRule, Weights
 from deception_saes.store.files import write_atomic
 
-_SECONDS_BETWEEN_CHECKPOINTS = 60
+SECONDS_BETWEEN_CHECKPOINTS = 60
 _EPSILON = 1e-8  # of Adam, for a squared error that is summed over coordinates
 _SAMPLE = 4096  # rows that initial weights are scaled by
 
@@ -134,7 +134,7 @@ def train(
                            f"learning rate of {recipe.learning_rate}")
         seconds += now - began
         if checkpoint and (epoch == recipe.epochs - 1
-                           or now - saved > _SECONDS_BETWEEN_CHECKPOINTS):
+                           or now - saved > SECONDS_BETWEEN_CHECKPOINTS):
             _write_checkpoint(checkpoint, identity, state, epoch + 1, seconds, mse)
             saved = now
     folded = fold(rule, mean_D, scale)

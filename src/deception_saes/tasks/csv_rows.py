@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from deception_saes.store.shipped import read_shipped
+from deception_saes.store.files import read_shipped
 
 
 def read_rows(

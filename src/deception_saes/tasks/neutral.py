@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deception_saes.store.shipped import read_shipped
+from deception_saes.store.files import read_shipped
 from deception_saes.tasks.scoring import encode
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from deception_saes.store.shipped import read_shipped
+from deception_saes.store.files import read_shipped
 from deception_saes.tasks.framings import Framing
 
 FRAMINGS_FILE = Path(__file__).parent / "data" / "framings.toml"

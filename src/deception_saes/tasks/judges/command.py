@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from deception_saes.store.shipped import ShippedDataError
+from deception_saes.store.files import ShippedDataError
 from deception_saes.tasks.completions import COMPLETIONS, CompletionFileError, load_completions
 from deception_saes.tasks.judges.answers import answer_log
 from deception_saes.tasks.judges.cost import Prices, spent, tokens_of

@@ -1,7 +1,9 @@
 import dataclasses
 
 import pytest
+from transformers import AutoConfig
 
+from deception_saes.models.anatomy import anatomy
 from deception_saes.models.convert import convert
 from deception_saes.models.registry import MODELS, get
 
@@ -11,8 +13,6 @@ def matrices(module):
 
 
 def test_a_block_has_the_weights_that_the_real_one_has(tiny):
-    from deception_saes.models.anatomy import anatomy
-
     found = tiny.spec.shape
     assert found.block_parameters == matrices(anatomy(tiny.model).blocks[0])
     assert found.flops_of_token == 2 * sum(map(matrices, anatomy(tiny.model).blocks))
@@ -47,8 +47,6 @@ def test_random_weights_have_the_sizes_of_the_studys_model(slug):
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_random_model_is_made_in_the_sizes_that_it_is_asked_for(tmp_path, tied):
-    from transformers import AutoConfig
-
     source = get("tinyllama-random").source
     small = dataclasses.replace(source.shape, layers=1, d_ff=24, vocabulary=7000, tied=tied)
     convert(dataclasses.replace(source, shape=small), tmp_path)
