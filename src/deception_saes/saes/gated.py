@@ -67,6 +67,7 @@ class GatedRule(TrainingRule):
         return {**tied, "b_gate": zeros, "b_mag": zeros.clone(), "r_mag": zeros.clone()}
 
     def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
+        """The gradients of `loss`, written out by hand."""
         weights, gradients, rows = self.weights, self.gradients, self.recipe.batch_size
         projected_BS = self.encode_into(x_BD)
         torch.exp(weights["r_mag"], out=self.gain_S)

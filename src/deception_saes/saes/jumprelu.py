@@ -52,7 +52,7 @@ class JumpReLURule(TrainingRule):
         if not recipe.learn_threshold:
             threshold_S = threshold_S.detach()
         above_BS = (pre_BS > threshold_S).to(pre_BS.dtype)
-        # 0, and in its gradient the step that `above_BS` is, smoothed by the kernel
+        # 0, but with the gradient of the kernel's integral, which is `above_BS` made smooth
         smooth_BS = torch.special.ndtr((pre_BS.detach() - threshold_S) / recipe.bandwidth)
         estimate_BS = smooth_BS - smooth_BS.detach()
         features_BS = pre_BS * above_BS + threshold_S.detach() * estimate_BS
@@ -77,6 +77,7 @@ class JumpReLURule(TrainingRule):
         return {**tied, "b_enc": zeros, "threshold": torch.full_like(zeros, start)}
 
     def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
+        """The gradients of `loss`, written out by hand."""
         weights, recipe = self.weights, self.recipe
         pre_BS = self.encode_into(x_BD).add_(weights["b_enc"])
         torch.sub(pre_BS, weights["threshold"], out=self.kernel_BS)

@@ -69,6 +69,7 @@ class TopKRule(TrainingRule):
         return {**tied, "b_enc": torch.zeros(config.d_sae, device=sample.device)}
 
     def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
+        """The gradients of `loss`, written out by hand."""
         weights = self.weights
         pre_BS = self.encode_into(x_BD).add_(weights["b_enc"])
         values_BK, indices_BK = pre_BS.topk(self.config.k or 0, dim=1, sorted=False)
