@@ -3,66 +3,36 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from pathlib import Path
 
-from deception_saes.models.spec import ModelUnavailable
-from deception_saes.paper.profiles import PROFILES, Profile, profile_named
+from deception_saes.errors import exit_code
+from deception_saes.models.hub import fetch
+from deception_saes.paper.build import build_book, make_section, run_own
+from deception_saes.paper.plan import DEVICES, plan_text
+from deception_saes.paper.profiles import PROFILES, profile_named
+from deception_saes.paper.publish import publish
+from deception_saes.paper.resampling import resample_profile
+from deception_saes.paper.shared import clean_old
+from deception_saes.paper.times import times_text
+from deception_saes.paper.units import book_units
+from deception_saes.paper.verify import verify
 from deception_saes.store.files import ARTIFACTS_VARIABLE, artifacts_root
 from deception_saes.tasks.judges import command as judge
-
-_MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0, or 1 after a message for an error that a user can mend."""
     options = _parser().parse_args(arguments)
-    if options.command == "judge":
-        return judge.run(options)
-    profile = profile_named(getattr(options, "profile", "embedded"))
-    seed = profile.seed if getattr(options, "seed", None) is None else options.seed
     # Snakemake and notebooks work in other folders, where a relative path would mean another place.
     os.environ[ARTIFACTS_VARIABLE] = str(artifacts_root())
-    from deception_saes.errors import UserError
-    from deception_saes.paper.notebooks import NotebookFailed
-    from deception_saes.paper.planned import BuildFailed
-    from deception_saes.paper.reference import NoReference
-    from deception_saes.saes.config import SaeError
-    from deception_saes.store.ensure import OldArtifacts, SourcesChanged
-    from deception_saes.store.files import ShippedDataError
-    from deception_saes.store.pinned import WorkerDied
-    from deception_saes.tasks.completions import CompletionFileError
-    from deception_saes.tasks.resampling import ResampleError
-    from deception_saes.tasks.scenarios import ScenarioFileError
-
-    try:
-        return (_make if options.command == "make" else _run)(options, profile, seed)
-    except (BuildFailed, CompletionFileError, ModelUnavailable, NoReference, NotebookFailed,
-            OldArtifacts, ResampleError, SaeError, ScenarioFileError, ShippedDataError,
-            SourcesChanged, UserError, WorkerDied) as error:
-        print(error, file=sys.stderr)
-    except OSError as error:
-        if error.errno not in _MENDABLE:
-            raise
-        print(f"{error.filename or artifacts_root()}: {error.strerror}; mend that and run the same "
-              "command again, what is finished is kept", file=sys.stderr)
-    return 1
+    return exit_code(lambda: judge.run(options) if options.command == "judge" else _run(options))
 
 
-def _make(options: argparse.Namespace, profile: Profile, seed: int) -> int:
-    """Apart from the other commands, since a build starts it for every unit: it loads little."""
-    from deception_saes.paper.planned import make_unit
-
-    make_unit(profile, seed, options.unit, options.spec)
-    return 0
-
-
-def _run(options: argparse.Namespace, profile: Profile, seed: int) -> int:
-    from deception_saes.models.hub import fetch
-    from deception_saes.paper.build import build_book, make_section, run_own
-
+def _run(options: argparse.Namespace) -> int:
+    profile = profile_named(getattr(options, "profile", "embedded"))
+    seed = profile.seed if getattr(options, "seed", None) is None else options.seed
     match options.command:
         case "fetch":
             for model in profile.models:
@@ -70,36 +40,22 @@ def _run(options: argparse.Namespace, profile: Profile, seed: int) -> int:
         case "book":
             print(build_book(profile, seed, options.cluster))
         case "resample":
-            from deception_saes.paper.resampling import resample_profile
-
             print(resample_profile(profile, seed, artifacts_root(), options.out))
         case "publish":
-            from deception_saes.paper.publish import publish
-
             print(publish(profile, seed, options.out, options.repo))
         case "verify":
-            from deception_saes.paper.verify import verify
-
             return verify(profile, seed, exact=options.exact, write=options.write)
         case "plan":
-            from deception_saes.paper.plan import DEVICES, plan_text
-
             print(plan_text(profile, seed, DEVICES[options.device]))
         case "key":
-            from deception_saes.paper.units import book_units
-
             print(book_units(profile, seed)["html"].spec.hash)
         case "times":
-            from deception_saes.paper.times import times_text
-
             print(times_text(profile, seed))
         case "section":
             own = dict(options.parameters)
             print(run_own(profile, seed, options.number, own) if own
                   else make_section(profile, seed, options.number))
         case "clean-old":
-            from deception_saes.paper.shared import clean_old
-
             print(clean_old())
     return 0
 
@@ -122,17 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--repo", help="organisation/name on the hub, to upload it to")
     judge.add_arguments(commands.add_parser("judge", help="have completions judged by a server"))
     plan = commands.add_parser("plan", help="what a build would run and cost")
-    plan.add_argument("--device", choices=("cpu", "t4", "a100", "rtx4090", "h100"), default="cpu")
+    plan.add_argument("--device", choices=DEVICES, default="cpu")
     key = commands.add_parser("key", help="print the hash of everything that decides the book")
     commands.add_parser("clean-old", help="drop results of calls that no book here uses any more")
     times = commands.add_parser("times", help="where a build's time went")
     verify = commands.add_parser("verify", help="compare a run with the reference results")
     verify.add_argument("--exact", action="store_true", help="to the last bit")
     verify.add_argument("--write", action="store_true", help="make this run the reference")
-    make = commands.add_parser("make", help="make one unit of the workflow")
-    make.add_argument("unit")
-    make.add_argument("--spec", help="hash of the spec that is expected; another is an error")
-    for command in (book, fetch, resample, section, publish, plan, key, times, verify, make):
+    for command in (book, fetch, resample, section, publish, plan, key, times, verify):
         command.add_argument("--profile", choices=PROFILES, default="embedded")
         command.add_argument("--seed", type=int, help="the profile's own if left out")
     return parser

@@ -7,6 +7,7 @@ import pytest
 from completion_sets import made_up, noise, planted
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deception_saes.analysis.folds import (
@@ -153,8 +154,6 @@ def test_scaling_components_and_weights_are_of_the_training_folds_alone(componen
 
 def logistic_alone():
     """A pipeline without scaling or components."""
-    from sklearn.pipeline import make_pipeline
-
     return make_pipeline(LogisticRegression(C=C, tol=1e-6, max_iter=5000))
 
 

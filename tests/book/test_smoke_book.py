@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from places import artifacts_at
 
-from deception_saes.paper.catalogue import written_sections
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.data_files import publish_data, unused_rows
 from deception_saes.paper.record import results_name
@@ -96,9 +96,9 @@ def test_the_build_ends_with_the_path_of_the_index(book):
 def test_every_page_and_section_is_there(book):
     expected = {"index.html", "book/print.html",
                 *(f"book/{page}.html" for page in (
-                    "index", "methods", "deviations", "limits", "glossary", "data", "status",
-                    "licences", "references", "log")),
-                *(f"notebooks/{section.stem}.html" for section in written_sections())}
+                    "index", "your_own", "methods", "deviations", "limits", "glossary", "data",
+                    "status", "licences", "references", "log", "changes")),
+                *(f"notebooks/{section.stem}.html" for section in SECTIONS.values())}
     assert expected <= book.pages.keys()
 
 
@@ -167,8 +167,8 @@ def test_a_figure_links_to_its_data_and_to_its_notebook(book):
 
 
 def test_every_column_of_the_dictionary_is_a_column_of_some_file(book):
-    results = [read_results(book.tree / results_name(section)) for section in written_sections()]
-    files = publish_data(book.artifacts / "published", book.tree, written_sections(), results)
+    results = [read_results(book.tree / results_name(section)) for section in SECTIONS.values()]
+    files = publish_data(book.artifacts / "published", book.tree, list(SECTIONS.values()), results)
     assert unused_rows(files) == set()
 
 
@@ -181,13 +181,13 @@ def test_a_reader_can_unfold_the_code_of_a_figure(book):
 def test_every_unit_left_its_marker(book):
     assert units({}, markers(book.artifacts)) >= {
         "tinyllama-random", "tinyneox-random", "html",
-        *(f"notebook-{section.key}" for section in written_sections()),
+        *(f"notebook-{section.key}" for section in SECTIONS.values()),
         "ask", "sweep", "activations", "train_saes", "train_again"}
 
 
 def test_an_experiment_notes_the_calls_that_it_made(book):
     made = markers(book.artifacts).keys()
-    for section in written_sections():
+    for section in SECTIONS.values():
         path = book.tree / "results" / f"{section.key}.calls.json"
         calls = json.loads(path.read_text(encoding="utf-8"))
         assert calls

@@ -2,7 +2,6 @@ import ast
 import difflib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -11,12 +10,13 @@ import jupytext
 import nbformat
 import pytest
 
-from deception_saes.paper.catalogue import written_sections
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.plots.swap_captions import FIGURES
 from deception_saes.paper.results import read_results
 from deception_saes.paper.settings import PARAMETERS
 
-SECTIONS = pytest.mark.parametrize("section", written_sections(), ids=lambda section: section.key)
+each_section = pytest.mark.parametrize(
+    "section", SECTIONS.values(), ids=lambda section: section.key)
 
 BY_ITSELF = 28
 """The notebook that the README runs so."""
@@ -42,22 +42,23 @@ def parameters_cell(source):
     return cell
 
 
-@SECTIONS
-def test_an_experiments_parameters_are_the_books_and_reach_its_settings(source):
+@each_section
+def test_parameters_are_known_are_the_profiles_if_none_and_reach_the_settings(source):
     cell = parameters_cell(source)
-    _, _, *own = ast.parse(cell.source).body
-    assert cell.source.startswith('profile = "embedded"\nseed = 0\n')
-    names = [statement.targets[0].id for statement in own]
-    assert [ast.unparse(statement) for statement in own] == [f"{name} = None" for name in names]
-    assert names
-    assert set(names) <= set(PARAMETERS)
+    given = {statement.targets[0].id: ast.literal_eval(statement.value)
+             for statement in ast.parse(cell.source).body}
+    assert given.pop("profile") == "embedded"
+    assert given.pop("seed") == 0
+    assert given
+    assert given == dict.fromkeys(given)
+    assert given.keys() <= set(PARAMETERS)
     (opened,) = [node for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
                  if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "open_section"]
-    assert [ast.unparse(argument) for argument in opened.args[1:]] == ["profile", "seed"]
-    assert [ast.unparse(key) for key in opened.keywords] == [f"{name}={name}" for name in names]
+    assert {key.arg: ast.unparse(key.value) for key in opened.keywords} == {
+        name: name for name in given}
 
 
-@SECTIONS
+@each_section
 def test_a_notebook_and_its_text_say_the_same(source, root, tmp_path):
     shutil.copy(root / "pyproject.toml", tmp_path)  # has jupytext's settings
     shutil.copy(source, tmp_path / "a.py")
@@ -66,16 +67,7 @@ def test_a_notebook_and_its_text_say_the_same(source, root, tmp_path):
     assert (tmp_path / "b.py").read_text() == source.read_text()
 
 
-@SECTIONS
-def test_a_notebook_begins_with_its_title_and_names_a_kernel_that_papermill_finds(source):
-    notebook = jupytext.read(source)
-    assert notebook.cells[0].cell_type == "markdown"
-    assert notebook.cells[0].source.startswith("# §")
-    assert notebook.metadata["kernelspec"] == {
-        "display_name": "Python 3", "language": "python", "name": "python3"}
-
-
-@SECTIONS
+@each_section
 def test_no_measured_number_is_typed_into_prose(source):
     for cell in jupytext.read(source).cells:
         if cell.cell_type == "markdown":
@@ -95,7 +87,7 @@ def captions(source, section):
                 yield FIGURES[key]["caption"], FIGURES[key]["alt"]
 
 
-@SECTIONS
+@each_section
 def test_a_caption_says_its_n_and_what_the_interval_is(source, section):
     found = list(captions(source, section))
     assert found
@@ -105,28 +97,7 @@ def test_a_caption_says_its_n_and_what_the_interval_is(source, section):
         assert len(alt.split()) >= 5
 
 
-@SECTIONS
-def test_a_section_opens_with_its_claims_then_the_figure_that_decides(source):
-    calls = [found[1] for cell in code_cells(source)
-             if (found := re.search(r"book\.(opening|figure|say|table)\(", cell.source))]
-    assert calls[:3] == ["opening", "figure", "say"]
-
-
-@SECTIONS
-def test_an_experiment_reports_all_its_results_then_shows_them_then_closes(source):
-    cells = code_cells(source)
-    reports, shows = ([place for place, cell in enumerate(cells)
-                       if re.search(form, cell.source, re.MULTILINE)]
-                      for form in (r"^(book\.)?(report\w*|number)\(",
-                                   r"^book\.(opening|figure|say|table|quotations|tokens)\("))
-    assert reports
-    assert max(reports) < min(shows)
-    assert shows == list(range(min(shows), len(cells) - 1))
-    assert cells[-1].source == "book.close()"
-    assert "remove-input" in cells[-1].metadata["tags"]
-
-
-@SECTIONS
+@each_section
 def test_a_section_says_what_would_have_changed_its_conclusion(source):
     prose = [cell for cell in jupytext.read(source).cells if cell.cell_type == "markdown"]
     assert "**What would have changed the conclusion.**" in prose[-1].source
@@ -134,7 +105,7 @@ def test_a_section_says_what_would_have_changed_its_conclusion(source):
 
 @pytest.mark.parametrize("section", [
     pytest.param(of, marks=[] if of.number == BY_ITSELF else pytest.mark.slow, id=of.key)
-    for of in written_sections()])
+    for of in SECTIONS.values()])
 def test_a_notebook_runs_by_itself_and_makes_what_it_needs(source, section, tmp_path):
     out, made = tmp_path / "out.ipynb", tmp_path / "made"
     command = (f'"{sys.executable}" -m jupytext --quiet --to ipynb "{source}" -o - | '

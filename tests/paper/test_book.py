@@ -54,8 +54,8 @@ def test_values_are_rows_of_the_table(book, table):
 
 
 @pytest.mark.parametrize(("how", "says"), [
-    ({"id": "same"}, "'s28.tinyllama-random.same' is reported twice"),
-    ({"id": "{kind}", "claims": {"nothing": "S-07"}}, "claims name 'nothing'")])
+    ({"id": "same"}, "s28.tinyllama-random.same"),
+    ({"id": "{kind}", "claims": {"nothing": "S-07"}}, "nothing")])
 def test_a_report_that_contradicts_itself_is_an_error(book, table, how, says):
     with pytest.raises(ValueError, match=says):
         book.report("t", table, value="x", quantity="x", **how)
@@ -65,12 +65,12 @@ def test_a_report_that_contradicts_itself_is_an_error(book, table, how, says):
     pd.DataFrame({"x": [1.0]}), described(pd.DataFrame({"x": [1.0]}), "a table"),
     described(pd.DataFrame({"x": [1.0]}), "", x=("pp", "a number"))])
 def test_a_table_says_what_its_columns_hold(book, undescribed):
-    with pytest.raises(ValueError, match=r"the table 't' does not say .*tidy\.described"):
+    with pytest.raises(ValueError, match=r"'t'.*tidy.described"):
         book.report("t", undescribed)
 
 
 def test_a_number_that_nothing_reported_is_an_error_that_names_it(book):
-    with pytest.raises(KeyError, match=r"\[\[effect\.sandbox\]\]: §28 has reported no such value"):
+    with pytest.raises(KeyError, match=r"effect\.sandbox"):
         book.say("It is [[effect.sandbox]].")
 
 
@@ -123,39 +123,39 @@ def test_an_unknown_profile_is_an_error():
 
 
 @pytest.mark.parametrize(("section", "own", "says"), [
-    (28, {"n_heads": "many"}, "n_heads is 'many'; expected a whole number"),
-    (28, {"n_heads": 0}, "n_heads is 0; expected a whole number of at least 1"),
-    (28, {"n_heads": 11}, "n_heads is 11; expected at most 10, since every subset"),
-    (28, {"heads": 3}, "no parameter 'heads'; known: model, framing"),
-    (24, {"layers": 8}, "layers is 8; expected layers of tinyllama-random, which has 0 to 7"),
+    (28, {"n_heads": "many"}, "n_heads is 'many'"),
+    (28, {"n_heads": 0}, "n_heads is 0.* 1"),
+    (28, {"n_heads": 11}, "n_heads is 11.* 10"),
+    (28, {"heads": 3}, "'heads'.*model, framing"),
+    (24, {"layers": 8}, "layers is 8.*tinyllama-random.* 0 to 7"),
     (24, {"layers": "two"}, "layers is 'two'"), (24, {"layers": []}, r"layers is \[\]"),
-    (24, {"draws": 3}, "draws is 3; give an even number"), (24, {"k": True}, "k is True"),
-    (27, {"model": "gpt5"}, "model is 'gpt5'; expected one of gemma270m"),
-    (27, {"framing": "x"}, "framing is 'x'; expected one of two_shot_labelled"),
-    (27, {"questions": "/nowhere.csv"}, "there is no file /nowhere.csv; give the path of a CSV"),
-    (17, {"judge": "nobody"}, "judge is 'nobody'; expected one of claude-1"),
-    (23, {"sandbag_instruction": " "}, "sandbag_instruction is empty")])
+    (24, {"draws": 3}, "draws is 3.*even"), (24, {"k": True}, "k is True"),
+    (27, {"model": "gpt5"}, "model is 'gpt5'.*gemma270m"),
+    (27, {"framing": "x"}, "framing is 'x'.*two_shot_labelled"),
+    (27, {"questions": "/nowhere.csv"}, "/nowhere.csv"),
+    (17, {"judge": "nobody"}, "judge is 'nobody'.*claude-1"),
+    (23, {"sandbag_instruction": " "}, "sandbag_instruction")])
 def test_what_cannot_be_used_is_one_line_that_says_what_can(smoke, artifacts, section, own, says):
     with pytest.raises(UserError, match=says) as error:
         open_section(section, smoke, 0, **own)
-    assert error.value._render_traceback_() == [f"UserError: {error.value}"]
+    assert "\n" not in str(error.value)
 
 
 def test_a_judge_who_labelled_nothing_of_the_main_round_is_refused(smoke, monkeypatch):
     monkeypatch.setattr(settings, "load_labels", lambda: {"claude-1": {}, "nobody": {}})
-    with pytest.raises(UserError, match="judge is 'nobody', who called none of the completions"):
+    with pytest.raises(UserError, match="judge is 'nobody'"):
         open_section(18, smoke, 0, judge="nobody").reading  # noqa: B018
 
 
 def test_a_malformed_file_of_questions_is_one_line_that_names_its_row(smoke, tmp_path):
     path = tmp_path / "questions.csv"
     path.write_text(",".join(COLUMNS) + "\na,b,c,4,,d\n")
-    with pytest.raises(UserError, match=r"questions\.csv, row 2: '4' has a digit"):
+    with pytest.raises(UserError, match=r"questions\.csv, row 2: '4'"):
         open_section(27, smoke, 0, questions=str(path))
 
 
 def test_more_heads_than_are_left_to_draw_are_refused(smoke, artifacts):
-    with pytest.raises(UserError, match="n_heads is 17; expected 1 to 16"):
+    with pytest.raises(UserError, match=r"n_heads is 17.* 1 to 16"):
         strongest(sweep(task_of(smoke, 0, smoke.models[0], "zero_shot").choosing, "sandbag"), 17)
 
 
@@ -182,9 +182,9 @@ def test_a_parameter_left_at_none_is_the_profiles(smoke, section):
 def test_in_a_build_parameters_of_ones_own_are_refused(smoke, monkeypatch):
     monkeypatch.setenv(EXPECTED_VARIABLE, "smoke 0")
     open_section(28, smoke, 0, n_heads=None)
-    with pytest.raises(UserError, match="§28 sets n_heads = 3 in a build of the book"):
+    with pytest.raises(UserError, match="n_heads = 3"):
         open_section(28, smoke, 0, n_heads=3)
-    with pytest.raises(UserError, match='§28 asks for profile and seed "smoke 1" in a build of'):
+    with pytest.raises(UserError, match=r"smoke 1.*smoke 0"):
         open_section(28, smoke, 1)
 
 

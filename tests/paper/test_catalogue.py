@@ -2,8 +2,7 @@ import re
 
 import pytest
 
-from deception_saes.paper import catalogue
-from deception_saes.paper.catalogue import SECTIONS, written_sections
+from deception_saes.paper.catalogue import SECTIONS, Section
 from deception_saes.paper.profiles import PROFILES, profile_named
 from deception_saes.tasks.wordings import FRAMINGS
 
@@ -19,12 +18,11 @@ def test_names_of_notebooks_are_identifiers():
 
 
 def test_every_section_has_its_notebook_and_every_notebook_its_section(root):
-    written = {section.stem for section in written_sections()}
-    assert written == {section.stem for section in SECTIONS.values()}
+    written = {section.stem for section in SECTIONS.values()}
     assert written == {path.stem for path in (root / "notebooks").glob("s*.py")}
 
 
-@pytest.mark.parametrize("section", written_sections(), ids=lambda section: section.key)
+@pytest.mark.parametrize("section", SECTIONS.values(), ids=lambda section: section.key)
 def test_a_notebook_opens_its_own_section_under_its_own_title(root, section):
     text = (root / "notebooks" / f"{section.stem}.py").read_text(encoding="utf-8")
     assert re.findall(r"open_section\((\d+), profile, seed[,)]", text) == [str(section.number)]
@@ -32,11 +30,13 @@ def test_a_notebook_opens_its_own_section_under_its_own_title(root, section):
         f"§{section.number} {section.title}"]
 
 
-def test_a_notebook_without_its_title_is_an_error_that_names_it(tmp_path):
-    notebook = tmp_path / "s23_x.py"
+def test_a_notebook_without_its_title_is_an_error_that_names_it(tmp_path, monkeypatch):
+    notebook = tmp_path / "notebooks" / "s23_x.py"
+    notebook.parent.mkdir()
     notebook.write_text("# %% [markdown]\n# # The sandbagging task\n")
-    with pytest.raises(ValueError, match=r's23_x\.py has no heading "# §NN Title"'):
-        catalogue._title(notebook)
+    monkeypatch.setattr("deception_saes.paper.catalogue.checkout", lambda: tmp_path)
+    with pytest.raises(ValueError, match=r"s23_x\.py"):
+        Section(23, "x", "a part").title  # noqa: B018
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
@@ -59,5 +59,5 @@ def test_profiles_are_found_by_name():
 
 
 def test_an_unknown_profile_is_an_error_that_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"no profile 'fast'.*smoke, embedded, shapes, paper"):
+    with pytest.raises(ValueError, match=r"'fast'.*smoke, embedded, shapes, paper"):
         profile_named("fast")

@@ -212,7 +212,7 @@ def test_a_count_of_dependent_comparisons_decides_nothing_on_another_model(id):
     for value, *interval in ((22.0, 20.0, 24.0), (4.0,), (0.0,)):
         found = verdict(id, value, *interval, same=False)
         assert found.word == "inconclusive"
-        assert found.why == "a count of dependent comparisons has no interval to decide by"
+        assert "count" in found.why
 
 
 @pytest.mark.parametrize("id", ["B-02", "B-05", "B-10", "S-01", "R-08"])

@@ -62,8 +62,7 @@ def test_the_source_of_a_section_is_its_notebook(root):
 ])
 def test_a_notebook_whose_parameters_would_be_overwritten_is_refused_before_it_runs(
         built, tmp_path, text, found):
-    with pytest.raises(NotebookFailed, match=rf"s28.py has {found} cells tagged .parameters.; "
-                                             "expected one"):
+    with pytest.raises(NotebookFailed, match=rf"s28\.py has {found} cells"):
         built(text)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("*.ipynb"))
 
@@ -72,13 +71,12 @@ def test_a_notebook_whose_parameters_would_be_overwritten_is_refused_before_it_r
     (OPENING, '"embedded", 0'), (OPENING, '"smoke", 1'), (EXPERIMENT, '"embedded", 0')])
 def test_a_notebook_that_opens_another_profile_or_seed_than_it_is_built_for_fails(
         built, opening, by_hand):
-    with pytest.raises(NotebookFailed, match=r"in a build of .smoke 0.; pass `profile` and `seed`"):
+    with pytest.raises(NotebookFailed, match="smoke 0"):
         built(PARAMETERS + opening.replace("profile, seed", by_hand))
 
 
 def test_a_notebook_that_sets_a_parameter_by_hand_is_not_built(built, tmp_path):
-    with pytest.raises(NotebookFailed, match=r"§28 sets n_heads = 3 in a build of the book; set it "
-                                             "to None there"):
+    with pytest.raises(NotebookFailed, match="n_heads = 3"):
         built(PARAMETERS.replace("n_heads = None", "n_heads = 3") + EXPERIMENT)
     partly = tmp_path / "failed" / "s28.ipynb"
     errors = [output["ename"] for cell in json.loads(partly.read_text())["cells"]
@@ -115,5 +113,5 @@ def test_by_itself_a_notebook_takes_parameters_of_ones_own(source, smoke, tmp_pa
 
 def test_what_is_no_notebook_says_so(source, smoke, tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "source_of", lambda section: tmp_path / "nothing.py")
-    with pytest.raises(NotebookFailed, match=r"nothing\.py is not a notebook that jupytext can"):
+    with pytest.raises(NotebookFailed, match=r"nothing\.py"):
         execute(SECTION, smoke, 0, tmp_path / "failed", None, tmp_path / "out")

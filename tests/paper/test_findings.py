@@ -82,9 +82,9 @@ def test_a_figure_shows_its_rows_and_its_words_say_them():
 
 def test_a_value_that_is_not_there_is_an_error():
     numbers = Numbers(EMBEDDED, [results(23)])
-    with pytest.raises(KeyError, match="has no value"):
+    with pytest.raises(KeyError, match="x"):
         numbers(23, "x")
-    with pytest.raises(KeyError, match="§24 was not run"):
+    with pytest.raises(KeyError, match="§24"):
         numbers(24, "x")
 
 

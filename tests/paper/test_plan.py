@@ -1,6 +1,6 @@
 import pytest
 
-from deception_saes.paper.catalogue import written_sections
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.plan import DEVICES, plan, plan_text
 from deception_saes.paper.profiles import profile_named
 
@@ -27,7 +27,7 @@ def test_what_is_to_be_fetched_is_counted():
 
 def test_the_table_names_every_section_and_what_is_lacking():
     text = plan_text(profile_named("paper"), 0, DEVICES["a100"])
-    for section in written_sections():
+    for section in SECTIONS.values():
         assert f"§{section.number} {section.title}" in text
     assert "not run: no model" in text
     assert "30% assumed" in text

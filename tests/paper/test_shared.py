@@ -1,6 +1,7 @@
 """What the experiments' calls depend on, and that those declared are those that notebooks make."""
 
 import dataclasses
+import functools
 import sys
 from dataclasses import dataclass, field
 
@@ -8,7 +9,7 @@ import pytest
 from cells import CACHED, run_cells
 from places import artifacts_at
 
-from deception_saes import cache
+from deception_saes.cache import calls_tree
 from deception_saes.experiments.asking import by_topic
 from deception_saes.models.load import conversion_spec
 from deception_saes.paper.catalogue import SECTIONS
@@ -59,17 +60,20 @@ def traced(small, tmp_path_factory):
         if event == "open" and not str(args[0]).endswith((".py", ".pyc")):
             note(found.read, str(args[0]))
 
-    def write(call, *others):
-        running.append(call.name)
-        try:
-            return plain_write(call, *others)
-        finally:
-            running.pop()
+    def noted(function):
+        @functools.wraps(function)
+        def run(*args, **kwargs):
+            running.append(function.__name__)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                running.pop()
+        return run
 
-    plain_write = cache._write
     sys.addaudithook(audit)
     with pytest.MonkeyPatch.context() as patch, artifacts_at(root):
-        patch.setattr(cache, "_write", write)
+        for of in CACHED:
+            patch.setattr(of, "function", noted(of.function))
         sys.settrace(trace)
         try:
             for number in EXPERIMENTS:
@@ -86,7 +90,7 @@ def traced(small, tmp_path_factory):
 
 
 def markers():
-    return {path.name for path in (cache.calls_tree() / ".done").glob("[!.]*")}
+    return {path.name for path in (calls_tree() / ".done").glob("[!.]*")}
 
 
 def test_every_cached_function_was_traced(traced):

@@ -72,7 +72,7 @@ def test_ids_of_cells_are_not_random():
 
 
 def test_a_cell_that_has_not_run_is_an_error_that_names_it():
-    with pytest.raises(UnfinishedNotebook, match=r"s23\.ipynb: cell 1 has not run: 'print\(2\)'"):
+    with pytest.raises(UnfinishedNotebook, match=r"s23\.ipynb: cell 1.*print\(2\)"):
         clean(code("print(1)"), code("print(2)", count=None))
 
 

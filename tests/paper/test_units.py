@@ -1,14 +1,17 @@
 import dataclasses
+import json
+import subprocess
+import sys
 
 import pytest
 from places import artifacts_at
 
 from deception_saes.__main__ import main
 from deception_saes.cache import calls_tree
-from deception_saes.paper import planned
 from deception_saes.paper.catalogue import SECTIONS
-from deception_saes.paper.planned import BuildFailed, make_unit, write_plan
+from deception_saes.paper.planned import BuildFailed, make_unit, plan_path, write_plan
 from deception_saes.paper.profiles import profile_named
+from deception_saes.paper.record import profile_tree
 from deception_saes.paper.units import book_units, urgency
 
 EMBEDDED = profile_named("embedded")
@@ -75,28 +78,40 @@ def test_the_key_is_the_hash_that_the_pages_are_kept_under(smoke, artifacts, mon
     assert capsys.readouterr().out.strip() == html.spec.hash
 
 
-def test_a_unit_is_made_as_the_build_wrote_it_down(smoke, tmp_path, monkeypatch):
+def test_a_unit_is_made_as_the_build_wrote_it_down(smoke, tmp_path):
     with artifacts_at(tmp_path):
-        planned_units = book_units(smoke, smoke.seed)
-        write_plan(planned_units)
-        unit = planned_units["tinyllama-random"]
-        # with a plan at hand, units need not be worked out again
-        monkeypatch.setattr("deception_saes.paper.units.book_units", None)
-        make_unit(smoke, smoke.seed, unit.name, unit.spec.hash)
+        tree, units = profile_tree(smoke, smoke.seed), book_units(smoke, smoke.seed)
+        write_plan(tree, units)
+        unit = units["tinyllama-random"]
+        make_unit(tree, unit.name, unit.spec.hash)
         assert unit.is_made
-        assert not planned_units["html"].is_made
+        assert not units["html"].is_made
 
 
 @pytest.mark.parametrize("is_planned", [True, False])
-def test_a_unit_that_is_another_by_now_is_not_made(smoke, tmp_path, monkeypatch, is_planned):
+def test_a_unit_that_is_another_by_now_is_not_made(smoke, tmp_path, is_planned):
     with artifacts_at(tmp_path):
-        found = book_units(smoke, smoke.seed)
-        unit = found["tinyllama-random"]
+        tree, units = profile_tree(smoke, smoke.seed), book_units(smoke, smoke.seed)
+        unit = units["tinyllama-random"]
         if is_planned:  # as after an edit: the plan's file is found, and its spec is another
-            path = planned._path(found["html"].tree, unit.name, "0" * 16)
-            write_plan(found)
-            planned._path(found["html"].tree, unit.name, unit.spec.hash).rename(path)
-        with pytest.raises(BuildFailed, match=r"tinyllama-random: .*have changed since this build "
-                                              "began; run the same command again"):
-            make_unit(smoke, smoke.seed, unit.name, "0" * 16)
+            write_plan(tree, units)
+            plan_path(tree, unit.name, unit.spec.hash).rename(
+                plan_path(tree, unit.name, "0" * 16))
+        with pytest.raises(BuildFailed, match="tinyllama-random"):
+            make_unit(tree, unit.name, "0" * 16)
         assert not unit.is_made
+
+
+def test_the_process_of_a_unit_is_pinned_as_the_unit_asks(smoke, tmp_path):
+    with artifacts_at(tmp_path):
+        tree, units = profile_tree(smoke, smoke.seed), book_units(smoke, smoke.seed)
+        write_plan(tree, units)
+        found = {}
+        for name in ("tinyllama-random", "ask-tinyllama-random-zero_shot"):
+            unit = units[name]
+            subprocess.run([sys.executable, "-m", "deception_saes.paper.planned", str(tree), name,
+                            unit.spec.hash], check=True)
+            made_on = json.loads(unit.marker.read_text(encoding="utf-8"))["made_on"]
+            found[unit.spec.pinned] = made_on["why_not_promised"]
+    assert found[False] == "not pinned to one instruction set"
+    assert found[True] != found[False]

@@ -4,7 +4,7 @@ import pytest
 
 from deception_saes.__main__ import main
 from deception_saes.paper import reference
-from deception_saes.paper.catalogue import written_sections
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.record import results_name
 from deception_saes.paper.results import Results, Value, write_results
 from deception_saes.store.files import write_atomic
@@ -15,7 +15,7 @@ def tree(tmp_path, monkeypatch):
     """A profile's tree with a record of every section, and an empty folder of references."""
     monkeypatch.setenv("DECEPTION_SAES_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setattr(reference, "REFERENCES", tmp_path / "reference")
-    for section in written_sections():
+    for section in SECTIONS.values():
         write(tmp_path / "artifacts" / "smoke", section, 1 / 3)
     return tmp_path / "artifacts" / "smoke"
 
@@ -39,18 +39,18 @@ def test_a_run_is_as_the_reference_made_of_it_to_the_last_bit(tree, capsys):
 
 def test_what_differs_is_named_and_the_exit_says_so(tree, capsys):
     verify("--write")
-    write(tree, written_sections()[3], 1 / 3 + 1e-12)
+    write(tree, SECTIONS[20], 1 / 3 + 1e-12)
     assert verify() == 0
     assert verify("--exact") == 1
     assert "s20.m.x: value" in capsys.readouterr().out
-    write(tree, written_sections()[3], 0.5)
+    write(tree, SECTIONS[20], 0.5)
     assert verify() == 1
     assert "1 numbers differ" in capsys.readouterr().out
 
 
 def test_a_section_without_results_is_named(tree, capsys):
     verify("--write")
-    (tree / results_name(written_sections()[0])).unlink()
+    (tree / results_name(SECTIONS[17])).unlink()
     assert verify() == 1
     assert "no results of §17: run `make book` first" in capsys.readouterr().err
 
@@ -100,7 +100,7 @@ def test_where_equal_bits_are_not_promised_values_alone_decide(tree, capsys):
     mark(tree, "another", "not this processor")
     assert verify() == 0
     assert "not promised here: not this processor" in capsys.readouterr().out
-    write(tree, written_sections()[3], 0.5)
+    write(tree, SECTIONS[20], 0.5)
     assert verify() == 1
 
 

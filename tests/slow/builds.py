@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from deception_saes.paper.catalogue import written_sections
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.reference import is_timing
 from deception_saes.paper.results import read_results
 from deception_saes.store.files import sha256_file
@@ -74,7 +74,7 @@ def values(artifacts):
     """Every value of every section that is not of seconds."""
     tree = artifacts / "smoke"
     return {value.id: (value.value, value.ci_low, value.ci_high, value.n)
-            for section in written_sections()
+            for section in SECTIONS.values()
             for value in read_results(tree / "results" / f"{section.key}.json").values
             if not is_timing(value)}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import builds
 
-from deception_saes.paper.catalogue import written_sections
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.made import made, pinned_digests
 from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.record import results_name
@@ -36,7 +36,7 @@ def main(folder):
     builds.expect(files[0].keys() == files[1].keys() and not differing,
                   f"{len(files[0])} files of models, activations and SAEs, equal to the last bit "
                   f"{differing[:5]}")
-    results = [[read_results(tree / results_name(section)) for section in written_sections()]
+    results = [[read_results(tree / results_name(section)) for section in SECTIONS.values()]
                for tree in trees]
     exact, beyond = (differences(*results, exact=exact) for exact in (True, False))
     builds.expect(not beyond, f"{len(exact)} numbers differ in their last bits, "

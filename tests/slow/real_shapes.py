@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from deception_saes.paper.catalogue import written_sections
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.record import profile_tree, results_name
 from deception_saes.paper.results import read_results
@@ -33,7 +33,7 @@ def main(folder):
         sys.exit(f"the build ended with exit code {code}")
     profile = profile_named("shapes")
     tree = profile_tree(profile, profile.seed, folder)
-    runs = [read_results(tree / results_name(section)) for section in written_sections()]
+    runs = [read_results(tree / results_name(section)) for section in SECTIONS.values()]
     for run in runs:
         print(f"§{run.section}: {run.status}, {len(run.values)} values, {run.seconds:.0f} s")
     print(f"whole build {time.monotonic() - started:.0f} s, largest process "

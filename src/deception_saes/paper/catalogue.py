@@ -59,11 +59,6 @@ SECTIONS: dict[int, Section] = {
 }
 
 
-def written_sections() -> list[Section]:
-    """The sections that this version of the book has."""
-    return list(SECTIONS.values())
-
-
 @cache
 def _title(notebook: Path) -> str:
     text = notebook.read_text(encoding="utf-8")

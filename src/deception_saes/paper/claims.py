@@ -28,15 +28,14 @@ _MEASURED = {"value", "ratio"}
 """Kinds that an interval decides, except a threshold, which is set: without one a value would count
 as exact."""
 _RELATIVE_TOLERANCE = {"approximate": 0.1, "count": 0.0, "threshold": 0.0, "layer": 0.0}
-_NO_EFFECT = {"pp": 0.0, "Cohen's d": 0.0, "auroc": 0.5, "ratio": 1.0, "effect": 0.0}
-# percentages, whose unit does not tell where no effect is: balanced accuracies are 50 by chance
-_NO_EFFECT_OF_CLAIM = {"S-12": 0.0, **dict.fromkeys(
-    ("B-03", "B-08", "B-09", "B-14", "R-01", "R-04", "R-06", "R-07"), 50.0)}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One published number. low, high: its published interval or bounds; section: "28.1"."""
+    """One published number. low, high: its published interval or bounds; section: "28.1".
+    no_effect: where no effect would lie, 50 of a balanced accuracy; None where there is no such
+    place.
+    """
 
     id: str
     section: str
@@ -48,6 +47,7 @@ class Claim:
     kind: str
     low: float | None
     high: float | None
+    no_effect: float | None
     note: str
 
     @property
@@ -69,9 +69,9 @@ def load_claims() -> dict[str, Claim]:
     """All claims by id, in the order of the file."""
     with CLAIMS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    bounds = ("low", "high")
-    return {row["id"]: Claim(**{k: v for k, v in row.items() if k not in bounds},
-                             low=_number(row["low"]), high=_number(row["high"]))
+    numbers = {"low", "high", "no_effect"}
+    return {row["id"]: Claim(**{name: _number(cell) if name in numbers else cell
+                                for name, cell in row.items()})
             for row in rows}
 
 
@@ -144,15 +144,11 @@ def _too_wide(claim: Claim, value: Value) -> str:
     if claim.kind in {*_NULL_CLAIMS, "at_most"} or value.ci_low is None or value.ci_high is None:
         return ""
     ends = [claim.number] if claim.low is None else [claim.low, claim.high or claim.low]
-    distance = min(abs(end - (_no_effect(claim) or 0.0)) for end in ends)
+    distance = min(abs(end - (claim.no_effect or 0.0)) for end in ends)
     width = value.ci_high - value.ci_low
     if width <= distance:
         return ""
     return f"the interval is {width:.3g} wide, the published value {distance:.3g} from no effect"
-
-
-def _no_effect(claim: Claim) -> float | None:
-    return _NO_EFFECT_OF_CLAIM.get(claim.id, _NO_EFFECT.get(claim.unit))
 
 
 def _judge_bound(claim: Claim, low: float, high: float, same_model: bool) -> Verdict:
@@ -198,7 +194,7 @@ def _judge_same(claim: Claim, value: float, low: float, high: float) -> Verdict:
 
 
 def _judge_direction(claim: Claim, low: float, high: float) -> Verdict:
-    none = _no_effect(claim)
+    none = claim.no_effect
     if none is None and claim.unit.startswith("of "):
         return Verdict("inconclusive", "a count of dependent comparisons has no interval to "
                        "decide by")

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deception_saes.errors import OneLine
 from deception_saes.paper.catalogue import Section
 from deception_saes.paper.profiles import Profile
 from deception_saes.paper.record import EXPECTED_VARIABLE, OUT_VARIABLE
 from deception_saes.store.files import checkout
 
 
-class NotebookFailed(RuntimeError):
+class NotebookFailed(OneLine, RuntimeError):
     """A notebook's cell raised. The message names the partly executed notebook."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from deception_saes.models.load import why_unavailable
 from deception_saes.models.spec import HubModel
-from deception_saes.paper.catalogue import written_sections
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.costs import Cost, peak_memory, section_cost
 from deception_saes.paper.profiles import Profile
 from deception_saes.paper.units import book_units
@@ -57,7 +57,7 @@ def plan(profile: Profile, seed: int, device: Device) -> Plan:
 
     A model of the hub counts as had: the plan is of the run with it.
     """
-    sections = written_sections()
+    sections = list(SECTIONS.values())
     costs = {section.number: section_cost(section, profile, seed) for section in sections}
     seconds = {number: None if cost is None else
                (cost.forward + cost.training) / device.rate + cost.fixed / profile.jobs
@@ -78,7 +78,7 @@ def plan(profile: Profile, seed: int, device: Device) -> Plan:
 def plan_text(profile: Profile, seed: int, device: Device) -> str:
     """The plan as a table for a terminal."""
     found = plan(profile, seed, device)
-    titles = {section.number: section.title for section in written_sections()}
+    titles = {section.number: section.title for section in SECTIONS.values()}
     lines = [f"profile {profile.name}, seed {seed}, on {device.name} ({device.source}); "
              f"{profile.jobs} at once, {profile.threads} threads each", "",
              f"{'section':34} {'rows':>9} {'TFLOP':>9} {'seconds':>8} {'budget':>7}"]

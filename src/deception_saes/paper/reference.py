@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deception_saes.errors import OneLine
 from deception_saes.paper.profiles import Profile
 from deception_saes.paper.results import Results, Value
 from deception_saes.store.files import write_atomic
@@ -27,7 +28,7 @@ _NUMBERS = ("value", "ci_low", "ci_high")
 _COLUMNS = ("id", "unit", *_NUMBERS, "n")
 
 
-class NoReference(FileNotFoundError):
+class NoReference(OneLine, FileNotFoundError):
     """There is no reference of this profile and seed; the message says how to make one."""
 
 

@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from jsonschema import Draft202012Validator
+
 from deception_saes.store.files import write_atomic
 
 SCHEMA = Path(__file__).with_name("results.schema.json")
@@ -108,6 +110,4 @@ def _validate(record: Any, path: Path) -> None:
 
 @lru_cache(maxsize=1)
 def _validator() -> Any:
-    from jsonschema import Draft202012Validator
-
     return Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))

@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deception_saes.paper.catalogue import SECTIONS, written_sections
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.headlines import HEADLINES, Numbers
 from deception_saes.paper.made import Made, computed_by
+from deception_saes.paper.numbers import with_interval
 from deception_saes.paper.profiles import Profile
 from deception_saes.paper.record import profile_tree, results_name
 from deception_saes.paper.reference import read_origin, read_reference, seeds_with_reference
@@ -90,8 +91,6 @@ def seeds_table(
     numbers of questions, each says its own. other_code: seed and section of results that other
     code computed; they say so, and no range is taken over them.
     """
-    from deception_saes.paper.numbers import with_interval  # draws figures: slow to import
-
     numbers = {seed: Numbers(profile, results) for seed, results in by_seed.items()}
     lines = []
     for headline in HEADLINES:
@@ -127,7 +126,7 @@ def computed_by_other_code(
     for seed in seeds:
         of_reference = None if seed in run_here else read_origin(profile, seed)
         specs = of_reference.specs if of_reference else {}
-        for section in written_sections():
+        for section in SECTIONS.values():
             spec = results_spec(section, profile, seed)
             tree = profile_tree(profile, seed, artifacts)
             made = computed_by(tree, section) if seed in run_here else {specs.get(section.key)}

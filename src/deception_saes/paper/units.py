@@ -10,7 +10,7 @@ from pathlib import Path
 from deception_saes.cache import calls_tree
 from deception_saes.models.load import conversion_spec, converted, why_unavailable
 from deception_saes.models.spec import HubModel, ModelSpec
-from deception_saes.paper.catalogue import Section, written_sections
+from deception_saes.paper.catalogue import SECTIONS, Section
 from deception_saes.paper.claims import CLAIMS
 from deception_saes.paper.data_files import PACKAGED
 from deception_saes.paper.notebooks import execute
@@ -23,6 +23,7 @@ from deception_saes.paper.settings import Settings
 from deception_saes.paper.shared import shared_calls
 from deception_saes.paper.source_checks import TAGS
 from deception_saes.paper.specs import notebook_spec
+from deception_saes.paper.stage import Built, render, stage
 from deception_saes.paper.status import other_seeds
 from deception_saes.store.ensure import ensure
 from deception_saes.store.files import SUMS, artifacts_root, checkout
@@ -37,7 +38,7 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
     """All units of the book by name, each after those it needs. Loads no model."""
     artifacts = artifacts_root()
     tree = profile_tree(profile, seed, artifacts)
-    sections = written_sections()
+    sections = list(SECTIONS.values())
     units = {unit.name: unit for unit in (
         _model_unit(model, artifacts) for model in profile.models
         if not isinstance(model.source, HubModel) and why_unavailable(model) is None)}
@@ -114,9 +115,7 @@ def _html_unit(
 def _build_html(
     profile: Profile, seed: int, tree: Path, others: Mapping[int, list[Path]], out: Path
 ) -> None:
-    from deception_saes.paper.stage import Built, render, stage
-
-    sections = written_sections()
+    sections = list(SECTIONS.values())
     results = [read_results(tree / results_name(section)) for section in sections]
     stage(checkout(), out / "site",
           Built(profile, seed, sections, results, tree, commit(), others))

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from deception_saes.paper.catalogue import written_sections
+from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.made import Made, made, origin
 from deception_saes.paper.profiles import Profile
 from deception_saes.paper.record import profile_tree, results_name
@@ -98,7 +98,7 @@ def _results(profile: Profile, seed: int) -> tuple[list[Results], list[str]]:
     """The records that are there, and the sections that have none."""
     tree = profile_tree(profile, seed)
     found, lacking = [], []
-    for section in written_sections():
+    for section in SECTIONS.values():
         path = tree / results_name(section)
         if path.is_file():
             found.append(read_results(path))

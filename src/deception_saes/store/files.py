@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 
+from deception_saes.errors import OneLine
+
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
 ARTIFACTS_VARIABLE = "DECEPTION_SAES_ARTIFACTS"
 SUMS = PACKAGE_DIR / "SHA256SUMS"
@@ -69,7 +71,7 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class ShippedDataError(ValueError):
+class ShippedDataError(OneLine, ValueError):
     """A shipped file was changed by a tool, not by a person. The message says how to get it back.
     """
 
