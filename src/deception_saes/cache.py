@@ -25,9 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from deception_saes.store.cells import guarded, unguarded
 from deception_saes.store.ensure import ensure, is_made, marker_path
-from deception_saes.store.files import PACKAGE_DIR, artifacts_root
+from deception_saes.store.files import PACKAGE_DIR, artifacts_root, guarded, unguarded
 from deception_saes.store.spec import Spec
 
 if TYPE_CHECKING:

@@ -6,8 +6,12 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from deception_saes.activations.capture import capture, residuals
-from deception_saes.activations.files import read_activations, write_activations
+from deception_saes.activations.capture import (
+    capture,
+    read_activations,
+    residuals,
+    write_activations,
+)
 from deception_saes.models.anatomy import anatomy
 from deception_saes.models.forward import shared_prefix
 from deception_saes.tasks.framings import FRAMINGS

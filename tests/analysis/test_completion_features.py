@@ -7,8 +7,8 @@ import torch
 from deception_saes.activations.completions import TokenRows
 from deception_saes.analysis import completion_features as module
 from deception_saes.analysis.completion_features import completion_features
+from deception_saes.saes.config import SaeConfig
 from deception_saes.saes.registry import build
-from deception_saes.saes.sae import SaeConfig
 
 D_IN, D_SAE = 6, 11
 

@@ -23,9 +23,8 @@ from deception_saes.paper.record import SectionRun
 from deception_saes.paper.results import Results, Value
 from deception_saes.paper.subjects import saes_of
 from deception_saes.saes import files
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeConfig, SaeError
 from deception_saes.saes.registry import build
-from deception_saes.saes.sae import SaeConfig
 from deception_saes.saes.tags import sandbagging_tags
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))

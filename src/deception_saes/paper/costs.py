@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deception_saes.models.registry import get
-from deception_saes.models.shapes import Shape
+from deception_saes.models.spec import Shape
 from deception_saes.paper.catalogue import DECEPTION, Section
 from deception_saes.paper.profiles import Behaviour, Profile
 from deception_saes.paper.subjects import why_not_read

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from deception_saes.models.registry import get
 from deception_saes.models.spec import ModelSpec
-from deception_saes.saes.recipe import Recipe
+from deception_saes.saes.config import Recipe
 
 
 @dataclass(frozen=True)

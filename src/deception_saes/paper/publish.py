@@ -20,7 +20,7 @@ from deception_saes.paper.record import SectionRun, profile_tree
 from deception_saes.paper.results import read_results
 from deception_saes.paper.subjects import saes_of, task_of
 from deception_saes.saes import files
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeError
 from deception_saes.saes.sae import Sae
 from deception_saes.store.files import sha256_file, write_atomic
 

@@ -27,7 +27,7 @@ from deception_saes.paper.subjects import (
     subject_of,
     why_not_read,
 )
-from deception_saes.saes.tags import DEPTHS, K, is_swapped, layer_at_same_depth, tags_at
+from deception_saes.saes.tags import SAE_DEPTHS, K, is_swapped, layer_at_same_depth, tags_at
 from deception_saes.tasks.framings import FRAMINGS, Framing, reworded
 from deception_saes.tasks.labels import load_labels
 from deception_saes.tasks.trivia import Question, load_questions
@@ -228,7 +228,7 @@ class Settings:
         """The layers that are edited, ascending."""
         n_layers = self.subject.model.shape.layers
         if "layers" not in self.own:
-            return tuple(layer_at_same_depth(depth, n_layers) for depth in DEPTHS)
+            return tuple(layer_at_same_depth(depth, n_layers) for depth in SAE_DEPTHS)
         given = self.own["layers"]
         parts = given.replace(",", " ").split() if isinstance(given, str) else (
             [given] if isinstance(given, int) else list(given))

@@ -18,8 +18,8 @@ from deception_saes.paper.results import Results, read_results
 from deception_saes.paper.shared import seed_trees
 from deception_saes.paper.specs import results_spec
 from deception_saes.paper.tables import cell, markdown_table
+from deception_saes.store.files import edited_shipped
 from deception_saes.store.pinned import INSTRUCTION_SET
-from deception_saes.store.shipped import edited
 
 
 def sections_table(profile: Profile, results: Sequence[Results], tree: Path) -> str:
@@ -76,7 +76,7 @@ def machines_table(units: Sequence[Made]) -> str:
 
 def data_note() -> str:
     """MyST: shipped data that was edited, if any."""
-    changed = ", ".join(f"`{name}`" for name in edited())
+    changed = ", ".join(f"`{name}`" for name in edited_shipped())
     return (f"Not as shipped: {changed}. Numbers here are of the edited data.\n" if changed
             else "All data files are as they were shipped.\n")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from deception_saes.errors import UserError
-from deception_saes.store.shipped import read_shipped
+from deception_saes.store.files import read_shipped
 
 Failure = Callable[[int, str, str], UserError]
 """Makes the error for a row's number, what is wrong with it and the remedy."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deception_saes.store.shipped import read_shipped
+from deception_saes.store.files import read_shipped
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deception_saes.store.shipped import read_shipped
+from deception_saes.store.files import read_shipped
 from deception_saes.tasks.framings import CONDITIONS, Condition, Framing, Prompt, render
 from deception_saes.tasks.trivia import Question
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deception_saes.errors import UserError
-from deception_saes.store.shipped import read_shipped
+from deception_saes.store.files import read_shipped
 from deception_saes.tasks.prompts import encode
 
 if TYPE_CHECKING:

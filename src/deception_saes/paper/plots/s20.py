@@ -20,8 +20,9 @@ def grid(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     axes = figure.subplots(1, 2, sharex=True)
     for axis, (column, name) in zip(axes, (("explained_variance", "explained variance"),
                                            ("kl_recovered", "KL recovered")), strict=True):
-        for architecture, fixed, label, colour, marker in _KINDS:
-            of = table[(table["architecture"] == architecture) & (table["fixed"] == fixed)]
+        for architecture, learned_threshold, label, colour, marker in _KINDS:
+            of = table[(table["architecture"] == architecture)
+                       & (table["fixed"] == learned_threshold)]
             axis.plot(of["l0"], of[column], marker, color=colours[colour], label=label,
                       markersize=5, alpha=0.85)
         axis.set_xscale("log")
@@ -35,8 +36,9 @@ def thresholds(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     layers = sorted(table["layer"].unique())
     axes = figure.subplots(1, len(layers), sharey=True)
     for axis, layer in zip(axes, layers, strict=True):
-        for fixed, colour, label in ((True, "sandbag", "learned"), (False, "muted", "at 0")):
-            of = table[(table["layer"] == layer) & (table["fixed"] == fixed)]
+        for learned_threshold, colour, label in ((True, "sandbag", "learned"),
+                                                 (False, "muted", "at 0")):
+            of = table[(table["layer"] == layer) & (table["fixed"] == learned_threshold)]
             axis.bar(of["low"], 100 * of["share"], of["high"] - of["low"], align="edge",
                      color=colours[colour], alpha=0.7, label=label)
         axis.set_title(f"L{layer}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deception_saes.errors import UserError
-from deception_saes.store.shipped import ShippedDataError
+from deception_saes.store.files import ShippedDataError
 from deception_saes.tasks.completions import COMPLETIONS, Completion, load_completions
 from deception_saes.tasks.judges.chat_server import connect, scrubbed
 from deception_saes.tasks.judges.hosted import (
