@@ -101,7 +101,7 @@ def test_the_suppressors_are_the_heads_of_largest_effect():
 
 @pytest.mark.parametrize("n", [0, 4])
 def test_more_suppressors_than_leave_as_many_heads_to_draw_from_are_refused(n):
-    with pytest.raises(UserError, match=f"n_heads is {n}; expected 1 to 3"):
+    with pytest.raises(UserError, match=f"n_heads is {n}"):
         strongest(swept(1.0, 5.0, -9.0, 5.0, 0.0, 0.5), n)
 
 
