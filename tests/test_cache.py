@@ -192,7 +192,7 @@ REACHED = {
     "ask": "tasks/scoring.py", "contrasts": "analysis/bootstrap.py",
     "train_saes": "saes/training.py", "activations": "models/forward.py",
     "edit_effects": "interventions/swap.py", "gap_table": "experiments/gaps.py",
-    "sweep": "interventions/resume.py", "damage": "tasks/prompts.py",
+    "sweep": "interventions/ablation.py", "damage": "tasks/prompts.py",
 }
 NOT_REACHED = ("paper/catalogue.py", "paper/book.py", "experiments/sae_tables.py")
 
