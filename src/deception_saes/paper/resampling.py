@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from deception_saes.models.load import load
 from deception_saes.models.registry import get
 from deception_saes.paper.profiles import Profile
@@ -22,8 +24,6 @@ def resample_profile(profile: Profile, seed: int, artifacts: Path, out: Path) ->
     Raises ResampleError, before the model is loaded, if the profile reads no completions or `out`
     cannot be written; ModelUnavailable if the model cannot be had.
     """
-    import torch
-
     if profile.behaviour is None:
         raise ResampleError(f"the profile {profile.name} reads no completions; choose another one")
     check_out(out)
