@@ -192,7 +192,7 @@ any site). Random features differ from each other by an SD of [[steering.random.
 
 # %%
 book.table(
-    s22.said, generated,
+    s22.samples, generated,
     caption="Completions sampled at temperature 1 under steering, two of each scenario, the same random numbers under every vector. Labels: "
     "by the embedded model as judge, which §17 shows to agree with readers hardly more than chance. Cross-entropy: of "
     "the text under the unsteered model, a token.",

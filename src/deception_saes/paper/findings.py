@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from deception_saes.paper.catalogue import SECTIONS
-from deception_saes.paper.headlines import Numbers
-from deception_saes.paper.numbers import with_interval
+from deception_saes.paper.numbers import Numbers, with_interval
 from deception_saes.saes.tags import SAE_DEPTHS
 
 if TYPE_CHECKING:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from deception_saes.errors import UserError
 from deception_saes.models.load import load
 from deception_saes.models.registry import get
@@ -23,8 +25,6 @@ def resample_profile(profile: Profile, seed: int, artifacts: Path, out: Path) ->
     Raises UserError, before the model is loaded, if the profile reads no completions or `out`
     cannot be written; ModelUnavailable if the model cannot be had.
     """
-    import torch
-
     if profile.behaviour is None:
         raise UserError(f"the profile {profile.name} reads no completions; choose another one")
     check_out(out)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from deception_saes.paper.plots.common import Colours, legend_below
 
-Colours = dict[str, str]
 _KINDS = (("topk", True, "TopK", "genuine", "o"),
           ("jumprelu", True, "JumpReLU, learned thresholds", "sandbag", "D"),
           ("jumprelu", False, "JumpReLU, thresholds at 0", "muted", "s"))
@@ -28,7 +25,7 @@ def grid(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
         axis.set_xscale("log")
         axis.set_xlabel("L0, active features of a token")
         axis.set_ylabel(name)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(figure, axes[0], columns=3)
 
 
 def thresholds(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
@@ -44,7 +41,7 @@ def thresholds(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
         axis.set_title(f"L{layer}")
         axis.set_xlabel("threshold")
     axes[0].set_ylabel("percent of features")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    legend_below(figure, axes[0], columns=2)
 
 
 def saes(table: pd.DataFrame) -> pd.DataFrame:
