@@ -39,9 +39,9 @@ import torch
 
 from deception_saes.rng import generator
 from deception_saes.saes.bank import train_bank
-from deception_saes.saes.recipe import Recipe
+from deception_saes.saes.config import Recipe, SaeConfig
 from deception_saes.saes.registry import ARCHITECTURES, build
-from deception_saes.saes.sae import Sae, SaeConfig
+from deception_saes.saes.sae import Sae
 from deception_saes.saes.training import Job, train, untrained
 
 ROWS, HELD_OUT = 5000, 1000
@@ -249,17 +249,13 @@ def loss_reached(job: Job, x_ND: torch.Tensor) -> str:
 
 
 def held_out_loss(sae: Sae, recipe: Recipe, x_ND: torch.Tensor, who: str) -> float:
-    """The training loss on these rows, printed with its parts."""
+    """The training loss on these rows, printed beside squared error and L0."""
     f_NS = sae.encode(x_ND)
     mse = float((sae.decode(f_NS) - x_ND).square().mean())
     l0 = float((f_NS > 0).sum(1).float().mean())
-    loss = mse
-    if sae.config.architecture == "jumprelu":
-        loss += recipe.l0 * l0
-    elif sae.config.architecture == "gated":
-        gate_NS = (sae.projected(x_ND) + sae.weights["b_gate"]).relu()
-        loss += recipe.l1 * float(gate_NS.sum(1).mean())
-        loss += float((sae.decode(gate_NS) - x_ND).square().mean())
+    none_dead = torch.empty(0, dtype=torch.long)
+    loss = float(ARCHITECTURES[sae.config.architecture].rule.loss(
+        sae.config, recipe, sae.weights, x_ND, none_dead))
     print(f"{sae.config.architecture:9} {who:8} held out: mse {mse:.4f}, L0 {l0:.1f}, "
           f"loss {loss:.4f}", flush=True)
     return loss

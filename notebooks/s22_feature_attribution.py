@@ -40,6 +40,7 @@ from deception_saes.experiments.steered import (
 )
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s22
+from deception_saes.saes.tags import layer_at_same_depth
 
 book = open_section(22, profile, seed, model=model, judge=judge, permutations=permutations,
                     resamples=resamples)
@@ -51,7 +52,8 @@ book = open_section(22, profile, seed, model=model, judge=judge, permutations=pe
 
 # %%
 saes = book.behavioural_saes
-tag = saes.tag(saes.layers[1], "jumprelu", "honest_only")  # the study's: L4 of L2, L4 and L6
+layer = layer_at_same_depth(4, book.subject.model.shape.layers)  # the study's feature is from L4 of 16
+tag = saes.tag(layer, "jumprelu", "honest_only")
 design = saes.reading.main.design  # labels, scenarios, near-duplicates and folds
 fired = fires(saes)  # by SAE, [completions, features]
 largest = largest_differences(fired, saes.tags, design, permutations=book.permutations, seed=seed)
@@ -190,7 +192,7 @@ any site). Random features differ from each other by an SD of [[steering.random.
 
 # %%
 book.table(
-    s22.said, generated,
+    s22.samples, generated,
     caption="Completions sampled at temperature 1 under steering, two of each scenario, the same random numbers under every vector. Labels: "
     "by the embedded model as judge, which §17 shows to agree with readers hardly more than chance. Cross-entropy: of "
     "the text under the unsteered model, a token.",

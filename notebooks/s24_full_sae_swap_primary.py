@@ -59,7 +59,7 @@ from deception_saes.interventions.swap import (
     SwapTop,
 )
 from deception_saes.paper.book import open_section
-from deception_saes.paper.plots import swap
+from deception_saes.paper.plots import swap_figures
 from deception_saes.paper.plots.swap_captions import FIGURES, SUMMARY, TABLES, report, report_seeds
 
 book = open_section(24, profile, seed, model=model, framing=framing, questions=questions,
@@ -134,43 +134,43 @@ report_seeds(book, seeds, over_seeds(seeds))
 book.opening()
 
 # %%
-book.figure(swap.gap_forest, gaps, summary, **FIGURES["gap_forest"])
+book.figure(swap_figures.gap_forest, gaps, summary, **FIGURES["gap_forest"])
 
 # %% tags=["remove-input"]
 book.say(SUMMARY)
 
 # %%
-book.figure(swap.forest, effects, **FIGURES["forest"])
+book.figure(swap_figures.forest, effects, **FIGURES["forest"])
 
 # %%
-book.table(swap.gap_rows, gaps, **TABLES["gaps"])
+book.table(swap_figures.gap_rows, gaps, **TABLES["gaps"])
 
 # %% [markdown]
 # ## Dose
 
 # %%
-book.figure(swap.doses, effects, **FIGURES["doses"])
+book.figure(swap_figures.doses, effects, **FIGURES["doses"])
 
 # %% [markdown]
 # ## The features of largest d
 
 # %%
-book.figure(swap.top_features, effects, **FIGURES["top_features"])
+book.figure(swap_figures.top_features, effects, **FIGURES["top_features"])
 
 # %% [markdown]
 # ## Does the training seed matter?
 
 # %%
-book.figure(swap.seed_forest, seeds, **FIGURES["seeds"])
+book.figure(swap_figures.seed_forest, seeds, **FIGURES["seeds"])
 
 # %% [markdown]
 # ## Both conditions, and the share of the ceiling
 
 # %%
-book.table(swap.effects_on_both, effects, **TABLES["genuine_effects"])
+book.table(swap_figures.effects_on_both, effects, **TABLES["genuine_effects"])
 
 # %%
-book.table(swap.centre_rows, centres, **TABLES["centres"])
+book.table(swap_figures.centre_rows, centres, **TABLES["centres"])
 
 # %% [markdown]
 # **What would have changed the conclusion.** The study's claim would stand if E6 did no more than E4, the

@@ -24,6 +24,8 @@ n_heads = None  # suppressor heads that are ablated together
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
+from functools import partial
+
 from deception_saes.experiments.circuits import across_models, portion, strongest
 from deception_saes.experiments.heads import p_correct, sweep
 from deception_saes.experiments.task import why_not_asked
@@ -56,11 +58,11 @@ for subject in book.subjects:
 
 # %%
 models = across_models(measured, not_run)
-answered = {"tinyllama": "S-15", "pythia160m": "S-16", "pythia410m": "S-17"}
+claims = {"llama": "S-14", "tinyllama": "S-15", "pythia160m": "S-16", "pythia410m": "S-17"}
 
 book.report("models", models)
 for slug in dict.fromkeys(task.model for task, *_ in measured):
-    claim = answered.get(slug, "S-14" if slug == book.model.slug else None)
+    claim = claims.get(slug, claims["llama"] if slug == book.model.slug else None)
     chosen_under = book.framing in book.primary_framings  # then the claim's number is measured
     book.report("models", models, "{framing}.{measure}",
                 where=f"model == '{slug}' and measure in ['restoration', 'genuine', 'portion']",
@@ -89,7 +91,7 @@ book.say("""
 
 # %%
 book.table(
-    s30.models, models,
+    partial(s30.models, claims=claims), models,
     caption="Every model of this profile, and the published portions of the study's models.",
 )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 import jupytext
+from places import artifacts_at
 
 from deception_saes import experiments
 from deception_saes.cache import Cached
@@ -14,7 +15,6 @@ from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.notebooks import source_of
 from deception_saes.paper.record import SectionRun
 from deception_saes.paper.results import Results
-from deception_saes.store.files import artifacts_at
 
 CACHED = [of for module in iter_modules(experiments.__path__)
           for of in vars(import_module(f"{experiments.__name__}.{module.name}")).values()

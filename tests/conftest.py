@@ -6,6 +6,7 @@ import socket
 import sys
 
 import pytest
+from places import artifacts_at
 
 from deception_saes.store.pinned import pin
 
@@ -22,7 +23,7 @@ from deception_saes.models.load import load
 from deception_saes.models.registry import get
 from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.subjects import task_of
-from deception_saes.store.files import artifacts_at, checkout
+from deception_saes.store.files import checkout
 
 
 @pytest.fixture(autouse=True)

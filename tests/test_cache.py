@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from cells import CACHED
+from places import artifacts_at
 
 from deception_saes import cache
 from deception_saes.cache import Folder, cached, cached_files, calls_tree, drop_others, trim, used
 from deception_saes.loaded import SOURCES
 from deception_saes.store import spec as spec_module
 from deception_saes.store.ensure import OldArtifacts, SourcesChanged
-from deception_saes.store.files import PACKAGE_DIR, artifacts_at
+from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.tidy import about, columns_of, described
 
 TIMES = []
@@ -191,7 +192,7 @@ REACHED = {
     "ask": "tasks/scoring.py", "contrasts": "analysis/bootstrap.py",
     "train_saes": "saes/training.py", "activations": "models/forward.py",
     "edit_effects": "interventions/swap.py", "gap_table": "experiments/gaps.py",
-    "sweep": "interventions/resume.py", "damage": "tasks/neutral.py",
+    "sweep": "interventions/ablation.py", "damage": "tasks/prompts.py",
 }
 NOT_REACHED = ("paper/catalogue.py", "paper/book.py", "experiments/sae_tables.py")
 

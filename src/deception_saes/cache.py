@@ -29,9 +29,8 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
-from deception_saes.store.cells import guarded, unguarded
 from deception_saes.store.ensure import ensure, is_made, marker_path
-from deception_saes.store.files import PACKAGE_DIR, artifacts_root
+from deception_saes.store.files import PACKAGE_DIR, artifacts_root, guarded, unguarded
 from deception_saes.store.spec import Spec
 
 P = ParamSpec("P")

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from places import artifacts_at
 
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.claims import load_claims
@@ -17,7 +18,6 @@ from deception_saes.paper.data_files import publish_data, unused_rows
 from deception_saes.paper.record import results_name
 from deception_saes.paper.results import read_results
 from deception_saes.paper.shared import calls_of_book
-from deception_saes.store.files import artifacts_at
 
 NOTEBOOK = "s23_sandbagging_task"
 COPIED = ("src", "notebooks", "book", "workflow", "_config.yml", "_toc.yml", "pyproject.toml")

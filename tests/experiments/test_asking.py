@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from cells import run_cells
+from places import artifacts_at
 
 from deception_saes.experiments import task as module
 from deception_saes.experiments.asking import ask_all
@@ -14,8 +15,7 @@ from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
 from deception_saes.paper.subjects import asked_under, subject_of
 from deception_saes.rng import generator
-from deception_saes.store.files import artifacts_at
-from deception_saes.tasks.wordings import FRAMINGS
+from deception_saes.tasks.framings import FRAMINGS
 
 ABSENT = dataclasses.replace(get("llama"), slug="absent", source=HubModel("nobody/nothing"))
 MODEL = "tinyllama-random"

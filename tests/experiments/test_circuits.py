@@ -148,7 +148,8 @@ def test_models_that_are_unavailable_or_answer_nothing_are_rows_that_say_why(
                          ("pythia160m", "nobody/nothing")):
         assert table.loc[slug, "status"] == "not run"
         assert reason in table.loc[slug, "reason"]
-    shown = s30.models(run.namespace["models"]).set_index("model")["portion"]
+    shown = s30.models(run.namespace["models"], run.namespace["claims"])
+    shown = shown.set_index("model")["portion"]
     assert "nobody/nothing" in shown["pythia160m"]
     assert shown["Pythia-160M (published, S-16)"] == "<= 0 pp"
     assert shown["Pythia-410M (published, S-17)"].endswith("; not run in this profile")

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from places import artifacts_at
 
 from deception_saes.errors import UserError
 from deception_saes.experiments import heads as module
@@ -18,8 +19,7 @@ from deception_saes.experiments.circuits import (
 from deception_saes.experiments.heads import all_heads, best_of_size, sweep
 from deception_saes.interventions.ablation import plain_p_correct
 from deception_saes.models.anatomy import Head
-from deception_saes.store.files import artifacts_at
-from deception_saes.tasks.wordings import reworded
+from deception_saes.tasks.framings import reworded
 
 
 @pytest.fixture(scope="module")

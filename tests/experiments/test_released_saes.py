@@ -20,7 +20,7 @@ from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.record import SectionRun
 from deception_saes.paper.results import read_results
 from deception_saes.paper.settings import Settings
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeError
 from deception_saes.saes.files import CFG, WEIGHTS, load, save
 from deception_saes.saes.registry import architecture, build
 from deception_saes.saes.tags import is_swapped
@@ -36,7 +36,6 @@ sys.path.insert(0, sys.argv[2])
 from cells import run_cells
 from huggingface_hub import close_session
 from deception_saes.paper.profiles import profile_named
-from deception_saes.store.files import artifacts_at
 
 time.sleep = lambda seconds: None  # between the attempts of the hub's client
 artifacts = pathlib.Path(sys.argv[1])

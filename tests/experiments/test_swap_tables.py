@@ -15,7 +15,7 @@ from deception_saes.experiments.gaps import (
     over_seeds,
     seed_table,
 )
-from deception_saes.experiments.swaps import CONDITIONS, FOLDS, PLAIN, Cell, question_folds
+from deception_saes.experiments.swaps import FOLDS, PLAIN, SWAP_CONDITIONS, Cell, question_folds
 
 N = 12
 
@@ -39,7 +39,7 @@ def beside(*cells, patch=10.0, clean=50.0):
     swapped = {(of.name, of.depth) for of in cells}
     there = {(of.name, of.depth, of.condition) for of in cells}
     others = [cell(PLAIN, depth, condition, patch=patch) for depth in depths
-              for condition in CONDITIONS]
+              for condition in SWAP_CONDITIONS]
     others += [cell(*of, "genuine", clean, E2=0.0) for of in swapped
                if (*of, "genuine") not in there]
     return [*others, *cells]

@@ -11,8 +11,8 @@ from cells import run_cells
 from deception_saes.experiments import swaps
 from deception_saes.experiments.saes import TrainedSae
 from deception_saes.experiments.swaps import (
-    CONDITIONS,
     PLAIN,
+    SWAP_CONDITIONS,
     edit_effects,
     question_folds,
     run_clean,
@@ -125,11 +125,11 @@ def test_effects_are_those_of_whole_forward_passes_with_a_hook(
     asked, sae = every.asked, trained(runs[section], architecture, layer).load()
     table = runs[section].table("effects")
     at = {c: torch.stack([whole(lm, prompt, layer)[0] for prompt in asked.prompts[c]])
-          for c in CONDITIONS}
+          for c in SWAP_CONDITIONS}
     folds = question_folds(asked.ids, smoke.seed)
     fold_Q = np.array([folds[id] for id in asked.ids])
     halves_NQ = relabellings(fold_Q, smoke.swap_draws, smoke.seed)
-    for condition, other in zip(CONDITIONS, reversed(CONDITIONS), strict=True):
+    for condition, other in zip(SWAP_CONDITIONS, reversed(SWAP_CONDITIONS), strict=True):
         found = {}
         for q, prompt in enumerate(asked.prompts[condition]):
             rows = np.flatnonzero(fold_Q != fold_Q[q])
@@ -164,7 +164,7 @@ def test_effects_are_those_of_whole_forward_passes_with_a_hook(
 def test_the_clean_residual_as_an_edit_changes_nothing(prompts, section):
     _, every, few = prompts[section]
     for some in (every, few):
-        for condition in CONDITIONS:
+        for condition in SWAP_CONDITIONS:
             for layer in LAYERS:
                 x_NQD = some.runs[condition].residual(layer).expand(3, -1, -1)
                 assert some.clean[condition].min() > 0
@@ -214,10 +214,10 @@ def test_the_edit_of_a_question_is_not_learned_from_its_own_residual(
         monkeypatch.setattr(swaps, "run_clean", lambda _, count: few if count else every)
         through = edit_effects.function(half, 4, sae, edits, drawn, **how)
         without = edit_effects.function(half, 4, None, plain, directions, **how)
-        return {c: {**through[c], **without[c]} for c in CONDITIONS}
+        return {c: {**through[c], **without[c]} for c in SWAP_CONDITIONS}
 
     before, reached = effects(every), set()
-    for condition in CONDITIONS:
+    for condition in SWAP_CONDITIONS:
         moved = {**every.runs, condition: Perturbed(every.runs[condition], question)}
         after = effects(dataclasses.replace(every, runs=moved))
         for of, effects_of in before.items():
@@ -251,7 +251,7 @@ def test_every_intervention_is_run_at_every_depth_on_both_conditions(
     depths = ("D4", "D8", "D12")
     architectures = {(PLAIN, d) for d in depths} | {("jumprelu", d) for d in depths} | {
         ("topk", d) for d in depths} | {("gated", "D8")}
-    assert set(of.index) == {(*cell, c) for cell in architectures for c in CONDITIONS}
+    assert set(of.index) == {(*cell, c) for cell in architectures for c in SWAP_CONDITIONS}
     plain = {"patch", "median_residual", "mean_difference", "random_direction"}
     every = {"E2", "E6", "E4", "E6Δ", "E4Δ", "E1", "E1Δ", "E3", "E5.1", "E5.4", "E5.16", "E5.64",
              *(f"{e}.{dose}" for e in ("E6", "E6Δ") for dose in (0.25, 0.5, 0.75)),
@@ -333,7 +333,7 @@ def test_the_headline_gaps_are_measured_with_every_training_seed(runs, smoke):
 def test_l0_and_norms_of_the_centres_are_those_of_the_whole_half(runs, prompts):
     _, every, _ = prompts[26]
     sae = trained(runs[26], "topk", 6).load()
-    features = {c: sae.encode(every.runs[c].residual(6)).numpy() for c in CONDITIONS}
+    features = {c: sae.encode(every.runs[c].residual(6)).numpy() for c in SWAP_CONDITIONS}
     row = row_of(runs[26].table("centres"), architecture="topk", depth="D12")
     assert row["l0_prompt"] == pytest.approx((features["sandbag"] > 0).sum(1).mean())
     for letter, c in (("G", "genuine"), ("S", "sandbag")):

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import torch
 from cells import run_cells
+from places import artifacts_at
 
 from deception_saes.cache import calls_tree
 from deception_saes.experiments.sae_tables import measure_table
 from deception_saes.experiments.saes import (
-    CONDITIONS,
+    TRAIN_CONDITIONS,
     TRAIN_SETS,
     TrainedSae,
     activations,
@@ -28,11 +29,11 @@ from deception_saes.models.registry import get
 from deception_saes.paper.subjects import saes_of, task_of
 from deception_saes.saes import bank as bank_module
 from deception_saes.saes import training
+from deception_saes.saes.config import SaeConfig
 from deception_saes.saes.files import CFG, WEIGHTS, load
 from deception_saes.saes.registry import build
-from deception_saes.saes.sae import SaeConfig
 from deception_saes.saes.tags import sandbagging_tags
-from deception_saes.store.files import artifacts_at, sha256_file
+from deception_saes.store.files import sha256_file
 
 MODEL = "tinyllama-random"
 LAYERS = (2, 4, 6)
@@ -104,7 +105,7 @@ def test_the_42_saes_of_the_release_are_trained_each_in_its_folder(runs, tags, s
 
 def test_an_sae_says_where_it_belongs_and_what_it_was_trained_on(tags, saes, folders):
     choosing = rows(saes, "choosing", "suffix")
-    counts = {c: int((choosing.condition == c).sum()) for c in CONDITIONS}
+    counts = {c: int((choosing.condition == c).sum()) for c in TRAIN_CONDITIONS}
     for name, tag in tags.items():
         cfg = json.loads((folders[name] / CFG).read_text(encoding="utf-8"))
         about = cfg["metadata"]
@@ -294,7 +295,7 @@ def test_divergence_is_that_of_a_hook_on_the_block_summed_over_conditions(halves
             return torch.log_softmax(model(torch.tensor([list(prompt)])).logits[0, -1].double(), 0)
 
     total = 0.0
-    for condition in CONDITIONS:
+    for condition in TRAIN_CONDITIONS:
         clean, edited = (log_p(asked.prompts[condition][question], e) for e in (False, True))
         total += float((clean.exp() * (clean - edited)).sum())
     assert half.divergence(mean.expand_as)[question] == pytest.approx(total, rel=1e-3)

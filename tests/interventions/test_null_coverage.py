@@ -13,8 +13,8 @@ from deception_saes.interventions.swap import (
     Training,
     relabellings,
 )
+from deception_saes.saes.config import SaeConfig
 from deception_saes.saes.registry import build
-from deception_saes.saes.sae import SaeConfig
 
 D_IN, D_SAE, QUESTIONS, FOLDS, DRAWS, REPEATS = 16, 64, 60, 5, 40, 400
 

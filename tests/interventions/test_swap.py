@@ -24,8 +24,8 @@ from deception_saes.interventions.swap import (
     centre_of,
     relabellings,
 )
+from deception_saes.saes.config import SaeConfig
 from deception_saes.saes.registry import ARCHITECTURES, architecture, build
-from deception_saes.saes.sae import SaeConfig
 
 WIDTH, FEATURES, TRAINING, EDITED, DRAWS = 6, 30, 14, 5, 8
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}

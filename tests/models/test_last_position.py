@@ -11,9 +11,9 @@ from deception_saes.models import forward, last_position, tree
 from deception_saes.models.anatomy import anatomy
 from deception_saes.models.forward import log_probabilities, token_mass
 from deception_saes.models.last_position import LastPositionRun
+from deception_saes.tasks.framings import FRAMINGS
 from deception_saes.tasks.prompts import prompt_set
 from deception_saes.tasks.trivia import load_questions
-from deception_saes.tasks.wordings import FRAMINGS
 
 # A beginning shared by some, one prompt the beginning of another, one twice, not in order.
 SUFFIXES = [[30, 31, 32, 33], [7, 8, 9], [30], [7, 8, 9, 40, 41], [30], [11]]
@@ -92,20 +92,20 @@ def test_a_family_that_cannot_be_resumed_gives_the_same(gemma, prompts):
 def test_many_branches_and_small_batches_change_nothing(
     tiny, monkeypatch, prompts, rows_of_joined
 ):
-    monkeypatch.setattr(last_position, "_ROWS_AT_ONCE", 4)
-    monkeypatch.setattr(last_position, "_ROWS_OF_JOINED", rows_of_joined)
+    monkeypatch.setattr(last_position, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(last_position, "ROWS_OF_JOINED", rows_of_joined)
     monkeypatch.setattr(last_position, "TOKENS_OF_BRANCH", 4)
     check(tiny.model, prompts, [0, 3, 7], count=7)
 
 
 def test_small_batches_change_nothing_where_a_run_cannot_be_resumed(gemma, monkeypatch):
-    monkeypatch.setattr(last_position, "_COPIED_KEYS_AT_ONCE", 10)
+    monkeypatch.setattr(last_position, "COPIED_KEYS_AT_ONCE", 10)
     check(gemma, WITH_PREFIX, [1], count=7)
 
 
 def test_more_edits_than_one_batch_holds(tiny):
     run = LastPositionRun(tiny.model, WITH_PREFIX, [4])
-    x_NQD = edits(run, 4, last_position._ROWS_AT_ONCE)
+    x_NQD = edits(run, 4, last_position.ROWS_AT_ONCE)
     found_NQD = run.final_hidden(4, x_NQD)
     for n, q in ((0, 0), (42, 3), (43, 2), (100, 1), (255, 5)):
         torch.testing.assert_close(found_NQD[n, q], whole(tiny.model, WITH_PREFIX[q], 4,
@@ -188,7 +188,7 @@ def test_the_mass_of_tokens_is_their_summed_probability(tiny, log_p, monkeypatch
     plain = [float(log_p(tiny, prompt)[-1, of_q].exp().sum())
              for prompt, of_q in zip(WITH_PREFIX, tokens, strict=True)]
     for logits_at_once in (2**25, 4 * 4096, 1):
-        monkeypatch.setattr(forward, "_LOGITS_AT_ONCE", logits_at_once)
+        monkeypatch.setattr(forward, "LOGITS_AT_ONCE", logits_at_once)
         found = token_mass(tiny.model, hidden_NQD, tokens)
         assert found.dtype == np.float64
         np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -203,7 +203,7 @@ def test_the_mass_is_read_from_bounded_logits(tiny, monkeypatch):
     monkeypatch.setattr(forward, "finite_logits",
                         lambda model, x: sizes.append(len(x)) or real(model, x))
     vocabulary = tiny.model.config.vocab_size
-    monkeypatch.setattr(forward, "_LOGITS_AT_ONCE", 4 * vocabulary)
+    monkeypatch.setattr(forward, "LOGITS_AT_ONCE", 4 * vocabulary)
     token_mass(tiny.model, torch.zeros(3, 2, tiny.model.config.hidden_size), [[1], [2]])
     assert sizes == [4, 2]
 
@@ -223,7 +223,7 @@ def test_a_broken_weight_is_an_error_and_not_a_mass(tiny):
 
 
 def test_a_trunk_and_its_branches_hold_every_prompt_once():
-    laid = tree.plan(WITH_PREFIX, 3)
+    laid = tree.forest_of(WITH_PREFIX, 3)
     assert laid.prefix == [5, 6]
     assert sorted(row for rows in laid.rows for row in rows) == list(range(6))
     assert len(laid.trees) > 1

@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 from cells import run_cells
+from places import artifacts_at
 
 from deception_saes.cache import used
 from deception_saes.errors import UserError
@@ -20,7 +21,7 @@ from deception_saes.paper.record import EXPECTED_VARIABLE, profile_tree, results
 from deception_saes.paper.results import read_results
 from deception_saes.paper.settings import PARAMETERS, Settings
 from deception_saes.paper.subjects import task_of
-from deception_saes.store.files import artifacts_at, write_atomic
+from deception_saes.store.files import write_atomic
 from deception_saes.tasks.trivia import COLUMNS, load_questions
 from deception_saes.tidy import described
 

@@ -4,6 +4,7 @@ import shutil
 import zipfile
 
 import pytest
+from places import artifacts_at
 
 from deception_saes.paper import data_files
 from deception_saes.paper.catalogue import SECTIONS
@@ -17,7 +18,6 @@ from deception_saes.paper.data_files import (
     read_dictionary,
     size_of_zip,
 )
-from deception_saes.store.files import artifacts_at
 
 UNITS = {"", "auroc", "Cohen's d", "count", "features", "kappa", "logits", "nats", "p", "percent",
          "pp", "probability", "ratio", "residual", "s", "share", "squared residual"}

@@ -1,63 +1,67 @@
-import base64
 import re
 
-import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
-from deception_saes.paper.figures import PALETTES, figure_html, table_html, tokens_html
-from deception_saes.paper.numbers import with_interval
-from deception_saes.paper.plots import s23
+from deception_saes.paper.figures import (
+    PALETTES,
+    draw_svg,
+    figure_html,
+    table_html,
+    tokens_html,
+)
 
 
-def line(figure, colours):
+def line(figure, colours, ends=(0, 1)):
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=colours["genuine"], label="a line")
+    axes.plot([0, 1], ends, color=colours["genuine"], label="a line")
     axes.legend()
 
 
-def html_of(draw=line, alt="alt", caption="caption"):
-    return figure_html(draw, alt=alt, caption=caption, size=(3, 2))
+def drawing(draw=line, alt="alt"):
+    return draw_svg(draw, alt=alt, size=(3, 2))
 
 
-def drawings(page):
-    return [base64.b64decode(text).decode() for text in re.findall(r"base64,([^\"]+)", page)]
+def test_the_same_numbers_give_the_same_picture_and_others_another():
+    assert drawing() == drawing()
+    assert drawing(lambda figure, colours: line(figure, colours, (1, 0))) != drawing()
 
 
-def test_the_same_numbers_give_the_same_figure():
-    assert html_of() == html_of()
+def test_a_picture_takes_the_colours_of_every_page():
+    drawn = drawing()
+    for palette in PALETTES.values():
+        svg = drawn.coloured(palette)
+        assert {palette["genuine"], palette["ink"], palette["grid"]} <= set(
+            re.findall(r"#[0-9a-f]{6}", svg))
+    in_dark = drawn.coloured(PALETTES["dark"])
+    assert not [colour for colour in PALETTES["light"].values() if colour in in_dark]
 
 
-def test_other_numbers_give_another_figure():
-    def other(figure, colours):
-        figure.subplots().plot([0, 1], [1, 0], color=colours["genuine"])
-
-    assert html_of(other) != html_of()
-
-
-def test_a_figure_has_one_drawing_a_theme_in_that_themes_colours():
-    page = html_of()
-    assert [f"only-{mode}" in page for mode in PALETTES] == [True, True]
-    for mode, svg in zip(PALETTES, drawings(page), strict=True):
-        assert PALETTES[mode]["genuine"].lower() in svg.lower()
-        assert PALETTES[mode]["ink"].lower() in svg.lower()
+def test_in_a_notebook_a_picture_has_the_ink_of_the_text_around_it():
+    inline = drawing(alt='"><script>alert(1)</script>').inline
+    assert inline.startswith('<svg role="img" aria-label="&quot;&gt;&lt;script')
+    assert inline.rstrip().endswith("</svg>")
+    assert "currentColor" in inline
+    assert PALETTES["light"]["ink"] not in inline
+    assert "<script" not in inline
+    page = figure_html(inline, caption="c", min_width=300)
+    assert inline in page
 
 
-def test_a_drawing_asks_nothing_of_another_host_but_names_its_formats():
-    for svg in drawings(html_of()):
-        asked = set(re.findall(r"(?:href|src)=\"(https?:[^\"]+)\"", svg))
-        assert not asked
+def test_pictures_on_one_page_do_not_share_what_they_refer_to():
+    found = [set(re.findall(r'url\(#([^)]+)\)', drawing(alt=alt).svg)) for alt in ("a", "b")]
+    assert all(found)
+    assert not found[0] & found[1]
 
 
-def test_the_alternative_text_is_escaped():
-    page = html_of(alt='"><script>alert(1)</script>')
-    assert "<script" not in page
-    assert page.count('alt="&quot;&gt;&lt;script') == 2
+def test_a_picture_asks_nothing_of_another_host():
+    assert not re.findall(r'(?:href|src|resource)="(https?:[^"]+)"', drawing().svg)
 
 
-def test_figures_are_closed_after_drawing():
-    html_of()
-    assert plt.get_fignums() == []
+def test_a_picture_of_pixels_is_refused():
+    with pytest.raises(ValueError, match="of noise"):
+        drawing(lambda figure, _: figure.subplots().imshow(np.eye(3)), alt="of noise")
 
 
 def test_cells_of_a_table_are_escaped():
@@ -70,61 +74,6 @@ def test_cells_of_a_table_are_escaped():
 
 def test_a_missing_cell_is_a_dash():
     assert "<td>–</td>" in table_html(pd.DataFrame({"a": [None, "x"]}), caption="c")
-
-
-@pytest.mark.parametrize(("plot", "table"), [
-    (s23.by_framing, "contrasts"), (s23.paired, "questions"), (s23.null_contrast, "questions"),
-    (s23.by_topic, "topics"),
-], ids=lambda of: getattr(of, "__name__", of))
-def test_figures_of_the_section_are_drawn_twice_alike(asked_in_smoke, plot, table):
-    first, second = (
-        asked_in_smoke.book.figure(plot, asked_in_smoke.table(table), caption="c", alt="a",
-                                   size=(4, 3)).data for _ in range(2))
-    assert first == second
-    assert all("<path" in svg for svg in drawings(first))
-
-
-@pytest.mark.parametrize("tabulate", [s23.contrast_rows, s23.measure_rows])
-def test_tables_hold_the_sections_values(asked_in_smoke, tabulate):
-    table = tabulate(asked_in_smoke.table("contrasts"))
-    assert set(table["model"]) == {"tinyllama-random", "tinyneox-random"}
-    assert not table.isna().any().any()
-    value = asked_in_smoke.results.value(
-        "s23.tinyllama-random.two_shot_labelled.answerable.p_correct.genuine_minus_sandbag")
-    first = table.iloc[0]
-    assert (first["n"], first["genuine − sandbag"]) == (value.n, with_interval(value))
-
-
-def test_a_table_of_one_model_does_not_name_it(asked_in_smoke):
-    table = asked_in_smoke.table("contrasts").query("model == 'tinyllama-random'")
-    assert "model" not in s23.contrast_rows(table)
-    assert list(s23.contrast_rows(table)["n"]) == list(
-        s23.contrast_rows(asked_in_smoke.table("contrasts")).query(
-            "model == 'tinyllama-random'")["n"])
-
-
-def test_the_answerable_set_adds_up(asked_in_smoke, smoke):
-    table = s23.answerable_rows(asked_in_smoke.table("answerable"))
-    assert (table["choosing half"] + table["evaluating half"] == table["answerable"]).all()
-    assert (table["not scorable"] + table["answerable"] <= table["asked"]).all()
-    assert table["asked"].iloc[0] == smoke.questions
-
-
-def test_examples_are_answerable_questions_of_the_primary_model(asked_in_smoke, smoke):
-    table = asked_in_smoke.table("questions")
-    rows = table[(table["model"] == smoke.models[0].slug) & table["half"].notna()
-                 & (table["framing"] == "two_shot_labelled")]
-    found = s23.examples(table)
-    assert 1 <= len(found) <= 12
-    assert set(found["question"]) <= set(rows["text"])
-
-
-@pytest.mark.parametrize(("token", "shown"), [
-    (" Paris", "␣Paris"), ("\n", "\\x0a"), ("\r\t", "\\x0d\\x09"), ("\x00", "\\x00"), ("é", "é"),
-    ("", ""), ("\u200b", "\\x200b"),
-])
-def test_white_space_and_control_characters_are_visible(token, shown):
-    assert s23.visible(token) == shown
 
 
 def test_tokens_are_shown_as_text_and_shaded():

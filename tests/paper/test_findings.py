@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from deception_saes.paper.figures import PALETTES
 from deception_saes.paper.findings import Finding, NotFound, draw, findings, side
-from deception_saes.paper.headlines import HEADLINES, Numbers
+from deception_saes.paper.numbers import HEADLINES, Numbers
 from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.results import Results, Value
 

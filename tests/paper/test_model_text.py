@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from deception_saes.paper.figures import figure_html, quotes_html, table_html
+from deception_saes.paper.figures import draw_svg, figure_html, quotes_html, table_html
 from deception_saes.paper.model_text import attribute, drawn, quoted, shown, visible
 
 
@@ -112,8 +112,10 @@ def test_quotations_show_as_text_in_their_groups(hostile):
 
 @pytest.mark.filterwarnings("error")
 def test_labels_of_a_figure_are_drawn_as_text(hostile):
-    page = parsed(figure_html(bars(hostile), alt=hostile[0], caption="c", size=(12, 8)))
-    assert {image["alt"] for image in page.find_all("img")} == {hostile[0]}
+    drawing = draw_svg(bars(hostile), alt=hostile[0], size=(12, 8))
+    page = parsed(figure_html(drawing.inline, caption="c"))
+    assert {image["aria-label"] for image in page.find_all("svg")} == {hostile[0]}
+    assert not page.find_all(["script", "img", "h1", "iframe", "a", "text"])
 
 
 def test_dollar_signs_in_a_label_make_no_formula():

@@ -2,6 +2,7 @@
 the hub's own client to a hub on this machine."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 import re
@@ -14,18 +15,18 @@ import pandas as pd
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 
 from deception_saes.__main__ import main
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.profiles import profile_named
-from deception_saes.paper.publish import CARD, MANIFEST, ReleaseError, upload, write_release
+from deception_saes.paper.publish import CARD, MANIFEST, ReleaseError, write_release
 from deception_saes.paper.record import SectionRun
 from deception_saes.paper.results import Results, Value
 from deception_saes.paper.subjects import saes_of
 from deception_saes.saes import files
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeConfig, SaeError
 from deception_saes.saes.registry import build
-from deception_saes.saes.sae import SaeConfig
 from deception_saes.saes.tags import sandbagging_tags
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
@@ -35,7 +36,7 @@ MODEL = "tinyllama-random"
 TAGS = {"v4_tiny_topk_L4_mixed": ("topk", 3), "v4_tiny_jumprelu_L4_mixed": ("jumprelu", None),
         "v4_tiny_gated_L4_mixed": ("gated", None)}
 RESULTS = Results(25, "done", None, "smoke", 0, "abc123def456", {"torch": "9.8.7"}, 1.0, [
-    Value("s25.all.rows", "training rows", 1234, "count", n=17),
+    Value("s25.all.rows", "P(x | y) of all", 1234, "count", n=17),
     Value("s25.topk.l0", "L0 of one SAE", 55.5, "count", tag="v4_tiny_topk_L4_mixed")])
 
 UPLOADER = """
@@ -72,11 +73,12 @@ def made(architecture, k):
 
 
 @pytest.fixture
-def saes_dir(tmp_path):
+def saes(tmp_path):
+    """Folders of SAEs by tag."""
     for tag, (architecture, k) in TAGS.items():
         files.save(made(architecture, k), tmp_path / "saes" / tag)
         (tmp_path / "saes" / tag / "checkpoint.tmp").write_text("of the training")
-    return tmp_path / "saes"
+    return {tag: tmp_path / "saes" / tag for tag in TAGS}
 
 
 @pytest.fixture
@@ -93,119 +95,105 @@ def contents(folder):
             for path in folder.rglob("*") if path.is_file()}
 
 
-def test_every_sae_of_the_table_is_copied_and_nothing_else(run, saes_dir, tmp_path, smoke):
+def test_a_release_is_the_saes_of_the_table_a_card_and_a_manifest(run, saes, tmp_path, smoke):
     out = tmp_path / "deep" / "release"
-    write_release(run, saes_dir, out, smoke)
-    assert contents(out).keys() == {CARD, MANIFEST} | {
+    write_release(run, saes, out, smoke)
+    released = contents(out)
+    assert released.keys() == {CARD, MANIFEST} | {
         f"{tag}/{name}" for tag in TAGS for name in (files.CFG, files.WEIGHTS)}
-    for tag in TAGS:
+    for tag, folder in saes.items():
         for name in (files.CFG, files.WEIGHTS):
-            assert (out / tag / name).read_bytes() == (saes_dir / tag / name).read_bytes()
+            assert released[f"{tag}/{name}"] == (folder / name).read_bytes()
     assert [path.name for path in out.parent.iterdir()] == ["release"]
     assert out.stat().st_mode & 0o055 == 0o055
 
 
-def test_the_card_says_what_the_run_measured(run, saes_dir, tmp_path, smoke):
-    write_release(run, saes_dir, tmp_path / "out", smoke, "us/saes")
+def test_the_card_says_what_the_run_measured(run, saes, tmp_path, smoke):
+    write_release(run, saes, tmp_path / "out", smoke, "us/saes")
     text = (tmp_path / "out" / CARD).read_text(encoding="utf-8")
     card = ModelCard(text).data
     assert (card.license, card.library_name, card.base_model) == ("mit", "saelens", None)
     assert "saelens" in card.tags
     lines = text.splitlines()
-    assert ("| v4_tiny_topk_L4_mixed | topk | 4 | mixed | 3 | 2 | 2.35 | 0.877 | 0.00123 | 0 | 0.5 "
-            "|") in lines
-    assert ("| v4_tiny_gated_L4_mixed | gated | 4 | mixed | – | 2 | 2.35 | 0.877 | 0.00123 | 0 | – "
-            "|") in lines
-    for line in ("| training_rows | 4321 |", "| context_size | 77 |", "| prepend_bos | false |",
-                 "| commit | abc123def456 |", "| profile | smoke |", "| torch | 9.8.7 |",
-                 "| d_in | 4 |", "make section S=25 PROFILE=smoke SEED=0"):
+    for line in (
+        "| v4_tiny_topk_L4_mixed | topk | 4 | mixed | 3 | 2 | 2.35 | 0.877 | 0.00123 | 0 | 0.5 |",
+        "| v4_tiny_gated_L4_mixed | gated | 4 | mixed | – | 2 | 2.35 | 0.877 | 0.00123 | 0 | – |",
+        "| training_rows | 4321 |", "| context_size | 77 |", "| prepend_bos | false |",
+        "| commit | abc123def456 |", "| profile | smoke |", "| torch | 9.8.7 |", "| d_in | 4 |",
+        "make section S=25 PROFILE=smoke SEED=0", "| P(x \\| y) of all |  | 1234 | 17 |",
+    ):
         assert line in lines
-    assert "| training rows |  | 1234 | 17 |" in lines
     assert "of_this_one" not in text
     assert "L0 of one SAE" not in text
-    assert "random tiny Llama" in text
     assert "random weights" in text
+    assert "\n\n\n" not in text
+    page = MarkdownIt("commonmark").enable("table").render(ModelCard(text).text)
+    assert page.count("<table>") == 3
+    assert sum(line.startswith("| ") for line in lines) - 3 == page.count("<tr>")
 
 
-def test_a_model_of_the_hub_is_named_as_the_base(run, saes_dir, tmp_path):
-    write_release(run, saes_dir, tmp_path / "out", profile_named("paper"))
+def test_a_model_of_the_hub_is_named_as_the_base(run, saes, tmp_path):
+    write_release(run, saes, tmp_path / "out", profile_named("paper"))
     card = ModelCard((tmp_path / "out" / CARD).read_text(encoding="utf-8"))
     assert card.data.base_model == "meta-llama/Llama-3.2-1B"
     assert "Llama 3.2 Community License" in card.text
     assert "random weights" not in card.text
 
 
-def test_an_earlier_release_is_replaced_as_a_whole(run, saes_dir, tmp_path, smoke):
+def test_an_earlier_release_is_replaced_as_a_whole(run, saes, tmp_path, smoke):
     out = tmp_path / "out"
     out.mkdir()
-    write_release(run, saes_dir, out, smoke)
-    whole = contents(out)
+    write_release(run, saes, out, smoke)
     table = run.table("saes")
-    write_release(dataclasses.replace(run, _tables={"saes": table[:1]}), saes_dir, out, smoke)
+    write_release(dataclasses.replace(run, _tables={"saes": table[:1]}), saes, out, smoke)
     assert {path.name for path in out.iterdir()} == {CARD, MANIFEST, table["tag"][0]}
-    write_release(run, saes_dir, out, smoke)
-    assert contents(out) == whole
 
 
-@pytest.mark.parametrize("foreign", ["thesis.tex", ".git/HEAD", "v4_tiny_topk_L4_mixed/notes.txt",
-                                     "other/cfg.json"])
+@pytest.mark.parametrize(("foreign", "text"), [
+    ("thesis.tex", "mine"), (".git/HEAD", "mine"), ("v4_tiny_topk_L4_mixed/notes.txt", "mine"),
+    (MANIFEST, "{"), (MANIFEST, "[]"), (MANIFEST, '{"written_by": "deception_saes"}')])
 @pytest.mark.parametrize("after_a_release", [True, False])
 def test_a_folder_with_anything_else_in_it_is_left_alone(
-    run, saes_dir, tmp_path, smoke, foreign, after_a_release
+    run, saes, tmp_path, smoke, foreign, text, after_a_release
 ):
     out = tmp_path / "out"
     if after_a_release:
-        write_release(run, saes_dir, out, smoke)
+        write_release(run, saes, out, smoke)
     (out / foreign).parent.mkdir(parents=True, exist_ok=True)
-    (out / foreign).write_text("mine")
+    (out / foreign).write_text(text)
     before = contents(out)
-    with pytest.raises(ReleaseError, match=f"holds {re.escape(foreign)}, which is not of"):
-        write_release(run, saes_dir, out, smoke)
+    for attempt in (out, out / foreign):
+        with pytest.raises(ReleaseError, match=re.escape(str(attempt))):
+            write_release(run, saes, attempt, smoke)
     assert contents(out) == before
-
-
-@pytest.mark.parametrize("manifest", ["{", "[]", "{}", '{"written_by": "deception_saes"}'])
-def test_a_manifest_that_is_not_ours_makes_no_release(run, saes_dir, tmp_path, smoke, manifest):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / MANIFEST).write_text(manifest)
-    with pytest.raises(ReleaseError, match=re.escape(f"holds {MANIFEST}")):
-        write_release(run, saes_dir, tmp_path / "out", smoke)
-
-
-def test_a_file_or_the_saes_own_folder_is_not_written_over(run, saes_dir, tmp_path, smoke):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(ReleaseError, match="it is a file"):
-        write_release(run, saes_dir, tmp_path / "file", smoke)
-    with pytest.raises(ReleaseError, match="not of an earlier release"):
-        write_release(run, saes_dir, saes_dir, smoke)
 
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("damage", ["missing", "flipped", "of another"])
 def test_a_broken_sae_stops_a_release_that_leaves_no_trace(
-    run, saes_dir, tmp_path, smoke, damage, before
+    run, saes, tmp_path, smoke, damage, before
 ):
-    out, weights = tmp_path / "out", saes_dir / "v4_tiny_gated_L4_mixed" / files.WEIGHTS
+    out, folder = tmp_path / "out", saes["v4_tiny_gated_L4_mixed"]
+    weights = folder / files.WEIGHTS
     if before:
-        write_release(run, saes_dir, out, smoke)
+        write_release(run, saes, out, smoke)
     left = contents(out)
     if damage == "missing":
         weights.unlink()
     elif damage == "flipped":
         weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     else:
-        shutil.rmtree(weights.parent)
-        shutil.copytree(saes_dir / "v4_tiny_topk_L4_mixed", weights.parent)
-    with pytest.raises((SaeError, ReleaseError), match=str(weights.parent)):
-        write_release(run, saes_dir, out, smoke)
+        shutil.copytree(saes["v4_tiny_topk_L4_mixed"], folder, dirs_exist_ok=True)
+    with pytest.raises((SaeError, ReleaseError), match=str(folder)):
+        write_release(run, saes, out, smoke)
     assert contents(out) == left
     assert {path.name for path in tmp_path.iterdir()} == {"saes"} | ({"out"} if before else set())
 
 
 def test_a_release_that_cannot_take_its_place_leaves_the_earlier_one(
-    run, saes_dir, tmp_path, smoke, monkeypatch
+    run, saes, tmp_path, smoke, monkeypatch
 ):
-    write_release(run, saes_dir, tmp_path / "out", smoke)
+    write_release(run, saes, tmp_path / "out", smoke)
     left, rename = contents(tmp_path / "out"), Path.rename
 
     def failing(path, target):
@@ -215,14 +203,14 @@ def test_a_release_that_cannot_take_its_place_leaves_the_earlier_one(
 
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(OSError, match="no"):
-        write_release(run, saes_dir, tmp_path / "out", smoke)
+        write_release(run, saes, tmp_path / "out", smoke)
     assert contents(tmp_path / "out") == left
 
 
-def test_a_section_that_was_not_run_has_nothing_to_release(run, saes_dir, tmp_path, smoke):
+def test_a_section_that_was_not_run_has_nothing_to_release(run, saes, tmp_path, smoke):
     not_run = dataclasses.replace(RESULTS, status="not run", reason="the model is gated")
-    with pytest.raises(ReleaseError, match="§25 was not run: the model is gated"):
-        write_release(dataclasses.replace(run, results=not_run), saes_dir, tmp_path / "out", smoke)
+    with pytest.raises(ReleaseError, match="the model is gated"):
+        write_release(dataclasses.replace(run, results=not_run), saes, tmp_path / "out", smoke)
     assert not (tmp_path / "out").exists()
 
 
@@ -241,54 +229,44 @@ def client(code, *arguments, home, endpoint, **extra):
 
 
 @pytest.fixture
-def release(run, saes_dir, tmp_path, smoke):
-    write_release(run, saes_dir, tmp_path / "out", smoke, "us/saes")
+def release(run, saes, tmp_path, smoke):
+    write_release(run, saes, tmp_path / "out", smoke, "us/saes")
     return tmp_path / "out"
 
 
-def test_a_release_is_uploaded_and_what_is_refused_is_one_error(release, saes_dir, tmp_path):
+def test_a_release_is_uploaded_and_what_is_refused_is_one_error(release, tmp_path):
     hub = FakeHub({"us/old": release})
     wishes = {"new": (str(release), "us/saes", OWNER), "old": (str(release), "us/old", OWNER),
               "not theirs": (str(release), "them/saes", "hf_somebody"),
               "no name": (str(release), "a/b/c", OWNER),
-              "no release": (str(saes_dir), "us/saes", OWNER)}
+              "no release": (str(tmp_path / "saes"), "us/saes", OWNER)}
+
+    def outcomes(*names, **environment):
+        found = json.loads(client(UPLOADER, json.dumps([wishes[name] for name in names]),
+                                  home=tmp_path / "home", endpoint=hub.endpoint, **environment))
+        return dict(zip(names, found, strict=True))
+
     with serving(hub):
-        found = json.loads(client(UPLOADER, json.dumps(list(wishes.values())),
-                                  home=tmp_path / "home", endpoint=hub.endpoint))
-    outcomes = dict(zip(wishes, found, strict=True))
-    assert outcomes["new"] == ["uploaded", f"{hub.endpoint}/us/saes/commit/{COMMIT}"]
-    assert outcomes["old"] == ["uploaded", f"{hub.endpoint}/us/old/commit/{COMMIT}"]
+        found = outcomes(*wishes)
+    assert found["new"] == ["uploaded", f"{hub.endpoint}/us/saes/commit/{COMMIT}"]
+    assert found["old"] == ["uploaded", f"{hub.endpoint}/us/old/commit/{COMMIT}"]
     assert hub.commits == [contents(release)] * 2
-    for wish, said in (("not theirs", f"them/saes: {hub.endpoint} answered 403"),
-                       ("no name", "a/b/c: not a repository's name"),
-                       ("no release", f"{saes_dir}: not a release of this project")):
-        kind, message = outcomes[wish]
+    for [kind, message], named in (
+        (found["not theirs"], ("them/saes", hub.endpoint, "403")),
+        (found["no name"], ("a/b/c",)), (found["no release"], (str(tmp_path / "saes"),)),
+        (outcomes("new")["new"], ("us/saes", hub.endpoint)),  # the hub is gone by now
+        (outcomes("new", HF_HUB_OFFLINE="1")["new"], ("us/saes", "HF_HUB_OFFLINE")),
+    ):
         assert kind == "ReleaseError"
-        assert said in message
-    [[kind, message]] = json.loads(client(UPLOADER, json.dumps([wishes["new"]]),
-                                          home=tmp_path / "home", endpoint=hub.endpoint))
-    assert kind == "ReleaseError"
-    assert f"us/saes: {hub.endpoint} cannot be reached" in message
-    [[kind, message]] = json.loads(client(UPLOADER, json.dumps([wishes["new"]]), HF_HUB_OFFLINE="1",
-                                          home=tmp_path / "home", endpoint=hub.endpoint))
-    assert kind == "ReleaseError"
-    assert "HF_HUB_OFFLINE is set" in message
-
-
-@pytest.mark.usefixtures("no_network")
-def test_what_is_no_release_is_not_uploaded(tmp_path):
-    with pytest.raises(ReleaseError, match="not a release"):
-        upload(tmp_path, "us/saes")
+        assert "\n" not in message
+        assert all(name in message for name in named)
 
 
 def test_every_way_to_load_that_the_card_names_works(release, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (release / CARD).read_text("utf-8"), re.DOTALL)
     assert len(blocks) == 3
-    if sys.modules.get("sae_lens") is None:
-        try:
-            import sae_lens  # noqa: F401
-        except ImportError:
-            blocks = [block for block in blocks if "sae_lens" not in block]
+    if importlib.util.find_spec("sae_lens") is None:
+        blocks = [block for block in blocks if "sae_lens" not in block]
     with serving(FakeHub({"us/saes": release})) as hub:
         for number, block in enumerate(blocks):
             said = client(READER, "it", block, home=tmp_path / f"home{number}",

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import pytest
 from cells import CACHED, run_cells
+from places import artifacts_at
 
 from deception_saes.cache import calls_tree
 from deception_saes.experiments.asking import by_topic
 from deception_saes.models.load import conversion_spec
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.shared import calls_of_book, clean_old, shared_calls
-from deception_saes.store.files import PACKAGE_DIR, artifacts_at
+from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.store.spec import imported_files
 
 EXPERIMENTS = (17, 18, 19, 20, 21, 22, 23, 24, 25, 27, 28, 29, 30, 32)

@@ -1,72 +1,67 @@
+import dataclasses
 import re
-from types import SimpleNamespace
 
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from deception_saes.paper.figures import figure_html
-from deception_saes.paper.site_html import Figures, for_print
+from deception_saes.paper.figures import draw_svg, figure_html
+from deception_saes.paper.site_html import for_print, place_figures
 
-
-def page(tables="s28_draws", caption="A caption."):
-    drawn = figure_html(lambda figure, colours: figure.subplots().plot([1, 2]), alt="a line",
-                        caption=caption, size=(3, 2))
-    return drawn.replace("<figure ", f'<figure data-tables="{tables}" ', 1)
+ALT = 'a "line"'
 
 
-def notebook(*pages):
-    return SimpleNamespace(cells=[{"outputs": [{"data": {"text/html": text}}]} for text in pages])
+def figure(*tables, caption="A caption."):
+    """The output of a cell that draws."""
+    drawing = draw_svg(lambda figure, _: figure.subplots().plot([1, 2]), alt=ALT, size=(3, 2))
+    return new_output(
+        "execute_result", {"text/html": figure_html(drawing.inline, caption=caption)},
+        metadata={"text/html": {"tables": list(tables), "drawing": dataclasses.asdict(drawing)}})
 
 
-@pytest.fixture
-def figures(tmp_path):
-    return Figures(tmp_path, "s28_circuit_ablation", "abc-<dirty>", {"s28_draws.csv",
-                                                                   "s28_values.csv"})
+def placed(static, *outputs):
+    """The HTML of these outputs on the site, and their metadata."""
+    notebook = new_notebook(cells=[new_code_cell(outputs=[output]) for output in outputs])
+    place_figures(notebook, static, "s28_circuit_ablation", "abc-<dirty>",
+                  {"s28_draws.csv", "s28_values.csv"})
+    outputs = [cell.outputs[0] for cell in notebook.cells]
+    return [output.data["text/html"] for output in outputs], [of.metadata for of in outputs]
 
 
-def placed(figures, *pages):
-    of = notebook(*pages)
-    figures.placed(of)
-    return [cell["outputs"][0]["data"]["text/html"] for cell in of.cells]
-
-
-def test_drawings_stand_in_files_of_their_own(figures, tmp_path):
-    found = "".join(placed(figures, page(), page()))
-    sources = re.findall(r'src="\.\./_static/(figures/[^"]+)"', found)
-    assert sources == [f"figures/s28-0{k}.svg" for k in (1, 2, 3, 4)]
-    assert "base64" not in found
-    for source in sources:
+def test_drawings_are_in_files_of_their_own_for_every_theme(tmp_path):
+    pages, metadata = placed(tmp_path, figure("s28_draws"), figure("s28_draws"))
+    sources = re.findall(r'class="only-(\w+)" [^>]*src="\.\./_static/(figures/[^"]+)"',
+                         "".join(pages))
+    assert sources == [(theme, f"figures/s28-0{k}-{theme}.svg")
+                       for k in (1, 2) for theme in ("light", "dark")]
+    for _, source in sources:
         assert (tmp_path / source).read_text().rstrip().endswith("</svg>")
+    assert "<svg" not in "".join(pages)
+    assert metadata == [{}, {}]
 
 
-def test_an_image_has_its_size_in_pixels_before_it_is_loaded(figures):
-    (found,) = placed(figures, page())
-    assert found.count(' width="288" height="192"') == 2  # 3 by 2 inches, 96 pixels an inch
+def test_an_image_has_its_words_and_its_size_in_pixels_before_it_is_loaded(tmp_path):
+    [page], _ = placed(tmp_path, figure("s28_draws"))
+    assert page.count('alt="a &quot;line&quot;"') == 2
+    assert page.count('loading="lazy" width="288" height="192"') == 2  # 3 by 2 inches of 96 pixels
 
 
-def test_a_figure_links_to_its_data_and_its_source(figures):
-    (found,) = placed(figures, page("s28_draws s28_values"))
-    assert 'href="../_static/data/s28_draws.csv"' in found
-    assert 'href="../_static/data/s28_values.csv"' in found
-    assert 'href="../_static/source/s28_circuit_ablation.py.txt"' in found
-    assert "abc-&lt;dirty&gt;" in found
-    assert "data-tables" not in found
-    assert found.endswith("</span></figcaption></figure>")
+def test_a_figure_links_to_its_data_and_its_source(tmp_path):
+    [page], _ = placed(tmp_path, figure("s28_draws", "s28_values"))
+    assert 'href="../_static/data/s28_draws.csv"' in page
+    assert 'href="../_static/data/s28_values.csv"' in page
+    assert 'href="../_static/source/s28_circuit_ablation.py.txt"' in page
+    assert "abc-&lt;dirty&gt;" in page
+    assert page.endswith("</span></figcaption></figure>")
 
 
-def test_data_that_are_not_published_are_an_error(figures):
-    with pytest.raises(ValueError, match=r"drawn from s28_secret\.csv, which is not"):
-        placed(figures, page("s28_secret"))
+def test_data_that_are_not_published_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"s28_secret\.csv"):
+        placed(tmp_path, figure("s28_secret"))
 
 
-def test_what_is_no_figure_stays(figures):
-    assert placed(figures, "<p>data:image</p>") == ["<p>data:image</p>"]
-
-
-def test_a_text_that_looks_like_a_drawing_is_no_file(figures, tmp_path):
-    text = "src=&quot;data:image/svg+xml;base64,AAAA&quot;"
-    (found,) = placed(figures, page(caption=text))
-    assert text in found
-    assert len(list((tmp_path / "figures").iterdir())) == 2
+def test_what_is_no_figure_stays(tmp_path):
+    assert placed(tmp_path, new_output("display_data", {"text/html": "<p>x</p>"}))[0] == [
+        "<p>x</p>"]
 
 
 def test_the_printed_page_waits_for_no_scrolling_and_finds_its_files():

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from places import artifacts_at
 
 from deception_saes.__main__ import main
 from deception_saes.cache import calls_tree
@@ -12,7 +13,6 @@ from deception_saes.paper.planned import BuildFailed, make_unit, plan_path, writ
 from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.record import profile_tree
 from deception_saes.paper.units import book_units, urgency
-from deception_saes.store.files import artifacts_at
 
 EMBEDDED = profile_named("embedded")
 SWEEP = "sweep-smollm2it-two_shot_labelled-sandbag"

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from deception_saes.experiments.saes import activations, read
 from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.subjects import saes_of
+from deception_saes.saes.config import SaeConfig
 from deception_saes.saes.files import CFG, WEIGHTS, load, save
 from deception_saes.saes.registry import ARCHITECTURES, architecture, build
-from deception_saes.saes.sae import SaeConfig
 from deception_saes.saes.tags import sandbagging_tags
 
 D_IN, D_SAE = 64, 256

@@ -8,9 +8,7 @@ import torch
 
 from deception_saes.saes import bank, training
 from deception_saes.saes.bank import train_bank
-from deception_saes.saes.errors import SaeError
-from deception_saes.saes.recipe import Recipe
-from deception_saes.saes.sae import SaeConfig
+from deception_saes.saes.config import Recipe, SaeConfig, SaeError
 from deception_saes.saes.training import Job, train
 
 D_IN = 24
@@ -139,7 +137,7 @@ def test_after_an_error_what_waits_is_not_begun(x, monkeypatch):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interrupted_bank_goes_on_to_the_same_bits(x, alone, monkeypatch, tmp_path, threads):
-    monkeypatch.setattr(training, "_SECONDS_BETWEEN_CHECKPOINTS", -1)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     torch.set_num_threads(threads)
     with monkeypatch.context() as patch:
         break_at(patch, "jumprelu-96", 3)

@@ -6,7 +6,7 @@ import random
 import pytest
 from test_sae_files import assert_equal, made
 
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeError
 from deception_saes.saes.files import CFG, WEIGHTS, load, save
 from deception_saes.saes.registry import ARCHITECTURES
 

@@ -22,9 +22,9 @@ def features(active):
 def test_they_are_the_dense_products(active, densest, part, monkeypatch):
     monkeypatch.setattr(products, "DENSEST", densest)
     if part:
-        monkeypatch.setattr(products, "_CACHE", 0)
-        monkeypatch.setattr(products, "_DENSEST_UNCACHED", densest)
-        monkeypatch.setattr(products, "_PART", part)
+        monkeypatch.setattr(products, "CACHE", 0)
+        monkeypatch.setattr(products, "DENSEST_UNCACHED", densest)
+        monkeypatch.setattr(products, "PART", part)
     f, on = features(active)
     w, x = torch.randn(FEATURES, WIDTH), torch.randn(ROWS, WIDTH)
     found = Products(on)

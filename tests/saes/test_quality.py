@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeConfig, SaeError
 from deception_saes.saes.quality import divergence, quality
 from deception_saes.saes.registry import ARCHITECTURES, architecture, build
-from deception_saes.saes.sae import SaeConfig
 
 D_IN = 6
 

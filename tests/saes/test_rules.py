@@ -1,55 +1,12 @@
-"""Hand-written gradients against autograd of the loss as it is written in the papers."""
-
-import math
+"""Hand-written gradients against autograd of the readable loss."""
 
 import pytest
 import torch
 
-from deception_saes.saes.recipe import Recipe
+from deception_saes.saes.config import Recipe, SaeConfig
 from deception_saes.saes.registry import ARCHITECTURES
-from deception_saes.saes.sae import SaeConfig
 
 ROWS, D_IN, D_SAE, K = 16, 10, 24, 5
-
-
-def reference(name, weights, x, recipe, dead):
-    """The loss whose gradients the rule claims to give, and the mean squared error alone."""
-    projected = (x - weights["b_dec"]) @ weights["W_enc"]
-
-    def mse(features, decoder=weights["W_dec"], bias=weights["b_dec"]):
-        return (features @ decoder + bias - x).square().mean()
-
-    if name == "topk":
-        pre = projected + weights["b_enc"]
-        best = pre.topk(K, dim=1)
-        features = torch.zeros_like(pre).scatter(1, best.indices, best.values.relu())
-        loss = mse(features)
-        if len(dead):
-            left = (x - (features @ weights["W_dec"] + weights["b_dec"])).detach()
-            k = min(len(dead), D_IN // 2)
-            few = pre[:, dead].topk(k, dim=1)
-            revived = torch.zeros_like(pre[:, dead]).scatter(1, few.indices, few.values.relu())
-            aux = (revived @ weights["W_dec"][dead] - left).square().mean()
-            return loss + recipe.aux_weight * aux, loss
-        return loss, loss
-    if name == "gated":
-        gate = projected + weights["b_gate"]
-        magnitude = projected * weights["r_mag"].exp() + weights["b_mag"]
-        features = magnitude.relu() * (gate > 0)
-        aux = mse(gate.relu(), weights["W_dec"].detach(), weights["b_dec"].detach())
-        l1 = gate.relu().sum(1).mean()
-        return mse(features) + aux + recipe.l1 * l1, mse(features)
-    pre = projected + weights["b_enc"]
-    threshold, width = weights["threshold"], recipe.bandwidth
-    open = (pre > threshold).detach()
-    # the step smoothed by the kernel's integral, which stands in for it in the gradient alone
-    smooth = 0.5 * (1 + torch.erf((pre.detach() - threshold) / (width * math.sqrt(2))))
-    stand_in = smooth - smooth.detach()
-    features = pre * open + (threshold.detach() * stand_in if recipe.learn_threshold else 0)
-    l0 = (open + stand_in).sum(1).mean()
-    target = recipe.target_l0
-    penalty = l0 if target is None else target * (l0 / target - 1) ** 2
-    return mse(features) + recipe.l0 * penalty, mse(features)
 
 
 def rule_of(name, recipe):
@@ -79,7 +36,7 @@ def test_gradients_are_those_of_autograd(name, options, dead, densest, monkeypat
     dead = torch.tensor(dead, dtype=torch.long)
     for n in rule.trained:
         rule.weights[n].requires_grad_()
-    loss, mse = reference(name, rule.weights, x, recipe, dead)
+    loss = rule.loss(rule.config, recipe, rule.weights, x, dead)
     expected = dict(zip(rule.trained, torch.autograd.grad(
         loss, [rule.weights[n] for n in rule.trained], allow_unused=True), strict=True))
     for weight in rule.weights.values():
@@ -88,13 +45,29 @@ def test_gradients_are_those_of_autograd(name, options, dead, densest, monkeypat
         found = rule.step(x, dead)
         again = {n: g.clone() for n, g in rule.gradients.items()}
         rule.step(x, dead)
-    torch.testing.assert_close(found, mse.detach())
+    sae = ARCHITECTURES[name].sae(rule.config, rule.weights)
+    torch.testing.assert_close(found, (sae.decode(sae.encode(x)) - x).square().mean())
     for n in rule.trained:
-        if n == "threshold" and not recipe.learn_threshold:
+        if expected[n] is None:
+            assert n == "threshold"
+            assert not recipe.learn_threshold
             assert not rule.gradients[n].any()
             continue
         torch.testing.assert_close(rule.gradients[n], expected[n], rtol=1e-9, atol=1e-12)
         assert torch.equal(rule.gradients[n], again[n])  # nothing is left over from a step
+
+
+@pytest.mark.parametrize(("name", "options", "penalty"), [
+    ("topk", {}, lambda l0: 0), ("jumprelu", {"l0": 0.05}, lambda l0: 0.05 * l0),
+    ("jumprelu", {"l0": 0.05, "target_l0": 3.0}, lambda l0: 0.05 * 3 * (l0 / 3 - 1) ** 2),
+])
+def test_the_loss_is_the_squared_error_and_the_penalty_on_l0(name, options, penalty):
+    rule, x = rule_of(name, Recipe(epochs=1, batch_size=ROWS, **options))
+    loss = rule.loss(rule.config, rule.recipe, rule.weights, x, torch.empty(0, dtype=torch.long))
+    sae = ARCHITECTURES[name].sae(rule.config, rule.weights)
+    features = sae.encode(x)
+    mse, l0 = (sae.decode(features) - x).square().mean(), (features > 0).sum(1).double().mean()
+    assert float(loss) == pytest.approx(float(mse + penalty(l0)))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

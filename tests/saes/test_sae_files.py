@@ -9,10 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeConfig, SaeError
 from deception_saes.saes.files import CFG, NEEDED_METADATA, WEIGHTS, load, save
 from deception_saes.saes.registry import ARCHITECTURES, architecture, build
-from deception_saes.saes.sae import SaeConfig
 
 METADATA = {"model_name": "tinyllama-random", "hook_name": "model.layers.4", "prepend_bos": True,
             "context_size": 64, "hook_layer": 4, "training_condition": "mixed",

@@ -13,8 +13,8 @@ import torch
 from test_sae_files import METADATA, assert_equal, made
 
 from deception_saes.saes import files
-from deception_saes.saes.errors import SaeError
-from deception_saes.saes.hub import load, load_from_hub
+from deception_saes.saes.config import SaeError
+from deception_saes.saes.hub import load
 from deception_saes.saes.registry import ARCHITECTURES
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
@@ -117,7 +117,7 @@ def test_an_sae_of_the_hub_is_the_one_that_was_saved(session, name):
     ("out of order", ["us/broken, v4_topk: {hub} answered 501", "try again later"]),
     ("path", ["'../saes/v4_topk' is not a tag"]),
 ])
-def test_what_cannot_be_had_is_one_error_that_says_why_and_what_to_do(session, wish, said):
+def test_what_is_unavailable_is_one_error_that_says_why_and_what_to_do(session, wish, said):
     _, hub, outcomes, _ = session
     kind, message = outcomes[wish]
     assert kind == "SaeError"
@@ -182,8 +182,6 @@ def test_a_tag_that_is_no_plain_name_is_refused(release, tag):
     for source in (release, "us/saes"):
         with pytest.raises(SaeError, match="is not a tag"):
             load(source, tag)
-    with pytest.raises(SaeError, match="is not a tag"):
-        load_from_hub("us/saes", tag)
 
 
 @pytest.mark.usefixtures("no_network")
@@ -191,8 +189,6 @@ def test_a_tag_that_is_no_plain_name_is_refused(release, tag):
 def test_a_source_that_is_neither_folder_nor_repository_is_refused(source):
     with pytest.raises(SaeError, match="neither a folder here nor"):
         load(source, "v4_topk")
-    with pytest.raises(SaeError, match="not the name of a hub repository"):
-        load_from_hub("saes", "v4_topk")
 
 
 def test_an_sae_keeps_its_metadata_on_the_way(session):

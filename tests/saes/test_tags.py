@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 
+from deception_saes.errors import UserError
 from deception_saes.paper.source_checks import release_tags
 from deception_saes.saes.registry import ARCHITECTURES
 from deception_saes.saes.tags import (
@@ -11,6 +12,7 @@ from deception_saes.saes.tags import (
     is_swapped,
     layer_at_same_depth,
     sandbagging_tags,
+    swapped_at,
     tags_at,
 )
 
@@ -128,3 +130,20 @@ def test_saes_at_any_layer_are_swapped_and_at_the_releases_layers_its_own(k):
     (8, 16, "D8"), (9, 16, "L9"), (15, 30, "D8"), (8, 30, "L8"), (6, 8, "D12")])
 def test_a_layer_is_named_by_the_studys_layer_of_its_depth_if_it_has_one(layer, n_layers, name):
     assert depth_name(layer, n_layers) == name
+
+
+def test_the_swapped_saes_of_a_layer_are_found():
+    tags = sandbagging_tags(*LLAMA)
+    assert [tag.name for tag in swapped_at(tags, 8)] == [
+        f"v4_llama_{name}_L8_mixed" for name in ("jumprelu", "topk", "gated")]
+    assert [tag.name for tag in swapped_at(tags, 12, "topk")] == ["v4_llama_topk_L12_mixed"]
+    assert [tag.k for tag in swapped_at(tags, 12, "topk", k=256)] == [256]
+
+
+@pytest.mark.parametrize(("of", "layers"), [
+    ((14,), "L4, L8, L12"), ((12, "gated"), "L8"), ((8, "vanilla"), "none"),
+    ((4, "topk", 16), "L8")])
+def test_a_layer_without_a_swapped_sae_is_one_line_that_names_those_with_one(of, layers):
+    with pytest.raises(UserError, match=rf"L{of[0]}\b.*: {layers}\.") as caught:
+        swapped_at(sandbagging_tags(*LLAMA), *of)
+    assert "\n" not in str(caught.value)

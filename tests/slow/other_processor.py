@@ -9,6 +9,7 @@ processor that is there. On one without AVX-512 both builds are the same and not
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import builds
@@ -19,7 +20,7 @@ from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.record import results_name
 from deception_saes.paper.reference import differences
 from deception_saes.paper.results import read_results
-from deception_saes.store.files import artifacts_at
+from deception_saes.store.files import ARTIFACTS_VARIABLE
 
 
 def main(folder):
@@ -29,8 +30,8 @@ def main(folder):
         code, said = builds.build(folder / name, **variables)
         builds.expect(code == 0, f"build {name}\n" + (said if code else ""))
         trees.append(folder / name / profile.name)
-        with artifacts_at(folder / name):
-            files.append(pinned_digests(made(profile, profile.seed, trees[-1])))
+        os.environ[ARTIFACTS_VARIABLE] = str(folder / name)
+        files.append(pinned_digests(made(profile, profile.seed, trees[-1])))
     differing = [name for name in files[0] if files[0][name] != files[1].get(name)]
     builds.expect(files[0].keys() == files[1].keys() and not differing,
                   f"{len(files[0])} files of models, activations and SAEs, equal to the last bit "

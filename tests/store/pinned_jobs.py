@@ -5,6 +5,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import torch
+
+from deception_saes.saes.config import Recipe, SaeConfig
+from deception_saes.saes.files import save
+from deception_saes.saes.training import Job, train
+from deception_saes.store.pinned import run_pinned
+
 
 class Odd(Exception):
     """Cannot be pickled back: its constructor takes other arguments."""
@@ -14,9 +22,6 @@ class Odd(Exception):
 
 
 def settings():
-    import numpy as np
-    import torch
-
     features = np._core._multiarray_umath.__cpu_features__
     return {"torch": torch.backends.cpu.get_cpu_capability(),
             "numpy": {name for name in ("X86_V4", "AVX512_ICL", "AVX512_SPR") if features[name]},
@@ -30,8 +35,6 @@ def double(x, *, plus=0):
 
 
 def nested():
-    from deception_saes.store.pinned import run_pinned
-
     return os.getpid(), run_pinned(os.getpid)
 
 
@@ -54,14 +57,6 @@ def sleeps(started):
 
 def trains(architecture, out):
     """A small SAE of this architecture in `out`, trained on planted data."""
-    import numpy as np
-    import torch
-
-    from deception_saes.saes.files import save
-    from deception_saes.saes.recipe import Recipe
-    from deception_saes.saes.sae import SaeConfig
-    from deception_saes.saes.training import Job, train
-
     torch.set_num_threads(1)
     seeds = (torch.Generator().manual_seed(seed) for seed in (1, 2))
     x = torch.randn(2048, 96, generator=next(seeds)) @ torch.randn(96, 96, generator=next(seeds))
@@ -73,12 +68,7 @@ def trains(architecture, out):
 
 
 if __name__ == "__main__":
-    # an own torch, loaded before anything is pinned
-    import torch
-
-    from deception_saes.store.pinned import run_pinned
-
-    sys.path.insert(0, str(Path(__file__).parent))
+    # by that name a worker finds its functions; torch is loaded here before anything is pinned
     import pinned_jobs
 
     torch.ones(64, 64) @ torch.ones(64, 64)

@@ -1,22 +1,28 @@
-"""Read the residual stream at chosen layers and positions, all layers in one pass.
+"""Read the residual stream at chosen layers and positions, all layers in one pass, and keep it in
+files.
 
 Shape suffixes: N rows (tokens kept), B prompts of a batch, T positions, D d_model.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
 from tqdm import tqdm
 
 from deception_saes.models.anatomy import anatomy
 from deception_saes.models.forward import behind_prefix, shared_prefix
+from deception_saes.store.files import write_atomic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,31 +38,32 @@ share (the question's own), or the last one (where the answer begins)."""
 
 @dataclass(frozen=True)
 class Residuals:
-    """resid_post of some tokens of a list of prompts, by prompt and then by position.
-
-    x_by_layer: [N, D], float32 on the CPU. prompt: index in the list; position: 0-based in the
-    prompt; both [N].
-    """
+    """resid_post of some tokens of a list of prompts, by prompt and then by position."""
 
     x_by_layer: dict[int, torch.Tensor]
+    """[N, D], float32 on the CPU."""
     prompt: np.ndarray
+    """Index in the list, [N]."""
     position: np.ndarray
+    """0-based in the prompt, [N]."""
 
 
 @dataclass(frozen=True)
 class Activations:
-    """resid_post of some tokens of questions asked under some conditions.
-
-    x_by_layer: [N, D], float32 on the CPU.
-    question, condition, half: of each row, strings [N]; the question's id.
-    position: of each row's token, 0-based in its prompt, [N].
-    """
+    """resid_post of some tokens of questions asked under some conditions. All but `x_by_layer` is
+    of each row, [N]."""
 
     x_by_layer: dict[int, torch.Tensor]
+    """[N, D], float32 on the CPU."""
     question: np.ndarray
+    """Its id."""
     condition: np.ndarray
     position: np.ndarray
+    """Of the token, 0-based in its prompt."""
     half: np.ndarray
+
+
+_TEXTS = ("question", "condition", "half")
 
 
 def capture(
@@ -135,6 +142,33 @@ def residuals(
         position=np.concatenate([np.arange(len(prompt) - count, len(prompt))
                                  for prompt, count in zip(prompts, counts, strict=True)]),
     )
+
+
+def write_activations(path: Path, activations: Activations) -> None:
+    """Write a file that `read_activations` reads; replaces one that is there."""
+    tensors = {str(layer): x_ND.contiguous() for layer, x_ND in activations.x_by_layer.items()}
+    tensors["position"] = torch.from_numpy(activations.position)
+    texts = {name: json.dumps(getattr(activations, name).tolist()) for name in _TEXTS}
+    write_atomic(path, to_bytes(tensors, texts))
+
+
+def read_activations(path: Path, layers: Sequence[int] | None = None) -> Activations:
+    """The activations of a file, at these layers only, or at all of them if None.
+
+    Raises ValueError, naming the layers that the file has, for one that it has not.
+    """
+    with safe_open(path, "pt") as file:
+        stored = sorted(int(name) for name in file.keys() if name != "position")  # noqa: SIM118
+        wanted = stored if layers is None else layers
+        missing = sorted(set(wanted) - set(stored))
+        if missing:
+            raise ValueError(f"{path} has no layer {missing[0]}; it has {stored}")
+        texts = {name: np.array(json.loads(file.metadata()[name])) for name in _TEXTS}
+        return Activations(
+            x_by_layer={layer: file.get_tensor(str(layer)) for layer in wanted},
+            position=file.get_tensor("position").numpy(),
+            **texts,
+        )
 
 
 class _Enough(Exception):

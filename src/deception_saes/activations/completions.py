@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
 from tqdm import tqdm
 
 from deception_saes.activations.capture import residuals
@@ -30,34 +32,37 @@ prompt before it, which is the same for all completions of a scenario."""
 _LENGTHS = 8
 """Completions are filled up to a multiple of so many tokens, so that more of them are of one length
 and run together. What stands behind a token changes nothing at it."""
-_TOKENS_AT_ONCE = 4096
+TOKENS_AT_ONCE = 4096
 """Tokens of completions whose residuals, at every layer, stand in memory together."""
 
 
 @dataclass(frozen=True)
 class TokenCompletion:
-    """A completion as token ids. scenario: of its prompt."""
+    """A completion as token ids."""
 
     id: str
     scenario: str
+    """Of its prompt."""
     tokens: Sequence[int]
 
 
 @dataclass(frozen=True)
 class CompletionActivations:
-    """resid_post of completions at every layer of a model.
-
-    ids, scenario: of each completion, [N]. n_tokens: of each, [N].
-    mean, last: [L, N, D]; prompt_end_LSD: by scenario, in the order of `scenarios`. All float32.
-    """
+    """resid_post of completions at every layer of a model, float32."""
 
     ids: tuple[str, ...]
     scenario: tuple[str, ...]
+    """Of each completion, [N]."""
     n_tokens: np.ndarray
+    """Of each completion, [N]."""
     scenarios: tuple[str, ...]
+    """All of them, [S]."""
     mean: torch.Tensor
+    """Over a completion's tokens, [L, N, D]."""
     last: torch.Tensor
+    """At its last token, [L, N, D]."""
     prompt_end_LSD: torch.Tensor
+    """At the last token of a scenario's prompt."""
 
     @property
     def n_layers(self) -> int:
@@ -88,15 +93,14 @@ class CompletionActivations:
 
 @dataclass(frozen=True)
 class TokenRows:
-    """resid_post at every token of completions.
-
-    x_by_layer: [N, D], float32 on the CPU. completion: id of each row's completion, strings [N].
-    position: of its token, 0-based in prompt and completion, [N].
-    """
+    """resid_post at every token of completions."""
 
     x_by_layer: dict[int, torch.Tensor]
+    """[N, D], float32 on the CPU."""
     completion: np.ndarray
+    """Id of each row's completion, strings [N]."""
     position: np.ndarray
+    """Of its token, 0-based in prompt and completion, [N]."""
 
     def of(self, ids: Collection[str]) -> np.ndarray:
         """Indices of the rows of these completions."""
@@ -178,20 +182,16 @@ def _read(
 
 def write_completions(path: Path, activations: CompletionActivations) -> None:
     """Write a safetensors file that `read_completions` reads; replaces one that is there."""
-    from safetensors.torch import save
-
     tensors = {"mean": activations.mean, "last": activations.last,
                "prompt_end": activations.prompt_end_LSD,
                "n_tokens": torch.from_numpy(activations.n_tokens)}
     texts = {name: json.dumps(getattr(activations, name))
              for name in ("ids", "scenario", "scenarios")}
-    write_atomic(path, save(tensors, texts))
+    write_atomic(path, to_bytes(tensors, texts))
 
 
 def read_completions(path: Path) -> CompletionActivations:
     """What `write_completions` wrote."""
-    from safetensors import safe_open
-
     with safe_open(path, "pt") as file:
         texts = {name: tuple(json.loads(text)) for name, text in file.metadata().items()}
         return CompletionActivations(
@@ -201,17 +201,13 @@ def read_completions(path: Path) -> CompletionActivations:
 
 def write_tokens(path: Path, rows: TokenRows) -> None:
     """Write a safetensors file that `read_tokens` reads; replaces one that is there."""
-    from safetensors.torch import save
-
     tensors = {str(layer): x_ND for layer, x_ND in rows.x_by_layer.items()}
-    write_atomic(path, save({**tensors, "position": torch.from_numpy(rows.position)},
-                            {"completion": json.dumps(rows.completion.tolist())}))
+    write_atomic(path, to_bytes({**tensors, "position": torch.from_numpy(rows.position)},
+                                {"completion": json.dumps(rows.completion.tolist())}))
 
 
 def read_tokens(path: Path) -> TokenRows:
     """What `write_tokens` wrote."""
-    from safetensors import safe_open
-
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         position = tensors.pop("position").numpy()
@@ -224,13 +220,13 @@ def _filled(tokens: Sequence[int]) -> list[int]:
 
 
 def _parts(rows: Sequence[int], completions: Sequence[TokenCompletion]) -> list[list[int]]:
-    """The rows by length, in parts of at most _TOKENS_AT_ONCE tokens or one completion: those of
+    """The rows by length, in parts of at most TOKENS_AT_ONCE tokens or one completion: those of
     one length are run together."""
     parts: list[list[int]] = []
     held = 0
     for row in sorted(rows, key=lambda row: len(completions[row].tokens)):
         held += len(completions[row].tokens)
-        if not parts or held > _TOKENS_AT_ONCE:
+        if not parts or held > TOKENS_AT_ONCE:
             parts.append([])
             held = len(completions[row].tokens)
         parts[-1].append(row)

@@ -19,9 +19,15 @@ from deception_saes.activations.completions import TokenRows
 from deception_saes.cache import Folder, cached_files
 from deception_saes.errors import UserError
 from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS, Reading
-from deception_saes.saes.bank import train_bank
-from deception_saes.saes.jobs import Bank, path_of_blocks, read_bank, save_bank, training_job
-from deception_saes.saes.recipe import Recipe
+from deception_saes.saes.bank import (
+    Bank,
+    path_of_blocks,
+    read_bank,
+    save_bank,
+    train_bank,
+    training_job,
+)
+from deception_saes.saes.config import Recipe
 from deception_saes.saes.sae import Sae
 from deception_saes.saes.tags import SaeTag, TaggedSaes
 from deception_saes.saes.training import Job

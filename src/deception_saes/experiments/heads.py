@@ -21,13 +21,11 @@ from deception_saes.interventions.ablation import (
     collateral_damage,
     head_means,
 )
-from deception_saes.interventions.heads import Means
-from deception_saes.interventions.resume import ResumableRun
+from deception_saes.interventions.heads import Means, ResumableRun
 from deception_saes.models.anatomy import Head, anatomy
-from deception_saes.models.attention import last_position_attention
-from deception_saes.models.forward import shared_prefix
+from deception_saes.models.forward import last_position_attention, shared_prefix
 from deception_saes.tasks.framings import Condition
-from deception_saes.tasks.neutral import neutral_passages
+from deception_saes.tasks.prompts import neutral_passages
 from deception_saes.tidy import described
 
 Heads = tuple[Head, ...]

@@ -19,8 +19,8 @@ from deception_saes.activations.completions import TokenRows
 from deception_saes.cache import cached
 from deception_saes.experiments.behavioural_saes import BehaviouralSaes
 from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS
-from deception_saes.interventions.replaced_kl import Replace, replaced_kl
-from deception_saes.interventions.steering import prefilled
+from deception_saes.interventions.steering import Replace, replaced_kl
+from deception_saes.models.forward import cache_before_last
 from deception_saes.saes.quality import quality
 from deception_saes.saes.sae import Sae
 from deception_saes.saes.tags import SaeTag
@@ -33,7 +33,7 @@ _ROWS_AT_ONCE = 1024
 def quality_of(grids: Sequence[BehaviouralSaes]) -> pd.DataFrame:
     """Quality on every token of the main round, a row an SAE of any of these grids of a reading.
 
-    `fixed`: whether its grid's thresholds are learned. Raises SaeError.
+    Column `fixed`: whether its grid's thresholds are learned, the study's fix. Raises SaeError.
     """
     reading = grids[0].reading
     torch.set_num_threads(reading.subject.threads)
@@ -77,13 +77,13 @@ def kl_of(grids: Sequence[BehaviouralSaes], *, completions: int) -> pd.DataFrame
     rows = []
     for completion in tqdm(chosen, desc="KL", unit="completion"):
         prompt = of.prompts[completion.scenario]
-        cache = prefilled(of.lm.model, prompt)
+        cache = cache_before_last(of.lm.model, prompt)
         for layer, by in replaced.items():
             kl_BT = replaced_kl(of.lm.model, cache, prompt[-1], completion.tokens, layer,
                                 [replace for *_, replace in by])
-            rows += [{"completion": completion.id, "layer": layer, "sae": name, "fixed": fixed,
-                      "tokens": len(kl_T), "kl": float(kl_T.mean())}
-                     for (name, fixed, _), kl_T in zip(by, kl_BT, strict=True)]
+            rows += [{"completion": completion.id, "layer": layer, "sae": name,
+                      "fixed": learned_threshold, "tokens": len(kl_T), "kl": float(kl_T.mean())}
+                     for (name, learned_threshold, _), kl_T in zip(by, kl_BT, strict=True)]
     return described(
         pd.DataFrame(rows), "KL of one completion with the residual replaced, under one SAE",
         sae=("", "the SAE, by its tag; mean: the residual is replaced by its mean"),

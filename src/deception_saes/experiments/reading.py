@@ -29,17 +29,13 @@ from deception_saes.cache import Folder, cached_files
 from deception_saes.errors import UserError
 from deception_saes.experiments.task import Subject
 from deception_saes.models.load import LanguageModel
-from deception_saes.saes.tags import layer_at_same_depth
+from deception_saes.saes.tags import READING_DEPTHS, layer_at_same_depth
 from deception_saes.tasks.completions import Completion, completion_ids
 from deception_saes.tasks.labels import balanced, duplicate_groups
 from deception_saes.tasks.scenarios import Scenario, load_scenarios, prompt_ids
 
 ROUNDS = ("R1", "R2", "R3")
 MAIN_ROUND = "R3"
-
-DEPTHS = (2, 4, 6)
-"""The layers of the study's model of which every token is kept, for SAEs; on another model, those
-at the same relative depth."""
 
 SCENARIOS = ("tasks/data/scenarios.toml",)
 """What prompts are made of, for `cached`'s `data`."""
@@ -97,9 +93,10 @@ class Reading:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The layers at DEPTHS, ascending."""
+        """The layers of which every token is kept, for SAEs: those at READING_DEPTHS, ascending."""
         n_layers = self.subject.model.shape.layers
-        return tuple(dict.fromkeys(layer_at_same_depth(depth, n_layers) for depth in DEPTHS))
+        return tuple(dict.fromkeys(layer_at_same_depth(depth, n_layers)
+                                   for depth in READING_DEPTHS))
 
     def of_round(self, round: str) -> tuple[Completion, ...]:
         """The completions of one round."""
@@ -139,7 +136,7 @@ class Reading:
         return read_completions(self._captured(round) / _POOLED)
 
     def tokens(self, *rounds: str) -> TokenRows:
-        """resid_post at every token of all completions of these rounds, at the layers of DEPTHS."""
+        """resid_post at every token of all completions of these rounds, at `layers`."""
         return joined([read_tokens(self._captured(round) / _TOKENS) for round in rounds])
 
     def readable(self, *rounds: str) -> Readable:

@@ -288,8 +288,8 @@ def by_kind(grid: pd.DataFrame, kl: pd.DataFrame, *, draws: int, seed: int) -> p
     interval over SAEs, and the largest median threshold of those at 0, so that one that was learned
     would show. draws, seed: of the bootstrap."""
     rows: list[dict[str, Any]] = []
-    for kind, (architecture, fixed, name) in _KINDS.items():
-        of = grid[(grid["architecture"] == architecture) & (grid["fixed"] == fixed)]
+    for kind, (architecture, learned_threshold, name) in _KINDS.items():
+        of = grid[(grid["architecture"] == architecture) & (grid["fixed"] == learned_threshold)]
         n = {"kl_recovered": kl["completion"].nunique(), "seconds": len(of)}
         rows += [{"kind": kind, "measure": measure, "value": float(of[measure].median()),
                   "unit": unit, "n": n.get(measure, int(grid["tokens"].iloc[0])),
@@ -299,7 +299,7 @@ def by_kind(grid: pd.DataFrame, kl: pd.DataFrame, *, draws: int, seed: int) -> p
             share = mean_interval(100 * of["l0"] / of["d_sae"], draws, seed)
             rows.append({"kind": kind, "measure": "l0_share", **share.columns(), "unit": "percent",
                          "quantity": f"L0 as a share of d_sae, {name}, mean over SAEs"})
-        if not fixed:
+        if not learned_threshold:
             rows.append({"kind": kind, "measure": "threshold", "unit": "threshold", "n": len(of),
                          "value": float(of["threshold_median"].max()),
                          "quantity": "largest median threshold of the pre-fix JumpReLUs"})
@@ -323,13 +323,15 @@ def threshold_histogram(grids: Sequence[BehaviouralSaes], *, bins: int) -> pd.Da
                     sae.weights["threshold"].numpy())
     rows = []
     for layer in sorted({layer for layer, _ in pooled}):
-        mine = {fixed: of for (of_layer, fixed), of in pooled.items() if of_layer == layer}
+        mine = {learned_threshold: of for (of_layer, learned_threshold), of in pooled.items()
+                if of_layer == layer}
         most = max(float(np.quantile(one, 0.995)) for of in mine.values() for one in of)
         edges = np.linspace(0, most if most > 0 else 1.0, bins + 1)
-        for fixed, of in mine.items():
+        for learned_threshold, of in mine.items():
             together = np.concatenate(of)
             counts, _ = np.histogram(np.minimum(together, edges[-1]), edges)
-            rows += [{"layer": layer, "fixed": fixed, "low": float(low), "high": float(high),
+            rows += [{"layer": layer, "fixed": learned_threshold, "low": float(low),
+                      "high": float(high),
                       "share": float(count / len(together))}
                      for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)]
     return described(

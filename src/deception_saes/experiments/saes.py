@@ -11,16 +11,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deception_saes.activations.capture import Activations, Positions, capture
-from deception_saes.activations.files import read_activations, write_activations
+from deception_saes.activations.capture import (
+    Activations,
+    Positions,
+    capture,
+    read_activations,
+    write_activations,
+)
 from deception_saes.cache import Folder, cached_files
 from deception_saes.experiments.task import AskedHalf, Task
-from deception_saes.saes.bank import train_bank
+from deception_saes.saes.bank import (
+    Bank,
+    path_of_blocks,
+    read_bank,
+    save_bank,
+    train_bank,
+    training_job,
+)
+from deception_saes.saes.config import Recipe
 from deception_saes.saes.files import load as load_sae
 from deception_saes.saes.files import save
 from deception_saes.saes.hub import content
-from deception_saes.saes.jobs import Bank, path_of_blocks, read_bank, save_bank, training_job
-from deception_saes.saes.recipe import Recipe
 from deception_saes.saes.sae import Sae
 from deception_saes.saes.tags import SaeTag, TaggedSaes
 from deception_saes.saes.training import Job
@@ -28,9 +39,9 @@ from deception_saes.saes.training import untrained as untrained_sae
 from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.framings import Condition
 
-CONDITIONS: tuple[Condition, ...] = ("genuine", "sandbag")
+TRAIN_CONDITIONS: tuple[Condition, ...] = ("genuine", "sandbag")
 TRAIN_SETS: dict[str, tuple[Condition, ...]] = {
-    "genuine_only": ("genuine",), "sandbagging_only": ("sandbag",), "mixed": CONDITIONS}
+    "genuine_only": ("genuine",), "sandbagging_only": ("sandbag",), "mixed": TRAIN_CONDITIONS}
 
 _FILE = "activations.safetensors"
 
@@ -88,7 +99,7 @@ def activations(
     """resid_post at these layers, under genuine and sandbag, of a half's questions; `read` gives
     them. positions: the question's own tokens ("suffix"), or the prompt's last ("last")."""
     lm = half.task.subject.load()
-    found = capture(lm.model, half.prompts, CONDITIONS, half.half, layers, positions,
+    found = capture(lm.model, half.prompts, TRAIN_CONDITIONS, half.half, layers, positions,
                     half.task.subject.batch_size)
     write_activations(to.out / _FILE, found)
 

@@ -26,11 +26,11 @@ from deception_saes.experiments.behavioural_saes import (
 )
 from deception_saes.experiments.reading import SCENARIOS
 from deception_saes.interventions.steering import (
-    prefilled,
     reply_log_p,
     steered_texts,
     unsteered_log_p,
 )
+from deception_saes.models.forward import cache_before_last
 from deception_saes.rng import generator, subseed
 from deception_saes.saes.tags import SaeTag
 from deception_saes.tasks.completions import MAX_NEW_TOKENS, Completion
@@ -99,7 +99,7 @@ def steered_replies(along: Directions, *, strengths: Sequence[float]) -> pd.Data
     rows: list[dict[str, Any]] = []
     for scenario in tqdm(reading.scenarios, desc="steered replies", unit="scenario"):
         prompt = of.prompts[scenario.id]
-        cache = prefilled(of.lm.model, prompt)
+        cache = cache_before_last(of.lm.model, prompt)
         # as the replies stand behind the opening
         found = {label: reply_log_p(
                     of.lm.model, cache, prompt[-1],
@@ -131,7 +131,7 @@ def steered_completions(
     found: list[dict[str, Any]] = []
     for scenario in tqdm(reading.scenarios, desc="steered completions", unit="scenario"):
         prompt = of.prompts[scenario.id]
-        cache = prefilled(lm.model, prompt)
+        cache = cache_before_last(lm.model, prompt)
         texts = steered_texts(lm, cache, prompt[-1], along.tag.layer, vectors_BD, draws,
                               subseed(seed, "steered", scenario.id), MAX_NEW_TOKENS)
         sampled = [{"scenario": scenario.id, "direction": name, "strength": of_step, "draw": draw,

@@ -30,12 +30,12 @@ from deception_saes.models.last_position import LastPositionRun
 from deception_saes.models.load import LanguageModel
 from deception_saes.rng import generator
 from deception_saes.saes.sae import Sae
-from deception_saes.saes.tags import depth_name, is_swapped
+from deception_saes.saes.tags import depth_name, swapped_at
 from deception_saes.tasks.framings import Condition
 from deception_saes.tasks.prompts import PromptSet
 from deception_saes.tidy import described
 
-CONDITIONS: tuple[Condition, ...] = ("sandbag", "genuine")
+SWAP_CONDITIONS: tuple[Condition, ...] = ("sandbag", "genuine")
 FOLDS = 5
 PLAIN = "no SAE"
 
@@ -80,7 +80,7 @@ def run_clean(half: AskedHalf, count: int | None) -> Prompts:
     folds = question_folds([question.id for question in half.questions], half.task.seed)
     asked = half.spread(count).prompts
     layers = range(lm.model.config.num_hidden_layers)
-    runs = {c: LastPositionRun(lm.model, asked.prompts[c], layers) for c in CONDITIONS}
+    runs = {c: LastPositionRun(lm.model, asked.prompts[c], layers) for c in SWAP_CONDITIONS}
     clean = {c: 100 * token_mass(lm.model, run.clean_QD, asked.correct[c])
              for c, run in runs.items()}
     return Prompts(asked, lm, runs, np.array([folds[id] for id in asked.ids]), clean)
@@ -102,7 +102,7 @@ def question_folds(ids: Sequence[str], seed: int) -> dict[str, int]:
 def edit_effects(
     half: AskedHalf, layer: int, sae: TrainedSae | None, edits: Mapping[str, Edit],
     drawn: Mapping[str, DrawnEdit], *, draws: int, draw_questions: int | None,
-    conditions: tuple[Condition, ...] = CONDITIONS,
+    conditions: tuple[Condition, ...] = SWAP_CONDITIONS,
 ) -> dict[str, Any]:
     """Effects of edits of resid_post at a layer, last position, by condition and name; beside them
     `clean`, P(correct) in percent by condition, [Q], and `drawn_subset`, the places of the
@@ -243,7 +243,8 @@ def effects_at(
 ) -> tuple[list[Cell], pd.DataFrame]:
     """Every edit at every layer, on both conditions' prompts: without an SAE, and through each of
     the set that is swapped there (see `saes.tags.is_swapped`). The cells, and how much of a prompt
-    the medians of each SAE keep. draws, draw_questions: as for `edit_effects`."""
+    the medians of each SAE keep. draws, draw_questions: as for `edit_effects`.
+    Raises UserError for a layer at which no SAE of the set is swapped."""
     n_layers = half.task.subject.model.shape.layers
     cells: list[Cell] = []
     sizes = []
@@ -252,14 +253,13 @@ def effects_at(
         plain = edit_effects(half, layer, None, without_sae, drawn_without_sae, draws=draws,
                              draw_questions=draw_questions)
         cells += cells_of(plain, depth=depth, layer=layer)
-        for tag in saes.at(layer):
-            if is_swapped(tag, k):
-                sae = TrainedSae(saes, tag)
-                found = edit_effects(half, layer, sae, edits, drawn, draws=draws,
-                                     draw_questions=draw_questions)
-                cells += cells_of(found, architecture=tag.architecture, depth=depth, layer=layer)
-                sizes.append({"architecture": tag.architecture, "depth": depth, "layer": layer,
-                              **centre_sizes(half, layer, sae)})
+        for tag in swapped_at(saes.tags, layer, k=k):
+            sae = TrainedSae(saes, tag)
+            found = edit_effects(half, layer, sae, edits, drawn, draws=draws,
+                                 draw_questions=draw_questions)
+            cells += cells_of(found, architecture=tag.architecture, depth=depth, layer=layer)
+            sizes.append({"architecture": tag.architecture, "depth": depth, "layer": layer,
+                          **centre_sizes(half, layer, sae)})
     return cells, described(
         pd.DataFrame(sizes), "how much of a prompt the medians keep; an SAE a row, all evaluating "
         "questions",
@@ -281,8 +281,7 @@ def effects_by_seed(
     alone, a cell a seed."""
     cells: list[Cell] = []
     for number in range(seeds):
-        tag = next(tag for tag in saes.at(layer)
-                   if is_swapped(tag) and tag.architecture == "jumprelu")
+        (tag,) = swapped_at(saes.tags, layer, "jumprelu")
         found = edit_effects(half, layer, TrainedSae(saes, tag, seed=number, of=seeds), edits,
                              drawn, conditions=("sandbag",), draws=draws,
                              draw_questions=draw_questions)

@@ -19,10 +19,9 @@ from deception_saes.models.load import LanguageModel, load, weights_hash
 from deception_saes.models.spec import ModelSpec
 from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.framings import CONDITIONS, Condition, Framing
-from deception_saes.tasks.prompts import PromptSet, prompt_set
-from deception_saes.tasks.scoring import Score, logit, scorable, score
-from deception_saes.tasks.splits import Half, answerable, halves
-from deception_saes.tasks.trivia import Question, spread
+from deception_saes.tasks.prompts import PromptSet, prompt_set, scorable
+from deception_saes.tasks.scoring import Score, answerable, logit, score
+from deception_saes.tasks.trivia import Half, Question, halves, spread
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deception_saes.interventions.heads import HeadSet, Means, ablated, check_heads
-from deception_saes.interventions.resume import ResumableRun
+from deception_saes.interventions.heads import (
+    HeadSet,
+    Means,
+    ResumableRun,
+    ablated,
+    check_heads,
+)
 from deception_saes.models.anatomy import Anatomy, anatomy
-from deception_saes.models.forward import log_probabilities, token_mass
+from deception_saes.models.forward import log_probabilities, right_padded, token_mass
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,9 +38,8 @@ def ablated_p_correct(
     """P(correct) of every prompt under every head set, [sets, prompts].
 
     prompts: token ids; correct: the tokens T(q) of each. An empty set gives the clean model.
-    means: by layer, for mean mode; zeros if None. run: of these prompts, if there is one already. A
-    family whose runs cannot be resumed goes the
-    plain way, and the progress bar says so.
+    means: by layer, for mean mode; zeros if None. run: of these prompts, if there is one already.
+    A family whose runs cannot be resumed goes the plain way, and the progress bar says so.
     Raises ValueError if there is no prompt, or for a head that does not exist or stands twice;
     FloatingPointError if the model gives a logit that is not finite.
     """
@@ -81,11 +85,7 @@ def plain_p_correct(
             for first in range(0, len(prompts), batch_size):
                 rows = range(first, min(first + batch_size, len(prompts)))
                 lengths = [len(prompts[row]) for row in rows]
-                # padding stands on the right, where a causal model never looks back from
-                ids_BT = torch.zeros(len(rows), max(lengths), dtype=torch.long,
-                                     device=model.device)
-                for i, row in enumerate(rows):
-                    ids_BT[i, : lengths[i]] = torch.tensor(list(prompts[row]))
+                ids_BT = right_padded([prompts[row] for row in rows], model.device)
                 with ablated(parts, [heads], means):
                     hidden_BTD = model.base_model(ids_BT, use_cache=False).last_hidden_state
                 last = torch.tensor(lengths, device=model.device) - 1
@@ -136,10 +136,10 @@ def _collecting(parts: Anatomy, sums: dict[int, torch.Tensor]) -> Iterator[None]
 
 @dataclass(frozen=True)
 class Damage:
-    """What an ablation does to a neutral text. kl: mean KL(clean ‖ ablated) over positions, nats.
-    cross_entropy: mean over positions, nats."""
+    """What an ablation does to a neutral text, means over positions in nats."""
 
     kl: float
+    """KL(clean ‖ ablated)."""
     cross_entropy: float
 
 

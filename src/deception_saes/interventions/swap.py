@@ -29,10 +29,8 @@ _FLOOR = 0.05  # under the SD of a feature's d, as a share of the median of live
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """The training questions under both conditions.
-
-    genuine_TD, sandbag_TD: residuals, one row a question, questions in one order.
-    """
+    """The training questions under both conditions: residuals, one row a question, questions in one
+    order."""
 
     sae: Sae
     genuine_TD: torch.Tensor
@@ -114,16 +112,15 @@ def centre_of(features_TS: torch.Tensor, centre: Centre) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Draws:
-    """What drawn edits are drawn by.
-
-    halves_NT: of each draw, the training questions whose genuine features are taken as genuine; of
-        the others it is the sandbag ones; as `relabellings` gives them, every second draw the
-        complement of the one before. seed, purpose: of all other draws.
-    """
+    """What drawn edits are drawn by."""
 
     halves_NT: torch.Tensor
+    """Of each draw, the training questions whose genuine features are taken as genuine; of the
+    others it is the sandbag ones. As `relabellings` gives them, every second draw the complement of
+    the one before."""
     seed: int
     purpose: tuple[str, ...] = ()
+    """With `seed`, what all other draws are drawn by."""
 
 
 class Edit(Protocol):

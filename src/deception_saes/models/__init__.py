@@ -1,1 +1,1 @@
-"""Which language models there are, and how each is had and run."""
+"""Which language models there are, where each comes from and how it is run."""

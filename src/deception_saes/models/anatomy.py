@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Family:
-    """Names inside one Hugging Face architecture.
-
-    base: of the base model, whose `layers` the blocks are.
-    attention: of the attention module in a block; projection: of its output projection.
-    norm: the final norm in the base model. cache_argument: how attention takes its key-value cache.
-    resumable: whether `Anatomy.finish` is this family's block, so that a run may start anywhere.
-    """
+    """Names inside one Hugging Face architecture."""
 
     base: str
+    """The base model, whose `layers` are the blocks."""
     attention: str
+    """The attention module in a block."""
     projection: str
+    """Its output projection."""
     norm: str
+    """The final norm in the base model."""
     cache_argument: str
+    """The argument in which attention takes its key-value cache."""
     resumable: bool
+    """Whether `Anatomy.finish` is this family's block, so that a run may start anywhere."""
 
 
 FAMILIES: dict[str, Family] = {

@@ -11,6 +11,10 @@ from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
 from deception_saes.models.spec import (
     GgufParts,
     GgufWheel,
@@ -18,8 +22,7 @@ from deception_saes.models.spec import (
     RandomWeights,
     WheelFile,
 )
-from deception_saes.store.files import PACKAGE_DIR, sha256_files
-from deception_saes.store.shipped import read_shipped
+from deception_saes.store.files import PACKAGE_DIR, read_shipped, sha256_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -60,9 +63,6 @@ def _(source: GgufParts, out: Path) -> None:
 
 @convert.register
 def _(source: RandomWeights, out: Path) -> None:
-    import torch
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
-
     tokenizer = _trained_tokenizer(PACKAGE_DIR / source.corpus)
     shape = source.shape
     sizes: dict[str, Any] = {
@@ -83,9 +83,10 @@ def _(source: RandomWeights, out: Path) -> None:
         torch.manual_seed(source.seed)
         model: PreTrainedModel
         if source.family == "llama":
-            model = LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=shape.kv_heads))
+            model = transformers.LlamaForCausalLM(transformers.LlamaConfig(
+                **sizes, num_key_value_heads=shape.kv_heads))
         else:
-            model = GPTNeoXForCausalLM(GPTNeoXConfig(**sizes))
+            model = transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**sizes))
     _save(model, tokenizer, out)
 
 
@@ -138,25 +139,20 @@ def _check(whole: str, parts: list[Path], sha256: str, advice: str) -> None:
 
 
 def _save_gguf(gguf: Path, out: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     options = {"gguf_file": gguf.name, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **options)
-    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **options)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, **options)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32,
+                                                               **options)
     # A model read from GGUF refuses to be saved as "quantized" although its weights are now
     # float32; the same weights in a fresh model of the same config do not.
     config = loaded.config
     del config.quantization_config
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(loaded.state_dict())
     _save(model, tokenizer, out)
 
 
 def _trained_tokenizer(corpus: Path) -> PreTrainedTokenizerBase:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -169,7 +165,7 @@ def _trained_tokenizer(corpus: Path) -> PreTrainedTokenizerBase:
     # In running text answers follow a space; so they do here.
     lines = read_shipped(corpus).decode().replace(",", " ").replace("|", " ").splitlines()
     tokenizer.train_from_iterator(lines, trainer)
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>",
         chat_template=_CHAT_TEMPLATE,
     )

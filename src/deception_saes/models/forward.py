@@ -1,4 +1,4 @@
-"""Run a model on prompts that share their beginning, reading that beginning once.
+"""Run a model and read its answers: prompts that share their beginning have it read once.
 
 Shape suffixes: B prompts of a batch, T positions, D d_model, V vocabulary.
 """
@@ -13,28 +13,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
+import transformers
+
+from deception_saes.models.anatomy import Head
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
 
 Result = TypeVar("Result")
 
-# 128 MiB of float32, and about twice that beside it.
-_LOGITS_AT_ONCE = 2**25
+LOGITS_AT_ONCE = 2**25
+"""128 MiB of float32, and about twice that beside it."""
 
 
 @dataclass(frozen=True)
 class SuffixBatch:
-    """Prompts of one length, run behind their shared prefix.
-
-    rows: index of each prompt in the caller's list.
-    hidden_BTD: after the final norm, at the positions behind the prefix.
-    cache: keys and values of the whole prompts, to go on from.
-    """
+    """Prompts of one length, run behind their shared prefix."""
 
     rows: list[int]
+    """Index of each prompt in the caller's list."""
     hidden_BTD: torch.Tensor
+    """After the final norm, at the positions behind the prefix."""
     cache: DynamicCache
+    """Keys and values of the whole prompts, to go on from."""
 
 
 def shared_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:
@@ -64,12 +65,10 @@ def behind_prefix(
     Yields the index of each prompt of the batch in `prompts`, and the result.
     Raises ValueError if there is no prompt or an empty one, or if `batch_size` is not positive.
     """
-    from transformers import DynamicCache
-
     prefix = shared_prefix(prompts)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; expected at least 1")
-    cache = DynamicCache(config=model.config)
+    cache = transformers.DynamicCache(config=model.config)
     if prefix:
         run(torch.tensor([prefix], device=model.device), cache)
 
@@ -80,11 +79,34 @@ def behind_prefix(
         of_length = list(same)
         for start in range(0, len(of_length), batch_size):
             rows = of_length[start : start + batch_size]
-            past = copy.deepcopy(cache)
-            past.batch_repeat_interleave(len(rows))
             ids_BT = torch.tensor([list(prompts[row][len(prefix) :]) for row in rows],
                                   device=model.device)
-            yield rows, run(ids_BT, past)
+            yield rows, run(ids_BT, repeated(cache, len(rows)))
+
+
+def repeated(cache: DynamicCache, rows: int) -> DynamicCache:
+    """The same keys and values for so many rows, apart from the cache, which stays as it is."""
+    past = copy.deepcopy(cache)
+    past.batch_repeat_interleave(rows)
+    return past
+
+
+@torch.no_grad()
+def cache_before_last(model: PreTrainedModel, prompt: Sequence[int]) -> DynamicCache:
+    """Keys and values of a prompt, token ids, without its last token: to go on from there."""
+    cache = transformers.DynamicCache(config=model.config)
+    if len(prompt) > 1:
+        ids_1T = torch.tensor([list(prompt[:-1])], device=model.device)
+        model.base_model(input_ids=ids_1T, past_key_values=cache, use_cache=True)
+    return cache
+
+
+def right_padded(sequences: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
+    """Token ids [B, longest], zeros on the right, where a causal model never looks back from."""
+    ids_BT = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.long, device=device)
+    for row, tokens in enumerate(sequences):
+        ids_BT[row, : len(tokens)] = torch.tensor(list(tokens), device=device)
+    return ids_BT
 
 
 @torch.inference_mode()
@@ -113,11 +135,7 @@ def continuation_states(
     """
     if not continuations:
         return []
-    longest = max(len(tokens) for _, tokens in continuations)
-    # padding stands on the right, where a causal model never looks back from
-    ids_BT = torch.zeros(len(continuations), longest, dtype=torch.long, device=model.device)
-    for i, (_, tokens) in enumerate(continuations):
-        ids_BT[i, : len(tokens)] = torch.tensor(list(tokens), device=model.device)
+    ids_BT = right_padded([tokens for _, tokens in continuations], model.device)
     past = copy.deepcopy(cache)
     past.batch_select_indices(torch.tensor([place for place, _ in continuations],
                                            device=model.device))
@@ -168,7 +186,7 @@ def token_mass(
     counted_QK, padding_QK = _padded(tokens, hidden.device)
     log_mass: list[torch.Tensor] = []
     row = 0
-    for hidden_BD in hidden.flatten(0, -2).split(max(1, _LOGITS_AT_ONCE // vocabulary)):
+    for hidden_BD in hidden.flatten(0, -2).split(max(1, LOGITS_AT_ONCE // vocabulary)):
         logits_BV = finite_logits(model, hidden_BD)
         place_B = torch.arange(row, row + len(hidden_BD), device=hidden.device) % len(tokens)
         of_tokens = logits_BV.gather(1, counted_QK[place_B])
@@ -187,3 +205,25 @@ def _padded(
     ids = [[*of, *[0] * (most - len(of))] for of in tokens]
     filled = [[place >= len(of) for place in range(most)] for of in tokens]
     return torch.tensor(ids, device=device), torch.tensor(filled, device=device)
+
+
+@torch.inference_mode()
+def last_position_attention(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], heads: Sequence[Head]
+) -> dict[Head, list[np.ndarray]]:
+    """By head, for every prompt the attention weights of its last position, [positions].
+
+    The model's attention is switched to the implementation that returns weights, and back.
+    """
+    before = model.config._attn_implementation
+    weights: dict[Head, list[np.ndarray]] = {head: [] for head in heads}
+    model.set_attn_implementation("eager")
+    try:
+        for prompt in prompts:
+            ids = torch.tensor([list(prompt)], device=model.device)
+            found = model.base_model(ids, output_attentions=True, use_cache=False).attentions
+            for head in heads:
+                weights[head].append(found[head.layer][0, head.head, -1].cpu().numpy())
+    finally:
+        model.set_attn_implementation(before)
+    return weights

@@ -6,6 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx2  # what the hub client itself is built on
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    IncompleteSnapshotError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
 from deception_saes.models.spec import HubModel, ModelSpec, ModelUnavailable
 
 # Configuration, weights and tokenizer of the top folder. A pickle (*.bin, *.pth) is never fetched.
@@ -20,8 +32,6 @@ def find_snapshot(source: HubModel) -> Path:
 
     Raises ModelUnavailable if the cache does not hold it, or only a part of it.
     """
-    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
-
     command = f"hf download {source.repo}"
     if source.revision != "main":
         command += f" --revision {source.revision}"
@@ -46,8 +56,6 @@ def find_snapshot(source: HubModel) -> Path:
 def cached_commit(source: HubModel) -> str | None:
     """The commit that the local cache holds of a repository's revision, whole or in part; None if
     it holds nothing of it. Asks no server."""
-    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
-
     try:
         return _snapshot(source, local_files_only=True).name
     except IncompleteSnapshotError as error:
@@ -64,9 +72,6 @@ def fetch(spec: ModelSpec) -> None:
     Raises ModelUnavailable if the hub cannot be reached, refuses, or does not have it; an error of
     the disk stays what it is.
     """
-    import httpx2  # what the hub client itself is built on
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
     source = spec.source
     if not isinstance(source, HubModel) or _is_cached(source):
         return
@@ -83,8 +88,6 @@ def fetch(spec: ModelSpec) -> None:
 
 
 def _snapshot(source: HubModel, **options: Any) -> Path:
-    from huggingface_hub import snapshot_download
-
     # The same patterns for finding and fetching: the client counts a snapshot as whole by them.
     return Path(snapshot_download(source.repo, revision=source.revision, allow_patterns=_WANTED,
                                   ignore_patterns=_NOT_WANTED, **options))
@@ -114,15 +117,6 @@ def _missing(folder: Path) -> list[str]:
 
 def why_not(error: BaseException, source: HubModel) -> str:
     """Why the hub did not give a model, or files kept as one, and what to do, in one line."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
     hub = constants.ENDPOINT
     another_cache = "point HF_HUB_CACHE at a cache that holds it"
     if isinstance(error, OfflineModeIsEnabled):

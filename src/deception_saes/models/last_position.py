@@ -9,7 +9,6 @@ Shape suffixes: N edits, Q prompts, D d_model, R rows, each one edit of one prom
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,26 +17,29 @@ from typing import TYPE_CHECKING
 import torch
 
 from deception_saes.models.anatomy import Anatomy, anatomy
+from deception_saes.models.forward import cache_before_last, repeated
 from deception_saes.models.tree import (
     TOKENS_OF_BRANCH,
     Keys,
     LayerKeys,
     Tree,
     clean_blocks,
+    forest_of,
     lay_out,
-    plan,
     tree_of,
 )
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
 
-# Measured on two cores with SmolLM2-135M: fewer rows waste the reading of weights; more gain
-# nothing, as every row of a batch is masked from every other. Branches are joined up to fewer, as
-# every row is then masked from the other branches' keys too.
-_ROWS_AT_ONCE = 384
-_ROWS_OF_JOINED = 128
-_COPIED_KEYS_AT_ONCE = 4096
+ROWS_AT_ONCE = 384
+"""Measured on two cores with SmolLM2-135M: fewer rows waste the reading of weights; more gain
+nothing, as every row of a batch is masked from every other."""
+ROWS_OF_JOINED = 128
+"""Branches are joined up to fewer, as every row is then masked from the other branches' keys too.
+"""
+COPIED_KEYS_AT_ONCE = 4096
+"""Of a family whose runs cannot be resumed."""
 
 
 class LastPositionRun:
@@ -96,18 +98,19 @@ class LastPositionRun:
 
 @dataclass(frozen=True)
 class _Branch:
-    """Last positions that share a tree.
-
-    trunk: its tokens. keys: of what stands before the last positions, trunk and tree. sees_QK:
-    which of them each last position may attend to; itself it may not, for there the edited token
-    stands. positions_Q: of the last tokens in their prompts. rows: their places among the prompts.
-    """
+    """Last positions that share a tree."""
 
     trunk: int
+    """Tokens of the trunk."""
     keys: list[LayerKeys]
+    """Of what stands before the last positions, trunk and tree."""
     sees_QK: torch.Tensor
+    """Which of them each last position may attend to; itself it may not, for there the edited token
+    stands."""
     positions_Q: torch.Tensor
+    """Of the last tokens in their prompts."""
     rows: list[int]
+    """Their places among the prompts."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +122,11 @@ class _ResumedRun:
 
     def go_on(self, layer: int, x_NQD: torch.Tensor) -> torch.Tensor:
         hidden_NQD = torch.empty_like(x_NQD)
-        for branch in _joined(self.branches, _ROWS_OF_JOINED // max(1, len(x_NQD))):
+        for branch in _joined(self.branches, ROWS_OF_JOINED // max(1, len(x_NQD))):
             rows_RD = x_NQD[:, branch.rows].flatten(0, 1)
             done = []
-            for first in range(0, len(rows_RD), _ROWS_AT_ONCE):
-                some_RD = rows_RD[first : first + _ROWS_AT_ONCE]
+            for first in range(0, len(rows_RD), ROWS_AT_ONCE):
+                some_RD = rows_RD[first : first + ROWS_AT_ONCE]
                 place_R = torch.arange(first, first + len(some_RD)) % len(branch.rows)
                 done.append(self._blocks_above(layer, some_RD, place_R, branch))
             if done:
@@ -150,7 +153,7 @@ class _ResumedRun:
 def _resumed(
     parts: Anatomy, prompts: Sequence[Sequence[int]], layers: Collection[int]
 ) -> _ResumedRun:
-    laid = plan(prompts, TOKENS_OF_BRANCH)
+    laid = forest_of(prompts, TOKENS_OF_BRANCH)
     offset, trunk = len(laid.prefix), Keys()
     if laid.prefix:
         for _ in clean_blocks(parts, lay_out(parts, tree_of([laid.prefix], 0), 0), trunk):
@@ -220,8 +223,8 @@ class _HookedRun:
     def go_on(self, layer: int, x_NQD: torch.Tensor) -> torch.Tensor:
         hidden_NQD = torch.empty_like(x_NQD)
         for row, prompt in enumerate(self.prompts):
-            cache = _cache_before_last(self.parts, prompt)
-            at_once = max(1, _COPIED_KEYS_AT_ONCE // len(prompt))
+            cache = cache_before_last(self.parts.base, prompt)
+            at_once = max(1, COPIED_KEYS_AT_ONCE // len(prompt))
             for first in range(0, len(x_NQD), at_once):
                 x_RD = x_NQD[first : first + at_once, row]
                 # by now the block runs on one position alone
@@ -242,7 +245,7 @@ def _hooked(
     clean: list[torch.Tensor] = []
     residuals: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
     for prompt in prompts:
-        cache = _cache_before_last(parts, prompt)
+        cache = cache_before_last(parts.base, prompt)
         with ExitStack() as hooks:
             for layer, found in residuals.items():
                 hooks.enter_context(parts.blocks[layer].register_forward_hook(
@@ -252,21 +255,9 @@ def _hooked(
                       {layer: torch.cat(found) for layer, found in residuals.items()})
 
 
-def _cache_before_last(parts: Anatomy, prompt: Sequence[int]) -> DynamicCache:
-    from transformers import DynamicCache
-
-    cache = DynamicCache(config=parts.base.config)
-    if len(prompt) > 1:
-        ids_1T = torch.tensor([list(prompt[:-1])], device=parts.base.device)
-        parts.base(input_ids=ids_1T, past_key_values=cache, use_cache=True)
-    return cache
-
-
 def _last_hidden(parts: Anatomy, token: int, cache: DynamicCache, copies: int) -> torch.Tensor:
     """Final hidden states at the last position, [copies, D]; leaves the cache as it was."""
-    past = copy.deepcopy(cache)
-    past.batch_repeat_interleave(copies)
     ids_R1 = torch.full((copies, 1), token, device=parts.base.device)
-    out = parts.base(input_ids=ids_R1, past_key_values=past, use_cache=True)
+    out = parts.base(input_ids=ids_R1, past_key_values=repeated(cache, copies), use_cache=True)
     hidden_RD: torch.Tensor = out.last_hidden_state[:, -1]
     return hidden_RD

@@ -11,6 +11,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+import transformers
+
 from deception_saes.models.convert import convert, find_gguf, find_parts
 from deception_saes.models.hub import cached_commit, find_snapshot
 from deception_saes.models.spec import (
@@ -39,8 +42,8 @@ class LanguageModel:
 
 
 def why_unavailable(spec: ModelSpec) -> str | None:
-    """Why this model cannot be had here, or None if it can. Loads nothing and asks no server: a
-    hub model can be had once `hub.fetch` has brought it into the cache."""
+    """Why this model is not available here, or None if it is. Loads nothing and asks no server: a
+    hub model is available once `hub.fetch` has brought it into the cache."""
     try:
         if isinstance(spec.source, GgufWheel):
             find_gguf(spec.source)
@@ -82,7 +85,7 @@ def converted(spec: ModelSpec, artifacts: Path) -> Path:
 
     The key is the GGUF's sha256, or the spec hash of a model made on the spot. A hub model needs
     no conversion: its folder is the hub cache's own.
-    Raises ModelUnavailable if the model cannot be had.
+    Raises ModelUnavailable if the model is not available.
     """
     if isinstance(spec.source, HubModel):
         return find_snapshot(spec.source)
@@ -99,7 +102,7 @@ def _convert(spec: ModelSpec, key: str, out: Path) -> None:
 
 def family(spec: ModelSpec, artifacts: Path) -> str:
     """The model's architecture as its configuration names it, a key of `anatomy.FAMILIES`, without
-    loading the model. Raises ModelUnavailable if the model cannot be had."""
+    loading the model. Raises ModelUnavailable if the model is not available."""
     config = converted(spec, artifacts) / "config.json"
     return str(json.loads(config.read_text(encoding="utf-8"))["model_type"])
 
@@ -111,17 +114,14 @@ def load(spec: ModelSpec, artifacts: Path, device: str) -> LanguageModel:
     Its attention is PyTorch's `scaled_dot_product_attention`, whatever its configuration asks for:
     the engines mask by booleans, which other implementations read otherwise.
     The last model stays loaded: a process works on one model at a time.
-    Raises ModelUnavailable if the model cannot be had or has no such attention.
+    Raises ModelUnavailable if the model is not available or has no such attention.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     folder = converted(spec, artifacts)
     options: dict[str, Any] = {"local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
     with _quiet():
         try:
-            model = AutoModelForCausalLM.from_pretrained(
+            model = transformers.AutoModelForCausalLM.from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True, attn_implementation="sdpa",
                 **options)
         except ValueError as error:
@@ -138,10 +138,8 @@ def load(spec: ModelSpec, artifacts: Path, device: str) -> LanguageModel:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No bar for the tenth of a second that reading mapped weights takes."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     try:
         yield
     finally:
-        logging.enable_progress_bar()
+        transformers.utils.logging.enable_progress_bar()

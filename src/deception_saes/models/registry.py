@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from deception_saes.models.shapes import Shape
 from deception_saes.models.spec import (
     GgufParts,
     GgufWheel,
     HubModel,
     ModelSpec,
     RandomWeights,
+    Shape,
     WheelFile,
 )
 

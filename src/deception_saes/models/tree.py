@@ -11,31 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from deception_saes.models.anatomy import Anatomy
 from deception_saes.models.forward import shared_prefix
-
-if TYPE_CHECKING:
-    from deception_saes.models.anatomy import Anatomy
 
 LayerKeys = Mapping[int, tuple[torch.Tensor, torch.Tensor]]
 """By layer, keys and values, each [B, key heads, K, head_dim]."""
 
-# Measured on two cores with SmolLM2-135M: longer branches waste attention, shorter ones sharing.
 TOKENS_OF_BRANCH = 128
+"""Measured on two cores with SmolLM2-135M: longer branches waste attention, shorter ones sharing.
+"""
 
 
 @dataclass
 class Keys:
-    """Stands in for a key-value cache: attention hands its keys and values to `update`.
-
-    before: what stands in front of them, in order. seen: those handed over.
-    """
+    """Stands in for a key-value cache: attention hands its keys and values to `update`."""
 
     before: Sequence[LayerKeys] = ()
+    """What stands in front of them, in order."""
     seen: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    """Those handed over."""
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any
@@ -50,14 +48,13 @@ class Keys:
 
 @dataclass(frozen=True)
 class Tree:
-    """Tokens, each behind its parent; a parent comes before its children.
-
-    parents: index of the parent, -1 for what follows the trunk. leaves: last token of each prompt.
-    """
+    """Tokens, each behind its parent; a parent comes before its children."""
 
     tokens: list[int]
     parents: list[int]
+    """Index of the parent, -1 for what follows the trunk."""
     leaves: list[int]
+    """Last token of each prompt."""
 
     def depths(self) -> list[int]:
         """Positions behind the trunk."""
@@ -93,16 +90,15 @@ def tree_of(prompts: Sequence[Sequence[int]], offset: int) -> Tree:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How some prompts are laid out.
-
-    prefix: the trunk's tokens, perhaps none. trees: the branches behind it.
-    rows: by branch, the index of the prompt that ends at each leaf.
-    """
+class Forest:
+    """Prompts laid out as a trunk and the branches behind it."""
 
     prefix: list[int]
+    """The trunk's tokens, perhaps none."""
     trees: list[Tree]
+    """The branches."""
     rows: list[list[int]]
+    """By branch, the index of the prompt that ends at each leaf."""
 
     def in_order(self, branches: Sequence[torch.Tensor]) -> torch.Tensor:
         """By branch tensors [..., leaves, D]; all of them as [..., Q, D], in the order of the
@@ -111,7 +107,7 @@ class Plan:
         return torch.cat(list(branches), dim=-2)[..., place, :]
 
 
-def plan(prompts: Sequence[Sequence[int]], largest: int) -> Plan:
+def forest_of(prompts: Sequence[Sequence[int]], largest: int) -> Forest:
     """The layout of prompts, token ids, with branches of at most `largest` tokens.
 
     A prompt that is longer behind the trunk has a branch of its own.
@@ -120,7 +116,7 @@ def plan(prompts: Sequence[Sequence[int]], largest: int) -> Plan:
     prefix = shared_prefix(prompts)
     rows = list(_packed(prompts, len(prefix), largest))
     trees = [tree_of([prompts[row] for row in of_branch], len(prefix)) for of_branch in rows]
-    return Plan(prefix, trees, rows)
+    return Forest(prefix, trees, rows)
 
 
 def _packed(
@@ -138,15 +134,14 @@ def _packed(
 
 @dataclass(frozen=True)
 class Layout:
-    """A tree made ready for the blocks of a model.
-
-    x_1TD: token embeddings. mask: what each token may attend to, bool [1, 1, T, trunk + T].
-    rotary: position embeddings.
-    """
+    """A tree made ready for the blocks of a model."""
 
     x_1TD: torch.Tensor
+    """Token embeddings."""
     mask: torch.Tensor
+    """What each token may attend to, bool [1, 1, T, trunk + T]."""
     rotary: Any
+    """Position embeddings."""
 
 
 def lay_out(parts: Anatomy, tree: Tree, offset: int) -> Layout:
@@ -162,16 +157,15 @@ def lay_out(parts: Anatomy, tree: Tree, offset: int) -> Layout:
 
 @dataclass(frozen=True)
 class Block:
-    """What went through one block, each [1, T, D].
-
-    before, after: its input and output, the residual. heads: the input of the attention output
-    projection, D being heads * head_dim.
-    """
+    """What went through one block, each [1, T, D]."""
 
     layer: int
     before: torch.Tensor
+    """Its input, the residual."""
     heads: torch.Tensor
+    """The input of the attention output projection, D being heads * head_dim."""
     after: torch.Tensor
+    """Its output, the residual."""
 
 
 def clean_blocks(parts: Anatomy, layout: Layout, keys: Keys) -> Iterator[Block]:

@@ -19,7 +19,13 @@ from deception_saes.cache import Used, used, write_table
 from deception_saes.errors import UserError
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.data_files import described_for_all
-from deception_saes.paper.figures import figure_html, linked, quotes_html, table_html, tokens_html
+from deception_saes.paper.figures import (
+    draw_svg,
+    figure_html,
+    quotes_html,
+    table_html,
+    tokens_html,
+)
 from deception_saes.paper.front_page import published
 from deception_saes.paper.model_text import shown
 from deception_saes.paper.numbers import REFERENCE, part_of
@@ -223,9 +229,9 @@ class Book(Settings):
         def draw(figure: Figure, colours: dict[str, str]) -> None:
             plot(figure, colours, *tables)
 
-        return self._marked(tables, figure_html(
-            draw, alt=self._filled(alt), caption=self._caption(caption), size=size,
-            min_width=min_width))
+        drawing = draw_svg(draw, alt=self._filled(alt), size=size)
+        page = figure_html(drawing.inline, caption=self._caption(caption), min_width=min_width)
+        return self._shown(page, tables, drawing=dataclasses.asdict(drawing))
 
     def table(
         self, tabulate: Tabulate, *tables: pd.DataFrame, caption: str
@@ -249,7 +255,7 @@ class Book(Settings):
     ) -> HTML | None:
         if not self._is_run:
             return None
-        return self._marked(tables, as_html(tabulate(*tables), caption=self._caption(caption)))
+        return self._shown(as_html(tabulate(*tables), caption=self._caption(caption)), tables)
 
     @property
     def _is_run(self) -> bool:
@@ -260,10 +266,12 @@ class Book(Settings):
         assert self.model is not None
         return self.model.slug
 
-    def _marked(self, tables: tuple[pd.DataFrame, ...], html: str) -> HTML:
-        """Linked to those of the tables that are published."""
+    def _shown(self, page: str, tables: tuple[pd.DataFrame, ...], **about: Any) -> HTML:
+        """HTML with what the site makes of it: links to those of the tables that are published and
+        to the section's values, and what else the output's metadata say."""
         names = [name for name, of in self._tables.items() if any(of is table for table in tables)]
-        return HTML(linked(html, self.section.key, names))
+        linked = [f"{self.section.key}_{name}" for name in (*names, "values")]
+        return HTML(page, metadata={"tables": linked, **about})
 
     def _caption(self, text: str) -> str:
         return shown(self._filled(text), lines=False)

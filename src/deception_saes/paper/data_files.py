@@ -17,8 +17,7 @@ from urllib.parse import quote
 from deception_saes.paper.catalogue import Section
 from deception_saes.paper.record import results_name
 from deception_saes.paper.results import Results, Value
-from deception_saes.store.cells import guarded
-from deception_saes.store.files import write_atomic
+from deception_saes.store.files import guarded, write_atomic
 
 COLUMNS = Path(__file__).parent / "data" / "columns.csv"
 """The dictionary: file, column, unit, meaning. A row without a column is about the file; the file

@@ -1,62 +1,93 @@
-"""One style for every figure, drawn once for light pages and once for dark ones."""
+"""One style for every figure, and the HTML of figures, tables and quotations."""
 
 from __future__ import annotations
 
-import base64
 import io
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+import matplotlib as mpl
+import pandas as pd
 from cycler import cycler
+from matplotlib.figure import Figure
+from pandas.api.types import is_numeric_dtype
 
 from deception_saes.paper.model_text import attribute, quoted, quoted_tokens, shown
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-Draw = Callable[["Figure", dict[str, str]], None]
+Draw = Callable[[Figure, dict[str, str]], None]
 """Draws on an empty figure; the second argument names the colours of `PALETTES`."""
 
 # Okabe and Ito's colours, safe for colour-blind readers; lightened for dark pages.
 PALETTES: dict[str, dict[str, str]] = {
-    "light": {"genuine": "#0072B2", "sandbag": "#D55E00", "neutral": "#007A5A",
-              "ink": "#222222", "grid": "#D9D9D9", "muted": "#6B6B6B",
-              "page": "#FFFFFF"},
-    "dark": {"genuine": "#56B4E9", "sandbag": "#F28E4B", "neutral": "#2FC99E",
-             "ink": "#E3E3E3", "grid": "#444444", "muted": "#A0A0A0",
+    "light": {"genuine": "#0072b2", "sandbag": "#d55e00", "neutral": "#007a5a",
+              "ink": "#222222", "grid": "#d9d9d9", "muted": "#6b6b6b",
+              "page": "#ffffff"},
+    "dark": {"genuine": "#56b4e9", "sandbag": "#f28e4b", "neutral": "#2fc99e",
+             "ink": "#e3e3e3", "grid": "#444444", "muted": "#a0a0a0",
              "page": "#121212"},
 }
+_IN_NOTEBOOK = {"ink": "currentColor",
+                "grid": "color-mix(in srgb, currentColor 17%, transparent)",
+                "muted": "color-mix(in srgb, currentColor 67%, transparent)"}
 
 
-def figure_html(
-    draw: Draw, *, alt: str, caption: str, size: tuple[float, float], min_width: int = 0,
-) -> str:
-    """An HTML figure with both drawings, of which the page's theme shows one.
+@dataclass(frozen=True)
+class Drawing:
+    """A figure's picture."""
 
-    alt: what a reader who does not see it needs. caption: HTML. size: inches.
-    min_width: CSS pixels under which the figure scrolls in its own box instead of shrinking.
+    svg: str
+    """One element, in the colours of light pages."""
+    alt: str
+    """What a reader who does not see it needs."""
+    size: tuple[float, float]
+    """Inches."""
+
+    def coloured(self, palette: Mapping[str, str]) -> str:
+        """The picture in other colours, by the names of `PALETTES`."""
+        svg = self.svg
+        for name, colour in palette.items():
+            svg = svg.replace(PALETTES["light"][name], colour)
+        return svg
+
+    @property
+    def inline(self) -> str:
+        """As part of a notebook's output: lines and labels take the colour of the text around it,
+        on light pages and on dark ones."""
+        svg = self.coloured(_IN_NOTEBOOK).replace(">*{", ">.bookfig svg *{", 1)
+        return svg.replace("<svg ", f'<svg role="img" aria-label="{attribute(self.alt)}" '
+                           'style="max-width: 100%; height: auto" ', 1)
+
+
+def draw_svg(draw: Draw, *, alt: str, size: tuple[float, float]) -> Drawing:
+    """Have `draw` draw a picture. size: inches.
+
+    Raises ValueError for a picture with pixels in it, which cannot take another page's colours.
     """
-    images = "".join(
-        f'<img class="only-{mode}" alt="{attribute(alt)}" '
-        f'src="data:image/svg+xml;base64,{base64.b64encode(svg(draw, mode, size)).decode()}">'
-        for mode in PALETTES
-    )
+    colours = PALETTES["light"]
+    with mpl.rc_context(_style(colours) | {"svg.hashsalt": alt}):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure, colours)
+        file = io.StringIO()
+        # no date, so that the same numbers give the same picture
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(
+            ("Date", "Creator", "Format", "Type")))
+    svg = file.getvalue()
+    if "<image" in svg:
+        raise ValueError(f"the figure {alt!r} holds an image of pixels, whose colours cannot "
+                         "change with the page's; draw it with pcolormesh")
+    # neighbouring squares of a mesh without seams
+    svg = svg.replace("</style>", "g[id^=QuadMesh]{shape-rendering: crispEdges}</style>", 1)
+    return Drawing(svg[svg.index("<svg"):], alt, size)
+
+
+def figure_html(picture: str, *, caption: str, min_width: int = 0) -> str:
+    """An HTML figure. picture, caption: HTML. min_width: CSS pixels under which the figure scrolls
+    in its own box instead of shrinking."""
     scrolls = ' tabindex="0"' if min_width else ""
     return (f'<figure class="bookfig" style="--fig-min:{min_width}px">'
-            f'<div class="bookfig-scroll"{scrolls}>{images}</div>'
+            f'<div class="bookfig-scroll"{scrolls}>{picture}</div>'
             f"<figcaption>{caption}</figcaption></figure>")
-
-
-def linked(html: str, section: str, tables: Iterable[str]) -> str:
-    """A figure marked with the tables that it was drawn from, and the section's values: the site
-    links to them. section: its key."""
-    names = " ".join(f"{section}_{name}" for name in (*tables, "values"))
-    return html.replace("<figure ", f'<figure data-tables="{names}" ', 1)
 
 
 def table_html(table: pd.DataFrame, *, caption: str) -> str:
@@ -64,8 +95,6 @@ def table_html(table: pd.DataFrame, *, caption: str) -> str:
 
     Every cell and column name is shown as text, whatever is in it (see `model_text`).
     """
-    from pandas.api.types import is_numeric_dtype
-
     safe = table.copy()
     safe.columns = [shown(str(name), lines=False) for name in table.columns]
     for i in range(safe.shape[1]):
@@ -112,19 +141,6 @@ def tokens_html(tokens: pd.DataFrame, *, caption: str) -> str:
     return "".join([*parts, f"<figcaption>{caption}</figcaption></figure>"])
 
 
-def svg(draw: Draw, mode: str, size: tuple[float, float]) -> bytes:
-    """One drawing as an SVG file, in the colours of `mode`. size: inches."""
-    colours = PALETTES[mode]
-    with matplotlib.rc_context(_style(colours)):
-        figure = plt.figure(figsize=size, layout="constrained")
-        draw(figure, colours)
-        drawn = io.BytesIO()
-        # no date, so that the same numbers give the same file
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-        plt.close(figure)
-    return drawn.getvalue()
-
-
 def _style(colours: dict[str, str]) -> Any:
     inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor",
              "xtick.color", "ytick.color", "legend.labelcolor")
@@ -143,5 +159,4 @@ def _style(colours: dict[str, str]) -> Any:
         "legend.frameon": False,
         "savefig.facecolor": "none",
         "svg.fonttype": "path",
-        "svg.hashsalt": "deception-saes",
     }

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from deception_saes.paper.catalogue import SECTIONS
-from deception_saes.paper.headlines import Numbers
-from deception_saes.paper.numbers import with_interval
-from deception_saes.saes.tags import DEPTHS
+from deception_saes.paper.numbers import Numbers, with_interval
+from deception_saes.saes.tags import SAE_DEPTHS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -157,7 +156,7 @@ def _swap(of: Numbers) -> Finding:
     else:
         says = "is neither shown to be specific nor shown to be unspecific"
     gaps = [(control, of(24, f"jumprelu.D{depth}.sandbag.gap.E6-{control}"))
-            for depth in DEPTHS for control in ("E4", "E1")]
+            for depth in SAE_DEPTHS for control in ("E4", "E1")]
     rows = tuple(Row(f"L{value.layer}, E6 − {control}", value,
                      "sandbag" if control == "E4" else "genuine") for control, value in gaps)
     counted = ", ".join(f"{value.value:.0f} {word}" for word, value in count.items() if value.value)

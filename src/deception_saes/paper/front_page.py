@@ -22,15 +22,14 @@ from deception_saes.paper.claims import (
     load_claims,
     values_by_claim,
 )
-from deception_saes.paper.figures import PALETTES, svg
+from deception_saes.paper.figures import draw_svg
 from deception_saes.paper.findings import Finding, NotFound, draw
-from deception_saes.paper.model_text import attribute, shown
+from deception_saes.paper.model_text import in_markdown, shown
 from deception_saes.paper.numbers import with_interval
 from deception_saes.paper.profiles import PROFILES, Profile
 from deception_saes.paper.results import Results, Value
-from deception_saes.paper.site_html import image_source
+from deception_saes.paper.site_html import images
 from deception_saes.paper.source_checks import SourceCheck, source_checks
-from deception_saes.paper.tables import cell
 from deception_saes.tasks.trivia import load_questions
 
 BADGES = {"reproduced": "v-ok", "agrees": "v-ok", "not reproduced": "v-no", "disagrees": "v-no"}
@@ -80,12 +79,10 @@ def findings_list(found: Sequence[Finding | NotFound], static: Path) -> str:
         lines.append(f"<li><div><p>{shown(finding.sentence)}</p>"
                      f'<p class="figlinks">{links}</p></div>')
         if isinstance(finding, Finding):
-            images = "".join(
-                f'<img class="only-{mode}" alt="{attribute(finding.alt)}" '
-                + image_source(static, f"finding-{finding.sections[0]}-{mode}.svg",
-                               svg(partial(draw, finding=finding), mode, _FINDING_SIZE)) + ">"
-                for mode in PALETTES)
-            lines.append(f'<a href="{_page(finding.sections[0])}">{images}</a>')
+            drawing = draw_svg(partial(draw, finding=finding), alt=finding.alt, size=_FINDING_SIZE)
+            name = f"finding-{finding.sections[0]}"
+            lines.append(f'<a href="{_page(finding.sections[0])}">'
+                         f"{images(static, name, drawing)}</a>")
         lines.append("</li>")
     return "\n".join([*lines, "</ol>"]) + "\n"
 
@@ -117,7 +114,7 @@ def checks_table() -> str:
     for check in ordered:
         claims = " ".join(f"[{id}](#claim-{id.lower()})" for id in check.claims)
         badge = _badge("consistent", "v-ok") if check.holds else _badge("inconsistent", "v-flag")
-        lines.append(f"| {claims} | {cell(check.text)} | {badge} |")
+        lines.append(f"| {claims} | {in_markdown(check.text)} | {badge} |")
     return "\n".join(lines) + "\n"
 
 
@@ -196,15 +193,15 @@ def _line(row: ClaimRow) -> str:
     claim, verdict = row.claim, row.verdict
     verdict_cell = _badge(verdict.word, BADGES.get(verdict.word, "v-na"))
     if verdict.why:
-        verdict_cell += f" [{cell(verdict.why)}]{{.why}}"
+        verdict_cell += f" [{in_markdown(verdict.why)}]{{.why}}"
     if row.failed:
         verdict_cell += f" {_badge('source inconsistent', 'v-flag')}"
-    this_run = cell(measured(row.value))
+    this_run = in_markdown(measured(row.value))
     if row.value is not None:
-        this_run += f" [{cell(row.value.quantity)}]{{.why}}"
+        this_run += f" [{in_markdown(row.value.quantity)}]{{.why}}"
     cells = (f"[[{claim.id}](#{anchor(claim)})]{{#{anchor(claim)} .claimid}}",
-             f"{cell(claim.quantity)} [{cell(claim.model)}]{{.why}}",
-             cell(published(claim)), this_run, verdict_cell)
+             f"{in_markdown(claim.quantity)} [{in_markdown(claim.model)}]{{.why}}",
+             in_markdown(published(claim)), this_run, verdict_cell)
     return f"| {' | '.join(cells)} |"
 
 

@@ -14,6 +14,8 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cache
 
+from matplotlib import font_manager
+
 # Signs that take no ink though their category does not say so: joiners, fillers, selectors.
 _NO_INK = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, 0xFFFC,
            *range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
@@ -69,6 +71,13 @@ def attribute(text: str) -> str:
     return _escaped(visible(text, lines=False))
 
 
+def in_markdown(text: str) -> str:
+    """Text that means nothing to Markdown, and does not end a table's cell."""
+    for sign in ("\\", "|", "[", "]", "*", "_", "`", "<", "$", "{"):
+        text = text.replace(sign, f"\\{sign}")
+    return f"−{text[1:]}" if text.startswith("-") else text
+
+
 def drawn(text: str, most: int = 60) -> str:
     """`text` for a label of a figure: one line of at most `most` signs, dollar signs no formula,
     signs that the figures' font lacks spelled out."""
@@ -111,7 +120,5 @@ def _escaped(text: str) -> str:
 @cache
 def _glyphs() -> frozenset[int]:
     """Code points of the font that figures are set in."""
-    from matplotlib import font_manager
-
     font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
     return frozenset(font.get_charmap())

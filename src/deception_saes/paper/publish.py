@@ -6,9 +6,13 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import httpx2  # what the hub's client itself is built on
+from huggingface_hub import HfApi, ModelCard, ModelCardData, constants
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
 from deception_saes.models.spec import HubModel
 from deception_saes.paper.build import make_section
@@ -20,17 +24,14 @@ from deception_saes.paper.record import SectionRun, profile_tree
 from deception_saes.paper.results import read_results
 from deception_saes.paper.subjects import saes_of, task_of
 from deception_saes.saes import files
-from deception_saes.saes.errors import SaeError
 from deception_saes.saes.sae import Sae
 from deception_saes.store.files import sha256_file, write_atomic
 
 CARD = "README.md"
 MANIFEST = "release.json"
+TEMPLATE = Path(__file__).parent / "data" / "release_card.md"
 _WRITTEN_BY = "deception_saes"
-_HEADINGS = {"tag": "Tag", "architecture": "Architecture", "layer": "Layer",
-             "train_set": "Trained on", "k": "k", "expansion": "d_sae / d_in", "l0": "L0",
-             "explained_variance": "Explained variance", "mse": "MSE", "dead_share": "Dead",
-             "kl_recovered": "KL recovered"}
+_TAGS = ["sparse-autoencoder", "saelens", "interpretability", "sandbagging"]
 
 
 class ReleaseError(BuildFailed):
@@ -50,20 +51,19 @@ def publish(profile: Profile, seed: int, out: Path, repo: str | None) -> str:
     if saes.release:
         raise ReleaseError(f"the SAEs of the profile {profile.name} are those of "
                            f"{saes.release[0]}; only SAEs that were trained here are released")
-    with tempfile.TemporaryDirectory(prefix="saes-") as together:
-        for bank in map(saes.bank, saes.layers):
-            for tag in bank.tags:
-                (Path(together) / tag.name).symlink_to(Path(bank.source) / tag.name)
-        write_release(run, Path(together), out, profile, repo)
+    folders = {tag.name: Path(bank.source) / tag.name
+               for bank in map(saes.bank, saes.layers) for tag in bank.tags}
+    write_release(run, folders, out, profile, repo)
     return upload(out, repo) if repo else str(out)
 
 
 def write_release(
-    run: SectionRun, saes_dir: Path, out: Path, profile: Profile, repo: str | None = None
+    run: SectionRun, folders: Mapping[str, Path], out: Path, profile: Profile,
+    repo: str | None = None,
 ) -> None:
     """Write the folder `out`: every SAE of the section's table `saes`, a model card, a manifest.
 
-    saes_dir: holds a folder for each tag. repo: "organisation/name" for the card's examples.
+    folders: of each SAE, by tag. repo: "organisation/name" for the card's examples.
     An earlier release in `out` is replaced as a whole; a release that cannot be finished leaves
     `out` as it was.
     Raises ReleaseError if the section was not run, if an SAE is not the one of its row, or if
@@ -75,19 +75,32 @@ def write_release(
                            "nothing to release")
     out = out.resolve()
     _check_replaceable(out)
-    table = run.table("saes")
+    rows = run.table("saes").to_dict("records")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as place:
-        new = Path(place) / "new"
-        new.mkdir()
+        new, old = Path(place) / "new", Path(place) / "old"
         digests, metadata = {}, []
-        for row in table.to_dict("records"):
-            sae = _copied(row, saes_dir, new)
-            digests[row["tag"]] = sha256_file(new / row["tag"] / files.WEIGHTS)
+        for row in rows:
+            tag = row["tag"]
+            sae = _checked(row, folders[tag])
+            (new / tag).mkdir(parents=True)
+            for name in (files.WEIGHTS, files.CFG):
+                shutil.copyfile(folders[tag] / name, new / tag / name)
+            digests[tag] = sha256_file(new / tag / files.WEIGHTS)
             metadata.append({"d_in": sae.config.d_in, **sae.config.metadata})
         write_atomic(new / CARD, _card(run, profile, _shared(metadata), repo))
-        write_atomic(new / MANIFEST, _manifest(run, digests))
-        _put(new, out, Path(place) / "old")
+        write_atomic(new / MANIFEST, json.dumps({
+            "written_by": _WRITTEN_BY, "section": run.section.number,
+            "profile": run.results.profile, "seed": run.results.seed,
+            "commit": run.results.commit, "weights_sha256": digests}, indent=1) + "\n")
+        if out.exists():
+            out.rename(old)
+        try:
+            new.rename(out)
+        except BaseException:
+            if old.exists():
+                old.rename(out)
+            raise
 
 
 def upload(folder: Path, repo: str, token: str | None = None) -> str:
@@ -96,11 +109,7 @@ def upload(folder: Path, repo: str, token: str | None = None) -> str:
 
     Raises ReleaseError if `folder` is no release, or if the hub refuses or cannot be reached.
     """
-    import httpx2  # what the hub client itself is built on
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
-    if _tags_of_release(folder) is None:
+    if _released_tags(folder) is None:
         raise ReleaseError(f"{folder}: not a release of this project; write one first")
     try:
         api = HfApi(token=token)
@@ -123,23 +132,14 @@ def upload(folder: Path, repo: str, token: str | None = None) -> str:
     raise ReleaseError(f"{repo}: {why}")
 
 
-def _copied(row: Mapping[str, Any], saes_dir: Path, new: Path) -> Sae:
-    """The SAE of a row of the table, read from its copy: what is released has been loaded."""
-    tag = row["tag"]
-    (new / tag).mkdir()
-    for name in (files.WEIGHTS, files.CFG):
-        if not (saes_dir / tag / name).is_file():
-            raise SaeError(f"{saes_dir / tag / name}: there is no such file; run `make book`")
-        shutil.copyfile(saes_dir / tag / name, new / tag / name)
-    try:
-        sae = files.load(new / tag)
-    except SaeError as error:
-        raise SaeError(str(error).replace(str(new), str(saes_dir))) from None
+def _checked(row: Mapping[str, Any], folder: Path) -> Sae:
+    """The SAE of a row of the table, whole and the one that the row is about."""
+    sae = files.load(folder)
     expected = (row["architecture"], None if math.isnan(row["k"]) else int(row["k"]))
     found = (sae.config.architecture, sae.config.k)
     if found != expected:
-        raise ReleaseError(f"{saes_dir / tag}: architecture and k are {found}, in the section's "
-                           f"table {expected}; run `make book`")
+        raise ReleaseError(f"{folder}: architecture and k are {found}, in the section's table "
+                           f"{expected}; run `make book`")
     return sae
 
 
@@ -150,23 +150,14 @@ def _shared(metadata: list[dict[str, Any]]) -> dict[str, Any]:
             if all(key in other and other[key] == value for other in metadata)}
 
 
-def _manifest(run: SectionRun, digests: dict[str, str]) -> str:
-    record = {"written_by": _WRITTEN_BY, "section": run.section.number,
-              "profile": run.results.profile, "seed": run.results.seed,
-              "commit": run.results.commit, "weights_sha256": digests}
-    return json.dumps(record, indent=1) + "\n"
-
-
-def _tags_of_release(folder: Path) -> set[str] | None:
+def _released_tags(folder: Path) -> set[str] | None:
     """The tags of a release of this project; None if the folder is not one."""
     try:
         record = json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError):
+        ours = record["written_by"] == _WRITTEN_BY
+        return set(record["weights_sha256"]) if ours else None
+    except (OSError, ValueError, LookupError, TypeError):
         return None
-    if not isinstance(record, dict) or record.get("written_by") != _WRITTEN_BY:
-        return None
-    tags = record.get("weights_sha256")
-    return set(tags) if isinstance(tags, dict) else None
 
 
 def _check_replaceable(out: Path) -> None:
@@ -174,121 +165,38 @@ def _check_replaceable(out: Path) -> None:
         return
     if not out.is_dir():
         raise ReleaseError(f"{out}: it is a file; choose a folder")
-    tags = _tags_of_release(out)
-    of_release = {str(Path(tag) / name) for tag in tags or () for name in (files.WEIGHTS,
-                                                                          files.CFG)}
-    of_release |= {CARD, MANIFEST} if tags is not None else set()
-    foreign = sorted(str(path.relative_to(out)) for path in out.rglob("*")
-                     if not path.is_dir() or path.is_symlink())
-    foreign = [name for name in foreign if name not in of_release]
+    tags = _released_tags(out)
+    of_release = {Path(CARD), Path(MANIFEST)} if tags is not None else set()
+    of_release |= {Path(tag) / name for tag in tags or () for name in (files.WEIGHTS, files.CFG)}
+    held = {path.relative_to(out) for path in out.rglob("*")
+            if not path.is_dir() or path.is_symlink()}
+    foreign = sorted(held - of_release)
     if foreign:
         raise ReleaseError(f"{out}: holds {foreign[0]}, which is not of an earlier release; choose "
                            "another folder or empty this one")
 
 
-def _put(new: Path, out: Path, old: Path) -> None:
-    """`new` takes the place of `out`; if it cannot, `out` stays."""
-    if out.exists():
-        out.rename(old)
-    try:
-        new.rename(out)
-    except BaseException:
-        if old.exists():
-            old.rename(out)
-        raise
-
-
 def _card(run: SectionRun, profile: Profile, shared: Mapping[str, Any], repo: str | None) -> str:
     """The model card. Every number in it is one of the run's."""
     results, model = run.results, profile.models[0]
-    rows = run.table("saes").to_dict("records")
-    front = {"license": "mit", "library_name": "saelens",
-             "tags": ["sparse-autoencoder", "saelens", "interpretability", "sandbagging"]}
-    if isinstance(model.source, HubModel):
-        front["base_model"] = model.source.repo
-    title = f"Sandbagging SAEs of {model.name}"
+    base = model.source.repo if isinstance(model.source, HubModel) else None
     made = {"profile": results.profile, "seed": results.seed, "commit": results.commit,
             **shared, **results.versions}
-    measured = [(value.quantity, value.condition or "", with_interval(value), value.n or "")
-                for value in results.values if value.tag is None and value.value is not None]
-    parts = [
-        # JSON is YAML.
-        "---", *(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---", "",
-        f"# {title}", "",
-        f"{len(rows)} sparse autoencoders of the residual stream of {model.name}, trained on its "
-        "activations while it answers trivia questions under an instruction to be right or to be "
-        "wrong on purpose. Each reads the output of one transformer layer, named by `hook_name` "
-        f"in its `{files.CFG}`.", "",
-        "## How they were made", "",
-        f"By section {run.section.number}, “{run.section.title}”, of the reproducible "
-        "paper *Do SAEs find anything specific when a language model lies or sandbags?*, at commit "
-        f"`{results.commit}`. This command makes them again:", "",
-        "```sh", f"make section S={run.section.number} PROFILE={profile.name} SEED={results.seed}",
-        "```", "",
-        *_table(("What all of them share", ""), [(key, _plain(made[key])) for key in made]),
-        "## The SAEs", "",
-        f"Quality as section {run.section.number} measured it; “–” is what does not apply.", "",
-        *_table(_HEADINGS.values(), ([row[name] for name in _HEADINGS] for row in rows)),
-    ]
-    if measured:
-        parts += ["Of all of them together:", "",
-                  *_table(("Quantity", "Condition", "Value", "n"), measured)]
-    parts += _how_to_load(rows[0]["tag"] if rows else "tag", repo or "organisation/name")
-    parts += ["## Limits", "", *(f"- {limit}" for limit in _limits(profile)), "",
-              "## Licence", "",
-              f"The SAEs: MIT. The weights of {model.name}, which they are of no use without: "
-              f"{model.licence}.", ""]
-    return "\n".join(parts)
+    card = ModelCard.from_template(
+        ModelCardData(license="mit", library_name="saelens", tags=_TAGS, base_model=base),
+        template_path=str(TEMPLATE), section=run.section, results=results, profile=profile,
+        model=model, repo=repo or "organisation/name", saes=run.table("saes").to_dict("records"),
+        shared={name: of if isinstance(of, str) else json.dumps(of, ensure_ascii=False)
+                for name, of in made.items()},
+        measured=[of for of in results.values if of.tag is None and of.value is not None],
+        cell=_cell, with_interval=with_interval)
+    return f"{card.content}\n"
 
 
-def _limits(profile: Profile) -> list[str]:
-    limits = [
-        "They were trained on one task's prompts. On other text their reconstruction is untested.",
-        "A feature that is more active under one instruction is not thereby specific to lying or "
-        "sandbagging; the paper tests that with controls, and this card claims nothing of it.",
-        "They belong to this model, its precision and its layers, and to no other.",
-    ]
-    if not profile.verdicts:
-        limits.insert(0, "The model of this profile has random weights. These SAEs show that the "
-                         "code runs, and nothing else.")
-    return limits
-
-
-def _how_to_load(tag: str, repo: str) -> list[str]:
-    return [
-        "## How to load one", "", "With the paper's own code, which checks every byte:", "",
-        "```python", "from deception_saes.saes.hub import load", "",
-        f'sae = load("{repo}", "{tag}")', "```", "", "With SAELens, 6.0 or newer:", "",
-        "```python", "from sae_lens import SAE", "",
-        f'sae = SAE.from_pretrained(release="{repo}", sae_id="{tag}")', "```", "",
-        "With neither:", "",
-        "```python", "import json", "from pathlib import Path", "",
-        "from huggingface_hub import hf_hub_download", "from safetensors.torch import load_file",
-        "", f'repo, tag = "{repo}", "{tag}"',
-        f'weights = load_file(hf_hub_download(repo, f"{{tag}}/{files.WEIGHTS}"))',
-        f'cfg = json.loads(Path(hf_hub_download(repo, f"{{tag}}/{files.CFG}")).read_text())',
-        "```", "",
-    ]
-
-
-def _table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> list[str]:
-    names = list(headings)
-    return [_line(names), _line(["---"] * len(names)),
-            *(_line(_cell(value) for value in row) for row in rows), ""]
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(value: object) -> str:
+def _cell(value: float | str | None) -> str:
     """Three digits of a fraction; text that does not end a table's cell."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value != value:  # noqa: PLR0124 - missing numbers are NaN
         return "–"
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() or abs(value) >= 1000 else f"{value:.3g}"
-    return _plain(value).replace("|", "\\|").replace("\n", " ")
-
-
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -21,7 +21,7 @@ from deception_saes.experiments.zoo import SWAPS, quality_at
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.profiles import PROFILES, Profile
 from deception_saes.paper.settings import Settings
-from deception_saes.saes.tags import is_swapped
+from deception_saes.saes.tags import swapped_at
 from deception_saes.store.ensure import marker_path
 from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.framings import Condition
@@ -85,8 +85,7 @@ def _of_task(of: Settings) -> Named:
 def _of_swaps(of: Settings) -> Named:
     yield from _trained(of.saes)
     if of.training_seeds:
-        tag = next(tag for tag in of.saes.at(of.middle)
-                   if is_swapped(tag) and tag.architecture == "jumprelu")
+        (tag,) = swapped_at(of.saes.tags, of.middle, "jumprelu")
         yield (f"seeds-{of.task.model}-{of.task.framing.name}-L{of.middle}",
                train_again.call(of.saes, tag, of.training_seeds))
 

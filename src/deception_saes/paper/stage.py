@@ -25,11 +25,11 @@ from deception_saes.paper.front_page import (
     findings_list,
     substitutions,
 )
-from deception_saes.paper.headlines import Numbers
 from deception_saes.paper.made import made
+from deception_saes.paper.numbers import Numbers
 from deception_saes.paper.profiles import Profile
 from deception_saes.paper.results import Results
-from deception_saes.paper.site_html import Figures, for_print
+from deception_saes.paper.site_html import for_print, place_figures
 from deception_saes.paper.status import (
     computed_by_other_code,
     data_note,
@@ -126,7 +126,7 @@ def _notebook(
     notebook = cleaned(nbformat.read(of.tree / "notebooks" / name, as_version=4), name, done)
     if done:
         answer_first(notebook)
-    Figures(static, section.stem, of.commit, published).placed(notebook)
+    place_figures(notebook, static, section.stem, of.commit, published)
     write_atomic(site / "notebooks" / name, nbformat.writes(notebook) + "\n")
     source = (checkout / "notebooks" / f"{section.stem}.py").read_text(encoding="utf-8")
     write_atomic(static / "source" / f"{section.stem}.py.txt", source)

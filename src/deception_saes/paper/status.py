@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from deception_saes.paper.catalogue import SECTIONS
-from deception_saes.paper.headlines import HEADLINES, Numbers
 from deception_saes.paper.made import Made, computed_by
-from deception_saes.paper.numbers import with_interval
+from deception_saes.paper.model_text import in_markdown
+from deception_saes.paper.numbers import HEADLINES, Numbers, with_interval
 from deception_saes.paper.profiles import Profile
 from deception_saes.paper.record import profile_tree, results_name
 from deception_saes.paper.reference import read_origin, read_reference, seeds_with_reference
 from deception_saes.paper.results import Results, read_results
 from deception_saes.paper.shared import seed_trees
 from deception_saes.paper.specs import results_spec
-from deception_saes.paper.tables import cell, markdown_table
+from deception_saes.store.files import edited_shipped
 from deception_saes.store.pinned import INSTRUCTION_SET
-from deception_saes.store.shipped import edited
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A sortable table. Cells are Markdown: pass texts through `in_markdown`."""
+    lines = ["{.sortable}", f"| {' | '.join(head)} |", "|---" * len(head) + "|",
+             *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines) + "\n"
 
 
 def sections_table(profile: Profile, results: Sequence[Results], tree: Path) -> str:
@@ -31,12 +37,12 @@ def sections_table(profile: Profile, results: Sequence[Results], tree: Path) -> 
         models = sorted({value.model for value in of.values if value.model})
         lines.append((
             f"[§{section.number} {section.title}](../notebooks/{section.stem}.ipynb)",
-            cell(of.status + (f": {of.reason}" if of.reason else "")),
-            cell(", ".join(models) or "–"), f"{of.seconds:.0f}",
+            in_markdown(of.status + (f": {of.reason}" if of.reason else "")),
+            in_markdown(", ".join(models) or "–"), f"{of.seconds:.0f}",
             f"{profile.seconds.get(section.number, 0):.0f}",
             datetime.fromtimestamp(finished, UTC).strftime("%Y-%m-%d %H:%M"), f"`{of.commit}`"))
-    return markdown_table(("Section", "State", "Models", "Seconds", "Budget, s", "Finished, UTC",
-                           "Commit"), lines)
+    return _table(("Section", "State", "Models", "Seconds", "Budget, s", "Finished, UTC", "Commit"),
+                  lines)
 
 
 def versions_table(results: Sequence[Results]) -> str:
@@ -45,14 +51,14 @@ def versions_table(results: Sequence[Results]) -> str:
     for of in results:
         for library, version in of.versions.items():
             found.setdefault(library, set()).add(version)
-    return markdown_table(("Library", "Version"), [
-        (cell(name), cell(", ".join(sorted(found[name])))) for name in sorted(found)])
+    return _table(("Library", "Version"), [
+        (in_markdown(name), in_markdown(", ".join(sorted(found[name])))) for name in sorted(found)])
 
 
 def not_run_list(results: Sequence[Results]) -> str:
     """MyST: every section that was not run, and why."""
     lines = [f"- [§{of.section} {SECTIONS[of.section].title}]"
-             f"(../notebooks/{SECTIONS[of.section].stem}.ipynb): {cell(of.reason or '')}"
+             f"(../notebooks/{SECTIONS[of.section].stem}.ipynb): {in_markdown(of.reason or '')}"
              for of in results if of.status != "done"]
     return "\n".join(lines or ["Every section of this build was run."]) + "\n"
 
@@ -67,16 +73,16 @@ def machines_table(units: Sequence[Made]) -> str:
         if not pinned:
             promise = "equal within the tolerance of `make verify`"
         elif why:
-            promise = f"nothing: {cell(why)}"
+            promise = f"nothing: {in_markdown(why)}"
         else:
             promise = f"equal bits on every Intel processor with {INSTRUCTION_SET}"
-        lines.append((f"{what} ({count})", cell(processor), str(used), promise))
-    return markdown_table(("Made", "Processor", "Instruction set", "Promised"), lines)
+        lines.append((f"{what} ({count})", in_markdown(processor), str(used), promise))
+    return _table(("Made", "Processor", "Instruction set", "Promised"), lines)
 
 
 def data_note() -> str:
     """MyST: shipped data that was edited, if any."""
-    changed = ", ".join(f"`{name}`" for name in edited())
+    changed = ", ".join(f"`{name}`" for name in edited_shipped())
     return (f"Not as shipped: {changed}. Numbers here are of the edited data.\n" if changed
             else "All data files are as they were shipped.\n")
 
@@ -100,13 +106,13 @@ def seeds_table(
         marks = [" (other code)" if (seed, headline.section) in other_code else ""
                  for seed in numbers]
         shown = ["not run" if value is None
-                 else cell(with_interval(value) + (f", n = {value.n}" if counts > 1 else "")) + mark
-                 for value, mark in zip(values, marks, strict=True)]
+                 else in_markdown(with_interval(value) + (f", n = {value.n}" if counts > 1 else ""))
+                 + mark for value, mark in zip(values, marks, strict=True)]
         found = [value.value for value, mark in zip(values, marks, strict=True)
                  if value is not None and value.value is not None and not mark]
         spread = f"{max(found) - min(found):.3g}" if len(found) > 1 else "–"
-        lines.append((f"§{headline.section} {cell(headline.title)}", *shown, spread))
-    return markdown_table(("Number", *(f"Seed {seed}" for seed in numbers), "Range"), lines)
+        lines.append((f"§{headline.section} {in_markdown(headline.title)}", *shown, spread))
+    return _table(("Number", *(f"Seed {seed}" for seed in numbers), "Range"), lines)
 
 
 def other_seeds(profile: Profile, seed: int, artifacts: Path) -> dict[int, list[Path]]:

@@ -20,7 +20,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Took:
+class UnitTime:
     """The making of a unit. seconds: by the clock; cpu_seconds: of the processors. Without the
     start and the end of its process, and with whatever it waited for."""
 
@@ -29,9 +29,9 @@ class Took:
     cpu_seconds: float
 
 
-def times(profile: Profile, seed: int) -> list[Took]:
-    """What each finished unit of the book took, in the order in which they depend on each other."""
-    return [_took(unit) for unit in book_units(profile, seed).values() if unit.is_made]
+def times(profile: Profile, seed: int) -> list[UnitTime]:
+    """The time of each finished unit of the book, what others need before them."""
+    return [_time_of(unit) for unit in book_units(profile, seed).values() if unit.is_made]
 
 
 def times_text(profile: Profile, seed: int) -> str:
@@ -39,28 +39,28 @@ def times_text(profile: Profile, seed: int) -> str:
 
     Says so if no unit is finished.
     """
-    took = times(profile, seed)
-    if not took:
+    measured = times(profile, seed)
+    if not measured:
         return f"no unit of {profile.name} is finished: nothing to count"
     lines = [f"{'unit':48}{'seconds':>10}{'CPU':>10}"]
     lines += [f"{of.unit:48}{of.seconds:10.1f}{of.cpu_seconds:10.1f}"
-              for of in sorted(took, key=lambda of: -of.seconds)]
+              for of in sorted(measured, key=lambda of: -of.seconds)]
     lines.append("")
     for kind in _KINDS:
-        of_kind = [of for of in took if _kind(of.unit) == kind]
+        of_kind = [of for of in measured if _kind(of.unit) == kind]
         lines.append(f"{f'{len(of_kind)} {kind}':48}{sum(of.seconds for of in of_kind):10.1f}"
                      f"{sum(of.cpu_seconds for of in of_kind):10.1f}")
-    lines.append(f"{'all':48}{sum(of.seconds for of in took):10.1f}"
-                 f"{sum(of.cpu_seconds for of in took):10.1f}")
+    lines.append(f"{'all':48}{sum(of.seconds for of in measured):10.1f}"
+                 f"{sum(of.cpu_seconds for of in measured):10.1f}")
     kept = kept_bytes(calls_tree())
     lines += ["", f"{len(kept)} calls are kept, {sum(kept.values()) / 1e6:.0f} MB, of "
                   f"{KEPT_BYTES / 1e6:.0f} MB at most; `make clean-old` drops what nothing uses"]
     return "\n".join(lines)
 
 
-def _took(unit: Unit) -> Took:
+def _time_of(unit: Unit) -> UnitTime:
     marker = json.loads(unit.marker.read_text(encoding="utf-8"))
-    return Took(unit.name, marker["seconds"], marker["cpu_seconds"])
+    return UnitTime(unit.name, marker["seconds"], marker["cpu_seconds"])
 
 
 def _kind(unit: str) -> str:

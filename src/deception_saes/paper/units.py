@@ -26,8 +26,7 @@ from deception_saes.paper.specs import notebook_spec
 from deception_saes.paper.stage import Built, render, stage
 from deception_saes.paper.status import other_seeds
 from deception_saes.store.ensure import ensure
-from deception_saes.store.files import artifacts_root, checkout
-from deception_saes.store.shipped import SUMS
+from deception_saes.store.files import SUMS, artifacts_root, checkout
 from deception_saes.store.spec import Spec
 
 _BOOK_LIBRARIES = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme",

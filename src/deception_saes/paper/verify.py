@@ -23,8 +23,8 @@ from deception_saes.paper.reference import (
     write_reference,
 )
 from deception_saes.paper.results import Results, read_results
+from deception_saes.store.files import edited_shipped
 from deception_saes.store.pinned import INSTRUCTION_SET
-from deception_saes.store.shipped import edited
 
 _MOST_SHOWN = 40
 
@@ -49,7 +49,7 @@ def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
         print(reference_file(profile, seed))
         return 0
     reference, theirs = read_reference(profile, seed), read_origin(profile, seed)
-    if changed := edited():
+    if changed := edited_shipped():
         print(f"not as shipped: {', '.join(changed)}")
     same_files = theirs is None or _compare_files(
         theirs, origin(profile, seed, results, units), units)

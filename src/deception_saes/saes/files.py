@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
 
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeConfig, SaeError
 from deception_saes.saes.registry import ARCHITECTURES, build
-from deception_saes.saes.sae import Sae, SaeConfig
+from deception_saes.saes.sae import Sae
 from deception_saes.store.files import sha256_file, write_atomic
 
 WEIGHTS = "sae_weights.safetensors"
@@ -48,8 +50,6 @@ def save(sae: Sae, folder: Path) -> None:
     Raises SaeError, before anything is written, if `config.metadata` lacks one of
     NEEDED_METADATA or holds what JSON does not.
     """
-    from safetensors.torch import save as to_bytes
-
     cfg = _cfg(sae, folder)
     # Clones: safetensors takes neither views nor weights that share memory.
     weights = {name: weight.detach().to("cpu", torch.float32).clone(
@@ -137,8 +137,6 @@ def _read_cfg(path: Path) -> dict[str, Any]:
 def _read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Every tensor as float32, and the header's metadata. A header that promises more than the
     file holds is refused before anything is allocated."""
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as file:
             weights = {}

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import torch
 
+from deception_saes.saes.config import Recipe, SaeConfig
 from deception_saes.saes.products import Products
-from deception_saes.saes.recipe import Recipe
-from deception_saes.saes.rule import TrainingRule, Weights
-from deception_saes.saes.sae import Sae, SaeConfig, autoencoder_shapes
+from deception_saes.saes.sae import Sae, TrainingRule, Weights, autoencoder_shapes
 
 
 class Gated(Sae):
@@ -29,11 +28,28 @@ class Gated(Sae):
 
 
 class GatedRule(TrainingRule):
-    """Squared error, plus the L1 norm of the rectified gate, plus the squared error of a
-    reconstruction from that gate by a decoder that this term does not train."""
+    """Squared error, the gate's L1 norm, and an auxiliary error by which the gate learns: the step
+    that it makes of its pre-activation has no gradient."""
 
     trained = ("W_enc", "W_dec", "b_gate", "b_mag", "r_mag", "b_dec")
     in_units_of_input = ("b_gate", "b_mag", "b_dec")
+
+    @staticmethod
+    def loss(
+        config: SaeConfig, recipe: Recipe, weights: Weights, x_BD: torch.Tensor, dead: torch.Tensor
+    ) -> torch.Tensor:
+        """|x − x̂(f)|² + λ |ReLU(π)|₁ + |x − x̂_frozen(ReLU(π))|², π being the gate's pre-activation
+        and x̂_frozen a decoder that its term does not train (Rajamanoharan et al. 2024, section
+        3.2.2); each square a mean over coordinates."""
+        projected_BS = (x_BD - weights["b_dec"]) @ weights["W_enc"]
+        gate_BS = projected_BS + weights["b_gate"]
+        magnitude_BS = projected_BS * weights["r_mag"].exp() + weights["b_mag"]
+        features_BS = magnitude_BS.relu() * (gate_BS > 0)
+        error_BD = x_BD - (features_BS @ weights["W_dec"] + weights["b_dec"])
+        gate_error_BD = x_BD - (gate_BS.relu() @ weights["W_dec"].detach()
+                                + weights["b_dec"].detach())
+        return (error_BD.square().mean() + recipe.l1 * gate_BS.relu().sum(1).mean()
+                + gate_error_BD.square().mean())
 
     def __init__(self, config: SaeConfig, recipe: Recipe, weights: Weights) -> None:
         super().__init__(config, recipe, weights)
@@ -51,6 +67,7 @@ class GatedRule(TrainingRule):
         return {**tied, "b_gate": zeros, "b_mag": zeros.clone(), "r_mag": zeros.clone()}
 
     def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
+        """The gradients of `loss`, written out by hand."""
         weights, gradients, rows = self.weights, self.gradients, self.recipe.batch_size
         projected_BS = self.encode_into(x_BD)
         torch.exp(weights["r_mag"], out=self.gain_S)

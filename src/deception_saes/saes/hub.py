@@ -7,10 +7,14 @@ import hashlib
 import re
 from pathlib import Path
 
+import httpx2  # what the hub client itself is built on
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
 from deception_saes.models.hub import cached_commit, why_not
 from deception_saes.models.spec import HubModel
 from deception_saes.saes import files
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeError
 from deception_saes.saes.sae import Sae
 from deception_saes.store.files import sha256_files
 
@@ -28,61 +32,43 @@ def content(source: str | Path) -> str:
     return cached_commit(HubModel(str(source))) or str(source)
 
 
-def load(
-    source: str | Path, tag: str, revision: str = "main", cache_dir: Path | None = None
-) -> Sae:
+def load(source: str | Path, tag: str, revision: str = "main") -> Sae:
     """The SAE of this tag, float32 on the CPU.
 
-    source: a folder that exists here, else "organisation/name" on the hub, which `revision` and
-        `cache_dir` are for.
-    Raises SaeError if `source` is neither, and as `load_from_hub` and `files.load` do.
+    source: a folder that exists here, else "organisation/name" on the hub, from which it is fetched
+        into the local hub cache. No server is asked if the cache holds it: a branch that has moved
+        on changes no later run.
+    revision: a branch, tag or commit of the hub's repository.
+    Raises SaeError if `source` is neither, if the hub cannot be reached, refuses, or does not have
+    the SAE, and as `files.load` does.
     """
-    _check_tag(tag)
+    if not re.fullmatch(_NAME, tag):
+        raise SaeError(f"{tag!r} is not a tag: a tag is one folder's name, of letters, digits, "
+                       "\".\", \"_\" and \"-\"")
     if Path(source).is_dir():
         return files.load(Path(source) / tag)
-    if isinstance(source, str) and _is_repo(source):
-        return load_from_hub(source, tag, revision, cache_dir)
-    raise SaeError(f"{source}: neither a folder here nor \"organisation/name\" on the hub; correct "
-                   f"where {tag} is to come from")
-
-
-def load_from_hub(
-    repo: str, tag: str, revision: str = "main", cache_dir: Path | None = None
-) -> Sae:
-    """The SAE `tag` of a hub repository, float32 on the CPU, fetched into the local hub cache.
-
-    Asks no server if the cache holds it: a branch that has moved on changes no later run.
-    revision: a branch, tag or commit. cache_dir: None for the hub client's own.
-    Raises SaeError if the hub cannot be reached, refuses, or does not have it, and as `files.load`
-    does.
-    """
-    import httpx2  # what the hub client itself is built on
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    _check_tag(tag)
-    if not _is_repo(repo):
-        raise SaeError(f"{repo}: not the name of a hub repository; expected \"organisation/name\"")
+    if not isinstance(source, str) or not re.fullmatch(f"{_NAME}/{_NAME}", source):
+        raise SaeError(f"{source}: neither a folder here nor \"organisation/name\" on the hub; "
+                       f"correct where {tag} is to come from")
     try:
-        folder = _fetch(repo, tag, revision, cache_dir)
+        folder = _fetch(source, tag, revision)
     except LocalEntryNotFoundError as error:  # the client's word for "asked in vain, not here"
-        why = why_not(error.__cause__ or error, HubModel(repo, revision=revision))
+        why = why_not(error.__cause__ or error, HubModel(source, revision=revision))
     except EntryNotFoundError:
-        why = (f"{repo} has no SAE of this tag with {files.CFG} and {files.WEIGHTS} at revision "
+        why = (f"{source} has no SAE of this tag with {files.CFG} and {files.WEIGHTS} at revision "
                f"{revision}; look up its tags on its page")
     except httpx2.HTTPError as error:
-        why = why_not(error, HubModel(repo, revision=revision))
+        why = why_not(error, HubModel(source, revision=revision))
     else:
         return files.load(folder)
-    raise SaeError(f"{repo}, {tag}: {why}")
+    raise SaeError(f"{source}, {tag}: {why}")
 
 
-def _fetch(repo: str, tag: str, revision: str, cache_dir: Path | None) -> Path:
+def _fetch(repo: str, tag: str, revision: str) -> Path:
     """The tag's folder in the cache. Both files are of one commit, even if the branch moves."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
     def download(name: str, revision: str, only_here: bool) -> Path:
-        return Path(hf_hub_download(repo, f"{tag}/{name}", revision=revision, cache_dir=cache_dir,
+        return Path(hf_hub_download(repo, f"{tag}/{name}", revision=revision,
                                     local_files_only=only_here))
 
     def both(only_here: bool) -> Path:
@@ -94,13 +80,3 @@ def _fetch(repo: str, tag: str, revision: str, cache_dir: Path | None) -> Path:
         return both(only_here=True)
     except LocalEntryNotFoundError:
         return both(only_here=False)
-
-
-def _check_tag(tag: str) -> None:
-    if not re.fullmatch(_NAME, tag):
-        raise SaeError(f"{tag!r} is not a tag: a tag is one folder's name, of letters, digits, "
-                       "\".\", \"_\" and \"-\"")
-
-
-def _is_repo(name: str) -> bool:
-    return re.fullmatch(f"{_NAME}/{_NAME}", name) is not None

@@ -10,10 +10,9 @@ import math
 
 import torch
 
+from deception_saes.saes.config import Recipe, SaeConfig
 from deception_saes.saes.products import Products
-from deception_saes.saes.recipe import Recipe
-from deception_saes.saes.rule import TrainingRule, Weights
-from deception_saes.saes.sae import Sae, SaeConfig, autoencoder_shapes
+from deception_saes.saes.sae import Sae, TrainingRule, Weights, autoencoder_shapes
 
 _FAINTEST = -30.0  # exponent of the kernel beyond which it counts as e^-30 of its height
 
@@ -32,16 +31,36 @@ class JumpReLU(Sae):
 
 
 class JumpReLURule(TrainingRule):
-    """Squared error plus a penalty on L0, by straight-through estimates for the thresholds.
-
-    With K the Gaussian kernel of width e and z the pre-activation, the estimates are
-    d f / d threshold = -(threshold / e) K((z - threshold) / e) and
-    d L0 / d threshold = -(1 / e) K((z - threshold) / e) (arXiv:2407.14435, eqs. 11 and 12, where
-    the kernel is a rectangle). L0 moves thresholds only.
-    """
+    """Squared error plus a penalty on L0, by straight-through estimates for the thresholds."""
 
     trained = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
     in_units_of_input = ("b_enc", "b_dec", "threshold")
+
+    @staticmethod
+    def loss(
+        config: SaeConfig, recipe: Recipe, weights: Weights, x_BD: torch.Tensor, dead: torch.Tensor
+    ) -> torch.Tensor:
+        """|x − x̂|², a mean over coordinates, + λ L0 or λ T (L0 / T − 1)² (arXiv:2407.14435, section
+        3; the second form is Gemma Scope 2's).
+
+        With K the standard normal density, e the bandwidth, z the pre-activation and θ the
+        threshold, d f / d θ = −(θ / e) K((z − θ) / e) and d L0 / d θ = −(1 / e) K((z − θ) / e)
+        (eqs. 11 and 12, where the kernel is a rectangle). L0 moves thresholds only.
+        """
+        pre_BS = (x_BD - weights["b_dec"]) @ weights["W_enc"] + weights["b_enc"]
+        threshold_S = weights["threshold"]
+        if not recipe.learn_threshold:
+            threshold_S = threshold_S.detach()
+        above_BS = (pre_BS > threshold_S).to(pre_BS.dtype)
+        # 0, but with the gradient of the kernel's integral, which is `above_BS` made smooth
+        distance_BS = (pre_BS.detach() - threshold_S) / recipe.bandwidth
+        smooth_BS: torch.Tensor = torch.special.ndtr(distance_BS)
+        estimate_BS = smooth_BS - smooth_BS.detach()
+        features_BS = pre_BS * above_BS + threshold_S.detach() * estimate_BS
+        error_BD = x_BD - (features_BS @ weights["W_dec"] + weights["b_dec"])
+        l0, target = (above_BS + estimate_BS).sum(1).mean(), recipe.target_l0
+        penalty = l0 if target is None else target * (l0 / target - 1) ** 2
+        return error_BD.square().mean() + recipe.l0 * penalty
 
     def __init__(self, config: SaeConfig, recipe: Recipe, weights: Weights) -> None:
         super().__init__(config, recipe, weights)
@@ -59,6 +78,7 @@ class JumpReLURule(TrainingRule):
         return {**tied, "b_enc": zeros, "threshold": torch.full_like(zeros, start)}
 
     def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
+        """The gradients of `loss`, written out by hand."""
         weights, recipe = self.weights, self.recipe
         pre_BS = self.encode_into(x_BD).add_(weights["b_enc"])
         torch.sub(pre_BS, weights["threshold"], out=self.kernel_BS)

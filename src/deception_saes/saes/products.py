@@ -18,19 +18,22 @@ from torch.nn.functional import embedding_bag
 
 DENSEST = 0.25
 """Share of entries from which on the dense product is taken."""
-
-_DENSEST_UNCACHED = 0.05  # where the rows to add up come from memory and not from a cache
-_CACHE = 2**24  # bytes
-_PART = 2**19  # bytes of a sum made at once: it is still in a cache when it is copied
+DENSEST_UNCACHED = 0.05
+"""The same where the rows to add up come from memory and not from a cache."""
+CACHE = 2**24
+"""Bytes that count as cached."""
+PART = 2**19
+"""Bytes of a sum made at once: it is still in a cache when it is copied."""
 
 
 class _Bags(NamedTuple):
-    """wanted_E: the rows to add up, bag by bag. place_E: where their weights stand in the flat
-    [B x S]. starts: where each bag begins in these lists."""
+    """Rows to add up, bag by bag."""
 
     wanted_E: torch.Tensor
     place_E: torch.Tensor
+    """Where their weights stand in the flat [B x S]."""
     starts: torch.Tensor
+    """Where each bag begins in these lists."""
 
 
 class Products:
@@ -43,7 +46,7 @@ class Products:
 
     def by_row(self, f_BS: torch.Tensor, w_SD: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """f W, [B, D]; in `out` or in memory of its own."""
-        if self.active >= (DENSEST if _is_cached(w_SD) else min(DENSEST, _DENSEST_UNCACHED)):
+        if self.active >= (DENSEST if _is_cached(w_SD) else min(DENSEST, DENSEST_UNCACHED)):
             return torch.mm(f_BS, w_SD, out=out)
         return _added_up(self._row_bags, f_BS, w_SD, out)
 
@@ -72,7 +75,7 @@ def _added_up(
 ) -> torch.Tensor:
     """Large sums part by part into `out`: so much new memory would be slow to fill."""
     weight_E = f_BS.reshape(-1).take(bags.place_E)
-    at_once = len(out) if _is_cached(out) else max(1, _PART // out[0].nbytes)
+    at_once = len(out) if _is_cached(out) else max(1, PART // out[0].nbytes)
     parts = bags.starts.split(at_once)
     bounds = [*(int(starts[0]) for starts in parts), len(weight_E)]
     sums = (embedding_bag(bags.wanted_E[begin:end], of, starts - begin, mode="sum",
@@ -86,7 +89,7 @@ def _added_up(
 
 
 def _is_cached(x: torch.Tensor) -> bool:
-    return x.nbytes <= _CACHE
+    return x.nbytes <= CACHE
 
 
 def _starts(bag_E: torch.Tensor, bags: int) -> torch.Tensor:

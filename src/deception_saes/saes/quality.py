@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeError
 from deception_saes.saes.sae import Sae
 
 _ROWS_AT_ONCE = 1024
@@ -18,13 +18,16 @@ _ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Quality:
-    """error_N: squared error of each row; spread_N: its squared distance from the rows' mean;
-    active_N: its active features. density_S: share of the rows in which each feature is active."""
+    """How well some rows are described."""
 
     error_N: np.ndarray
+    """Squared error of each row."""
     spread_N: np.ndarray
+    """Its squared distance from the rows' mean."""
     active_N: np.ndarray
+    """Its active features."""
     density_S: np.ndarray
+    """Share of the rows in which each feature is active."""
     d_in: int
 
     @property

@@ -7,20 +7,21 @@ from dataclasses import dataclass
 
 import torch
 
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import SaeConfig, SaeError
 from deception_saes.saes.gated import Gated, GatedRule
 from deception_saes.saes.jumprelu import JumpReLU, JumpReLURule
-from deception_saes.saes.rule import TrainingRule
-from deception_saes.saes.sae import Sae, SaeConfig
+from deception_saes.saes.sae import Sae, TrainingRule
 from deception_saes.saes.topk import TopK, TopKRule
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """sae: what runs. rule: what trains it."""
+    """What there is of one architecture."""
 
     sae: type[Sae]
+    """What runs."""
     rule: type[TrainingRule]
+    """What trains it."""
 
 
 ARCHITECTURES = {

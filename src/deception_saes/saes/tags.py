@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-DEPTHS = (4, 8, 12)
+from deception_saes.errors import UserError
+
+SAE_DEPTHS = (4, 8, 12)
 """The layers of Llama-3.2-1B that the sandbagging release reads; on another model, those at the
 same relative depth."""
+
+READING_DEPTHS = (2, 4, 6)
+"""Those that the behavioural release reads."""
 
 _LAYERS_OF_STUDY = 16  # of Llama-3.2-1B, whose layers stand below
 _EXPANSION = 4
@@ -20,21 +25,21 @@ _BEHAVIOURAL = ("deceptive_only", "honest_only", "mixed")
 
 @dataclass(frozen=True)
 class SaeTag:
-    """One sparse autoencoder of the release, or the same one of another model.
-
-    name: the tag. model: the slug of a model. architecture: "topk", "jumprelu" or "gated".
-    layer: 0-based; its resid_post is what the SAE reads.
-    train_set: the condition whose activations train it.
-    k: features of a TopK row, None elsewhere. expansion: d_sae / d_in.
-    """
+    """One sparse autoencoder of the release, or the same one of another model."""
 
     name: str
     model: str
+    """Slug of the model."""
     architecture: str
+    """A name of `saes.registry.ARCHITECTURES`."""
     layer: int
+    """0-based; its resid_post is what the SAE reads."""
     train_set: str
+    """The condition whose activations train it."""
     k: int | None
+    """Features of a TopK row, None elsewhere."""
     expansion: int
+    """d_sae / d_in."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +61,17 @@ class _Kind:
 
 
 _SANDBAGGING_KINDS = (
-    _Kind("jumprelu", DEPTHS, _SANDBAGGING),
-    _Kind("topk", DEPTHS, _SANDBAGGING, k=K),
-    _Kind("topk", DEPTHS, _SANDBAGGING, k=256),
+    _Kind("jumprelu", SAE_DEPTHS, _SANDBAGGING),
+    _Kind("topk", SAE_DEPTHS, _SANDBAGGING, k=K),
+    _Kind("topk", SAE_DEPTHS, _SANDBAGGING, k=256),
     *(_Kind("topk", (8,), _SANDBAGGING, k=k) for k in (16, 32, 128)),
     _Kind("gated", (8,), _SANDBAGGING),
     *(_Kind("topk", (8,), ("mixed",), k=k, expansion=8) for k in (64, 256)),
     _Kind("gated", (8,), ("mixed",), expansion=8),
 )
 _BEHAVIOURAL_KINDS = (
-    _Kind("jumprelu", (2, 4, 6), _BEHAVIOURAL),
-    _Kind("topk", (2, 4, 6), _BEHAVIOURAL, k=K),
+    _Kind("jumprelu", READING_DEPTHS, _BEHAVIOURAL),
+    _Kind("topk", READING_DEPTHS, _BEHAVIOURAL, k=K),
 )
 
 
@@ -136,6 +141,25 @@ def is_swapped(tag: SaeTag, k: int = K) -> bool:
     return tag.expansion == _EXPANSION and tag.k in (None, k) and tag.train_set == "mixed"
 
 
+def swapped_at(
+    tags: Iterable[SaeTag], layer: int, architecture: str | None = None, k: int = K
+) -> list[SaeTag]:
+    """Those of these SAEs at a layer that are swapped, see `is_swapped`; of one architecture, if it
+    is named.
+
+    Raises UserError, naming the layers that have one, if there is none.
+    """
+    swapped = [tag for tag in tags
+               if is_swapped(tag, k) and architecture in (None, tag.architecture)]
+    found = [tag for tag in swapped if tag.layer == layer]
+    if not found:
+        layers = _listed(sorted({tag.layer for tag in swapped})) or "none"
+        raise UserError(f"no {architecture or 'SAE'} is swapped at L{layer}, of these layers: "
+                        f"{layers}. Swapped are SAEs trained on both conditions, TopK with k {k}; "
+                        f"choose one of these layers, or give L{layer} a tag in saes/tags.py")
+    return found
+
+
 def tags_at(model: str, layers: Iterable[int], k: int = K) -> list[SaeTag]:
     """SAEs like the swapped ones at any layers of a model: JumpReLU, and TopK with this k."""
     return [SaeTag(f"v4_{model}_{kind.name}_L{layer}_mixed", model, kind.architecture, layer,
@@ -147,5 +171,5 @@ def tags_at(model: str, layers: Iterable[int], k: int = K) -> list[SaeTag]:
 def depth_name(layer: int, n_layers: int) -> str:
     """The layer by the study's layer of the same relative depth, "D8"; one that has none of those
     that the sandbagging release reads is named "L14"."""
-    names = {layer_at_same_depth(depth, n_layers): f"D{depth}" for depth in DEPTHS}
+    names = {layer_at_same_depth(depth, n_layers): f"D{depth}" for depth in SAE_DEPTHS}
     return names.get(layer, f"L{layer}")

@@ -9,11 +9,9 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import embedding_bag
 
-from deception_saes.saes.errors import SaeError
+from deception_saes.saes.config import Recipe, SaeConfig, SaeError
 from deception_saes.saes.products import Products
-from deception_saes.saes.recipe import Recipe
-from deception_saes.saes.rule import TrainingRule, Weights
-from deception_saes.saes.sae import Sae, SaeConfig, autoencoder_shapes
+from deception_saes.saes.sae import Sae, TrainingRule, Weights, autoencoder_shapes
 
 
 class TopK(Sae):
@@ -29,18 +27,37 @@ class TopK(Sae):
         return {**autoencoder_shapes(config), "b_enc": (config.d_sae,)}
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        pre = self.projected(x) + self.weights["b_enc"]
-        values, indices = pre.topk(self.config.k or 0, dim=-1, sorted=False)
-        return torch.zeros_like(pre).scatter_(-1, indices, values.relu())
+        return _topk(self.projected(x) + self.weights["b_enc"], self.config.k or 0)
+
+
+def _topk(pre: torch.Tensor, k: int) -> torch.Tensor:
+    """The k largest of each row, rectified, all others 0."""
+    values, indices = pre.topk(k, dim=-1, sorted=False)
+    return torch.zeros_like(pre).scatter_(-1, indices, values.relu())
 
 
 class TopKRule(TrainingRule):
-    """Squared error, plus an auxiliary loss: the dead features' own TopK reconstructs what is left
-    of the residual (Gao et al. 2024, section 2.4)."""
+    """Squared error, plus an auxiliary loss by which dead features learn what is left over."""
 
     trained = ("W_enc", "W_dec", "b_enc", "b_dec")
     in_units_of_input = ("b_enc", "b_dec")
     revives = True
+
+    @staticmethod
+    def loss(
+        config: SaeConfig, recipe: Recipe, weights: Weights, x_BD: torch.Tensor, dead: torch.Tensor
+    ) -> torch.Tensor:
+        """|x − x̂|² (Gao et al. 2024, section 2.3) + α |e − ê|² with e = x − x̂, which is not trained
+        by this term, and ê the reconstruction by the largest dead features (appendix A.2); each
+        square a mean over coordinates."""
+        pre_BS = (x_BD - weights["b_dec"]) @ weights["W_enc"] + weights["b_enc"]
+        error_BD = x_BD - (_topk(pre_BS, config.k or 0) @ weights["W_dec"] + weights["b_dec"])
+        loss = error_BD.square().mean()
+        if len(dead):
+            dead_BE = _topk(pre_BS[:, dead], _most_revived(config, dead))
+            left_BD = error_BD.detach() - dead_BE @ weights["W_dec"][dead]
+            loss = loss + recipe.aux_weight * left_BD.square().mean()
+        return loss
 
     def __init__(self, config: SaeConfig, recipe: Recipe, weights: Weights) -> None:
         super().__init__(config, recipe, weights)
@@ -52,6 +69,7 @@ class TopKRule(TrainingRule):
         return {**tied, "b_enc": torch.zeros(config.d_sae, device=sample.device)}
 
     def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
+        """The gradients of `loss`, written out by hand."""
         weights = self.weights
         pre_BS = self.encode_into(x_BD).add_(weights["b_enc"])
         values_BK, indices_BK = pre_BS.topk(self.config.k or 0, dim=1, sorted=False)
@@ -79,14 +97,15 @@ class TopKRule(TrainingRule):
 
     def _revive(self, dead_E: torch.Tensor) -> None:
         """Add the auxiliary loss's gradients by the dead features E."""
-        rows, weights = self.recipe.batch_size, self.weights
-        k = min(len(dead_E), max(1, self.config.d_in // 2))
-        decoder_ED = weights["W_dec"][dead_E]
-        pre_BE = self.pre_BS[:, dead_E]
-        values_BK, indices_BK = pre_BE.topk(k, dim=1, sorted=False)
-        features_BE = torch.zeros_like(pre_BE).scatter_(1, indices_BK, values_BK.relu())
+        rows, decoder_ED = self.recipe.batch_size, self.weights["W_dec"][dead_E]
+        features_BE = _topk(self.pre_BS[:, dead_E], _most_revived(self.config, dead_E))
         error_BD = (features_BE @ decoder_ED).sub_(self.left_BD)
         error_BD.mul_(self.recipe.aux_weight * 2 / (rows * self.config.d_in))
         self.gradients["W_dec"].index_add_(0, dead_E, features_BE.T @ error_BD)
         back_BE = (error_BD @ decoder_ED.T).mul_(features_BE > 0)
         self.back_BS[:, dead_E] += back_BE
+
+
+def _most_revived(config: SaeConfig, dead_E: torch.Tensor) -> int:
+    """How many dead features may reconstruct one row: half of its width, as in the paper."""
+    return min(len(dead_E), max(1, config.d_in // 2))

@@ -17,40 +17,42 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from deception_saes.rng import generator, subseed
-from deception_saes.saes.checkpoint import read_checkpoint, write_checkpoint
-from deception_saes.saes.errors import SaeError
-from deception_saes.saes.recipe import Recipe
+from deception_saes.saes.config import Recipe, SaeConfig, SaeError
 from deception_saes.saes.registry import architecture
-from deception_saes.saes.rule import TrainingRule, Weights
-from deception_saes.saes.sae import Sae, SaeConfig
+from deception_saes.saes.sae import Sae, TrainingRule, Weights
+from deception_saes.store.files import write_atomic
 
-_SECONDS_BETWEEN_CHECKPOINTS = 60
+SECONDS_BETWEEN_CHECKPOINTS = 60
 _EPSILON = 1e-8  # of Adam, for a squared error that is summed over coordinates
 _SAMPLE = 4096  # rows that initial weights are scaled by
 
 
 @dataclass(frozen=True)
 class Job:
-    """One SAE to train. name: seeds its weights and its order of rows. rows: [n] indices into the
-    activation matrix."""
+    """One SAE to train."""
 
     name: str
+    """Seeds its weights and its order of rows."""
     config: SaeConfig
     recipe: Recipe
     rows: np.ndarray
+    """[n] indices into the activation matrix."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """seconds: of training, all sessions of it together. mse: mean squared error per coordinate of
-    the scaled input, over the last epoch."""
+    """What a training gave."""
 
     sae: Sae
     seconds: float
+    """Of training, all sessions of it together."""
     mse: float
+    """Mean squared error per coordinate of the scaled input, over the last epoch."""
 
 
 def check(job: Job, x_ND: torch.Tensor) -> None:
@@ -100,7 +102,7 @@ def train(
         eps=_EPSILON / job.config.d_in, fused=True)
     silent_S = torch.zeros(job.config.d_sae, dtype=torch.int32, device=x_ND.device)
     state, identity = _state(optimised, optimiser, silent_S), _identity(job, x_ND, seed)
-    first, seconds, mse = read_checkpoint(checkpoint, identity, state)
+    first, seconds, mse = _read_checkpoint(checkpoint, identity, state)
     batches = len(job.rows) // recipe.batch_size
     window = max(1, math.ceil(recipe.dead_window * recipe.epochs * batches * recipe.batch_size))
     x_BD, saved = x_ND.new_empty(recipe.batch_size, job.config.d_in), time.perf_counter()
@@ -132,8 +134,8 @@ def train(
                            f"learning rate of {recipe.learning_rate}")
         seconds += now - began
         if checkpoint and (epoch == recipe.epochs - 1
-                           or now - saved > _SECONDS_BETWEEN_CHECKPOINTS):
-            write_checkpoint(checkpoint, identity, state, epoch + 1, seconds, mse)
+                           or now - saved > SECONDS_BETWEEN_CHECKPOINTS):
+            _write_checkpoint(checkpoint, identity, state, epoch + 1, seconds, mse)
             saved = now
     folded = fold(rule, mean_D, scale)
     return Trained(architecture(job.config.architecture).sae(job.config, folded), seconds, mse)
@@ -226,3 +228,35 @@ def _state(
         state |= {f"{name}.{moment}": tensor for moment, tensor in moments.items()}
         state[name] = weight
     return state
+
+
+def _write_checkpoint(
+    path: Path, run: str, state: dict[str, torch.Tensor], epochs: int, seconds: float, mse: float
+) -> None:
+    """Keep the state after this many epochs. run: tells this training from any other."""
+    standing = {"run": run, "epochs": str(epochs), "seconds": repr(seconds), "mse": repr(mse)}
+    write_atomic(path, to_bytes({name: tensor.detach().cpu() for name, tensor in state.items()},
+                                metadata=standing))
+
+
+def _read_checkpoint(
+    path: Path | None, run: str, state: dict[str, torch.Tensor]
+) -> tuple[int, float, float]:
+    """Copy what the file holds into `state`; epochs done, seconds spent, last mean squared error.
+
+    0, 0 and NaN if there is no file. Raises SaeError if it is not this run's.
+    """
+    if path is None or not path.is_file():
+        return 0, 0.0, float("nan")
+    try:
+        with safe_open(path, framework="pt") as file:
+            standing = file.metadata()
+            kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if standing["run"] != run:
+            raise ValueError("it is of another SAE, recipe, seed or data")
+        for name, tensor in state.items():
+            tensor.copy_(kept[name])
+        return int(standing["epochs"]), float(standing["seconds"]), float(standing["mse"])
+    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise SaeError(f"{path}: not the checkpoint of this training ({error}); delete it to "
+                       "train from the beginning") from None

@@ -24,28 +24,26 @@ _LONGEST = 50
 
 @dataclass(frozen=True)
 class Spec:
-    """Everything that decides the bytes one unit of work writes.
-
-    unit: name of the work, unique in its tree of artifacts ("s23", "notebook-s23").
-    params: plain data or dataclasses; what the producer is given, and all it may use.
-    sources: modules of this package whose code decides the result. What they import of this
-        package counts too, so edited code never serves old numbers. Comments, docstrings and the
-        text of errors do not count.
-    data: further files that decide the result.
-    inputs: hashes of the specs whose artifacts are read.
-    libraries: distributions whose version decides the result.
-    pinned: whether it is made in a process pinned to one instruction set (see `store.pinned`).
-    side_by_side: whether what other specs of this unit asked for stays beside it.
-    """
+    """Everything that decides the bytes one unit of work writes."""
 
     unit: str
+    """Name of the work, unique in its tree of artifacts ("s23", "notebook-s23")."""
     params: Any
+    """Plain data or dataclasses; what the producer is given, and all it may use."""
     sources: tuple[str, ...]
+    """Modules of this package whose code decides the result. What they import of this package
+    counts too, so edited code never serves old numbers. Comments, docstrings and the text of errors
+    do not count."""
     data: tuple[Path, ...] = ()
+    """Further files that decide the result."""
     inputs: tuple[str, ...] = ()
+    """Hashes of the specs whose artifacts are read."""
     libraries: tuple[str, ...] = ("torch", "transformers")
+    """Distributions whose version decides the result."""
     pinned: bool = False
+    """Whether it is made in a process pinned to one instruction set (see `store.pinned`)."""
     side_by_side: bool = False
+    """Whether what other specs of this unit asked for stays beside it."""
 
     @property
     def hash(self) -> str:
@@ -143,11 +141,12 @@ _version = cache(importlib.metadata.version)
 
 @dataclass(frozen=True)
 class _Source:
-    """code_hash: of the module's syntax tree, without what changes no result. imports: the modules
-    of this package that it imports."""
+    """What a module's file holds."""
 
     code_hash: str
+    """Of its syntax tree, without what changes no result."""
     imports: tuple[str, ...]
+    """The modules of this package that it imports."""
 
 
 def _source(path: Path) -> _Source:

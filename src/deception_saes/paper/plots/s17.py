@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from deception_saes.experiments.reading import MAIN_ROUND
 from deception_saes.paper.model_text import drawn
+from deception_saes.paper.plots.common import Colours, legend_below, squares
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-Colours = dict[str, str]
 LABEL_COLOURS = {"honest": "genuine", "deceptive": "sandbag", "ambiguous": "muted"}
 _LEAST_LABELLED = 0.09
 """Share of a bar below which its count has no room in it."""
@@ -54,7 +51,7 @@ def ambiguous(figure: Figure, colours: Colours, shares: pd.DataFrame) -> None:
     axes.set_xlim(-2, 102)
     axes.invert_yaxis()
     axes.set_xlabel("share of completions, percent")
-    _legend_below(figure, axes)
+    legend_below(figure, axes)
 
 
 def kappa(figure: Figure, colours: Colours, agreement: pd.DataFrame) -> None:
@@ -83,7 +80,7 @@ def confusion(
         rows = table[table["b"] == other]
         counts = rows.pivot(index="label_a", columns="label_b", values="n").loc[labels, labels]
         shares = counts.to_numpy() / np.maximum(counts.to_numpy().sum(axis=1, keepdims=True), 1)
-        _squares(axes, counts.to_numpy(), shares, colours)
+        _counted_squares(axes, counts.to_numpy(), shares, colours)
         axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
         axes.set_title(_folded(other), fontsize=10)
         axes.set_xlabel("its label")
@@ -113,7 +110,7 @@ def probe(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
                            for judge in table.itertuples()])
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlabel("AUROC")
-    _legend_below(figure, axes, columns=1)
+    legend_below(figure, axes, columns=1)
 
 
 def facts(table: pd.DataFrame) -> pd.DataFrame:
@@ -215,15 +212,12 @@ def _panels(
     panels[0].set_yticks(range(len(titles)), titles)
     panels[0].invert_yaxis()
     panels[len(parts) // 2].set_xlabel("share of completions, percent")
-    _legend_below(figure, panels[0])
+    legend_below(figure, panels[0])
 
 
-def _squares(axes: Axes, counts: np.ndarray, shares: np.ndarray, colours: Colours) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    shade = LinearSegmentedColormap.from_list("share", [colours["page"], colours["genuine"]])
-    axes.imshow(shares, cmap=shade, vmin=0, vmax=1, aspect="equal")
-    axes.grid(visible=False)
+def _counted_squares(axes: Axes, counts: np.ndarray, shares: np.ndarray, colours: Colours) -> None:
+    squares(axes, shares, colours["genuine"], colours["genuine"], 1.0)
+    axes.set_aspect("equal")
     for (row, column), count in np.ndenumerate(counts):
         ink = colours["page"] if shares[row, column] > 0.55 else colours["ink"]
         axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=ink)
@@ -235,11 +229,6 @@ def _dots(axes: Axes, rows: pd.DataFrame, column: str, y: np.ndarray, colour: st
     # of very few completions a percentile interval may leave out its own estimate
     axes.errorbar(rows[column], y, xerr=np.nan_to_num(ends).clip(min=0), fmt=marker, markersize=5,
                   capsize=2, color=colour, label=label)
-
-
-def _legend_below(figure: Figure, axes: Axes, columns: int | None = None) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns or len(labels))
 
 
 def _folded(name: str) -> str:

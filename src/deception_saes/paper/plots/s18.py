@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from deception_saes.experiments.layer_probes import TEXTS
 from deception_saes.experiments.layer_tables import spoken
 from deception_saes.paper.numbers import row_value, with_interval
+from deception_saes.paper.plots.common import Colours, legend_below
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-Colours = dict[str, str]
 MAIN, PRIMARY = "R3", "mean"
 POOLINGS = {"mean": ("mean over the completion's tokens", "genuine"),
             "last": ("last token", "sandbag")}
@@ -50,7 +45,7 @@ def layers(
         axes.set_title(name)
         axes.set_xlabel("layer")
     panels[0].set_ylabel("balanced accuracy, percent")
-    _legend_below(figure, panels[0])
+    legend_below(figure, panels[0])
 
 
 def rounds(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
@@ -72,7 +67,7 @@ def rounds(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     above.set_ylabel("balanced accuracy,\npercent")
     below.set_ylabel("peak in resamples,\npercent")
     below.set_xlabel("layer")
-    _legend_below(figure, above)
+    legend_below(figure, above)
 
 
 def baselines(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
@@ -108,7 +103,7 @@ def transfer(
     axes.axhline(0.5, color=colours["muted"], linewidth=0.8)
     axes.set_xlabel("layer")
     axes.set_ylabel("AUROC")
-    _legend_below(figure, axes)
+    legend_below(figure, axes)
 
 
 def scenarios(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
@@ -125,7 +120,7 @@ def scenarios(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
                                         for of in table.itertuples()])
     axes.invert_yaxis()
     axes.set_xlabel("AUROC")
-    _legend_below(figure, axes)
+    legend_below(figure, axes)
 
 
 def peaks(table: pd.DataFrame) -> pd.DataFrame:
@@ -159,8 +154,3 @@ def _rows(table: pd.DataFrame, round: str, pooling: str) -> pd.DataFrame:
 def _ends(of: pd.Series, what: str) -> np.ndarray:
     ends = np.array([[of[what] - of[f"{what}_low"]], [of[f"{what}_high"] - of[what]]])
     return ends.clip(min=0)
-
-
-def _legend_below(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from deception_saes.paper.plots.common import Colours, legend_below
 
-Colours = dict[str, str]
 CHOICES = {"nested": ("each fold's own layer", "genuine", "o"),
            "depth_of_L6": ("depth of the study's L6", "neutral", "s"),
            "depth_of_L9": ("depth of the study's L9", "sandbag", "D")}
@@ -40,8 +37,7 @@ def ladder(
                                       zip(of["components"], of["all"], strict=True)])
     below.set_xlabel("principal components")
     below.set_ylabel("saturated,\npercent")
-    handles, labels = above.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    legend_below(figure, above, columns=2)
 
 
 def components(table: pd.DataFrame) -> pd.DataFrame:

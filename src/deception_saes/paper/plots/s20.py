@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from deception_saes.paper.plots.common import Colours, legend_below
 
-Colours = dict[str, str]
 _KINDS = (("topk", True, "TopK", "genuine", "o"),
           ("jumprelu", True, "JumpReLU, learned thresholds", "sandbag", "D"),
           ("jumprelu", False, "JumpReLU, thresholds at 0", "muted", "s"))
@@ -20,14 +17,15 @@ def grid(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     axes = figure.subplots(1, 2, sharex=True)
     for axis, (column, name) in zip(axes, (("explained_variance", "explained variance"),
                                            ("kl_recovered", "KL recovered")), strict=True):
-        for architecture, fixed, label, colour, marker in _KINDS:
-            of = table[(table["architecture"] == architecture) & (table["fixed"] == fixed)]
+        for architecture, learned_threshold, label, colour, marker in _KINDS:
+            of = table[(table["architecture"] == architecture)
+                       & (table["fixed"] == learned_threshold)]
             axis.plot(of["l0"], of[column], marker, color=colours[colour], label=label,
                       markersize=5, alpha=0.85)
         axis.set_xscale("log")
         axis.set_xlabel("L0, active features of a token")
         axis.set_ylabel(name)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(figure, axes[0], columns=3)
 
 
 def thresholds(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
@@ -35,14 +33,15 @@ def thresholds(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     layers = sorted(table["layer"].unique())
     axes = figure.subplots(1, len(layers), sharey=True)
     for axis, layer in zip(axes, layers, strict=True):
-        for fixed, colour, label in ((True, "sandbag", "learned"), (False, "muted", "at 0")):
-            of = table[(table["layer"] == layer) & (table["fixed"] == fixed)]
+        for learned_threshold, colour, label in ((True, "sandbag", "learned"),
+                                                 (False, "muted", "at 0")):
+            of = table[(table["layer"] == layer) & (table["fixed"] == learned_threshold)]
             axis.bar(of["low"], 100 * of["share"], of["high"] - of["low"], align="edge",
                      color=colours[colour], alpha=0.7, label=label)
         axis.set_title(f"L{layer}")
         axis.set_xlabel("threshold")
     axes[0].set_ylabel("percent of features")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    legend_below(figure, axes[0], columns=2)
 
 
 def saes(table: pd.DataFrame) -> pd.DataFrame:

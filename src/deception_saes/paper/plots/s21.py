@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from deception_saes.paper.plots.common import Colours, legend_below, signed
 
-Colours = dict[str, str]
 _MARKERS = {"honest_only": "o", "deceptive_only": "s", "mixed": "D"}
 _KINDS = {"trained": "trained", "untrained": "its random start", "prefix": "threshold at 0",
           "raw": "raw residual", "components": "principal components"}
@@ -62,7 +59,7 @@ def baselines(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     axes.axhline(50, color=colours["muted"], linewidth=0.8)
     axes.set_xticks(range(len(layers)), [f"L{layer}" for layer in layers])
     axes.set_ylabel("balanced accuracy, percent")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(figure, axes, columns=3)
 
 
 def probes(table: pd.DataFrame) -> pd.DataFrame:
@@ -79,8 +76,8 @@ def probes(table: pd.DataFrame) -> pd.DataFrame:
                          for row in of.itertuples()],
         "p of the difference": [_p(p) for p in of["p_raw"]],
         "Holm": [_p(p) for p in of["p_raw_holm"]],
-        "less its random start, pp": of["minus_untrained"].map(_signed),
-        "less components, pp": of["minus_components"].map(_signed)})
+        "less its random start, pp": of["minus_untrained"].map(signed),
+        "less components, pp": of["minus_components"].map(signed)})
 
 
 def _trained(table: pd.DataFrame) -> pd.DataFrame:
@@ -94,11 +91,7 @@ def _short(row: object) -> str:
 
 
 def _with_ends(value: float, low: float, high: float, unit: str) -> str:
-    return f"{_signed(value)}{unit} [{_signed(low)}, {_signed(high)}]"
-
-
-def _signed(value: float) -> str:
-    return f"{value:.1f}".replace("-", "−")
+    return f"{signed(value)}{unit} [{signed(low)}, {signed(high)}]"
 
 
 def _p(value: float) -> str:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from deception_saes.experiments.steered import FEATURE, MEAN
+from deception_saes.paper.plots.common import Colours, legend_below, signed
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Colours = dict[str, str]
 _FEATURES = 12
 _DIRECTIONS = {FEATURE: ("the feature", "sandbag"), MEAN: ("mean difference", "neutral")}
 
@@ -30,7 +26,7 @@ def rates(figure: Figure, colours: Colours, features: pd.DataFrame) -> None:
     axes.set_yticks(range(len(of)), [f"feature {feature}" for feature in of["feature"]])
     axes.invert_yaxis()
     axes.set_xlabel("percent of completions in which it fires")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    legend_below(figure, axes, columns=2)
 
 
 def largest(figure: Figure, colours: Colours, of: pd.DataFrame) -> None:
@@ -48,7 +44,7 @@ def largest(figure: Figure, colours: Colours, of: pd.DataFrame) -> None:
     axes.set_yticks(places, [name.split("_", 1)[1] for name in of["sae"]])
     axes.invert_yaxis()
     axes.set_xlabel("rate in deceptive less rate in honest completions, pp")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(figure, axes, columns=3)
 
 
 def steering(figure: Figure, colours: Colours, replies: pd.DataFrame) -> None:
@@ -76,7 +72,7 @@ def steering(figure: Figure, colours: Colours, replies: pd.DataFrame) -> None:
         axis.set_title(name)
         axis.set_xlabel("strength, share of the residual's norm")
     axes[0].set_ylabel("change in log-probability,\nnats a token")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(figure, axes[0], columns=3)
 
 
 def strongest(of: pd.DataFrame) -> pd.DataFrame:
@@ -93,18 +89,18 @@ def saes(of: pd.DataFrame) -> pd.DataFrame:
         "largest difference, pp": of["difference"].map("{:.1f}".format),
         "permuted, 95%": of["null_95"].map("{:.1f}".format),
         "p": of["p"].map("{:.3f}".format),
-        "re-measured, pp": [f"{_signed(row.remeasured)} [{_signed(row.remeasured_low)}, "
-                            f"{_signed(row.remeasured_high)}]" for row in of.itertuples()],
+        "re-measured, pp": [f"{signed(row.remeasured)} [{signed(row.remeasured_low)}, "
+                            f"{signed(row.remeasured_high)}]" for row in of.itertuples()],
         "features that depend on the label": [f"{row.discoveries} of {row.firing}"
                                               for row in of.itertuples()]})
 
 
-def said(of: pd.DataFrame) -> pd.DataFrame:
+def samples(of: pd.DataFrame) -> pd.DataFrame:
     """What the model says under steering: judged labels and cost, by direction and sign."""
     rows = []
     for (direction, strength), group in of.groupby(["direction", "strength"], sort=False):
         shares = group["judged"].value_counts(normalize=True)
-        rows.append({"direction": direction, "strength": _signed(strength, 2), "n": len(group),
+        rows.append({"direction": direction, "strength": signed(strength, 2), "n": len(group),
                      **{label: f"{100 * shares.get(label, 0):.0f} %"
                         for label in ("honest", "deceptive", "ambiguous")},
                      "P(deceptive), judge": f"{group['p_deceptive'].mean():.2f}",
@@ -118,11 +114,6 @@ def examples(of: pd.DataFrame) -> pd.DataFrame:
     of = of[of["scenario"].isin(few) & (of["draw"] == 0)]
     return pd.DataFrame({
         "group": of["scenario"].str.replace("_", " "), "label": of["judged"],
-        "about": [f"{row.direction} {_signed(row.strength, 2)}" if row.strength else "unsteered"
+        "about": [f"{row.direction} {signed(row.strength, 2)}" if row.strength else "unsteered"
                   for row in of.itertuples()],
         "before": "", "text": of["text"].fillna("")})
-
-
-def _signed(value: float, decimals: int = 1) -> str:
-    return f"{value:.{decimals}f}".replace("-", "−")
-

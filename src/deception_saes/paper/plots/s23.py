@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from deception_saes.experiments.asking import ANSWER_MEASURES
 from deception_saes.paper.numbers import row_value, with_interval
-from deception_saes.tasks.framings import CONDITIONS
-from deception_saes.tasks.wordings import FRAMINGS
+from deception_saes.paper.plots.common import Colours, legend_below, visible_token
+from deception_saes.tasks.framings import CONDITIONS, FRAMINGS
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-Colours = dict[str, str]
 CO_PRIMARY = ("two_shot_labelled", "two_shot_same_prefix")
 _EXAMPLES = 12
 
@@ -30,11 +26,6 @@ def _of_first_model(table: pd.DataFrame) -> pd.DataFrame:
 def _answerable(questions: pd.DataFrame, framing: str) -> pd.DataFrame:
     of = _of_first_model(questions)
     return of[(of["framing"] == framing) & of["half"].notna()]
-
-
-def _legend_below(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
 def by_framing(figure: Figure, colours: Colours, contrasts: pd.DataFrame) -> None:
@@ -62,7 +53,7 @@ def by_framing(figure: Figure, colours: Colours, contrasts: pd.DataFrame) -> Non
         axes.set_title(f"{subset} questions")
         axes.set_xlim(left=0)
     panels[0].invert_yaxis()
-    _legend_below(figure, panels[0])
+    legend_below(figure, panels[0])
 
 
 def paired(figure: Figure, colours: Colours, questions: pd.DataFrame) -> None:
@@ -99,7 +90,7 @@ def null_contrast(figure: Figure, colours: Colours, questions: pd.DataFrame) -> 
         axes.set_xlabel("difference in P(correct), pp")
         axes.set_title(FRAMINGS[framing].title)
     panels[0].set_ylabel("share of questions")
-    _legend_below(figure, panels[0])
+    legend_below(figure, panels[0])
 
 
 def by_topic(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
@@ -122,7 +113,7 @@ def by_topic(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
         axes.set_title(FRAMINGS[framing].title)
         axes.set_xlim(left=0)
     panels[0].invert_yaxis()
-    _legend_below(figure, panels[0])
+    legend_below(figure, panels[0])
 
 
 def contrast_rows(contrasts: pd.DataFrame) -> pd.DataFrame:
@@ -177,12 +168,6 @@ def examples(questions: pd.DataFrame) -> pd.DataFrame:
         "answer": picked["answer"],
         "P genuine": picked["p_correct_genuine"].map("{:.2f}".format),
         "P sandbag": picked["p_correct_sandbag"].map("{:.2f}".format),
-        "top token, genuine": picked["top_token_genuine"].map(visible),
-        "top token, sandbag": picked["top_token_sandbag"].map(visible),
+        "top token, genuine": picked["top_token_genuine"].map(visible_token),
+        "top token, sandbag": picked["top_token_sandbag"].map(visible_token),
     })
-
-
-def visible(token: str) -> str:
-    """A token with its white space and control characters made visible."""
-    return "".join("␣" if c == " " else c if c.isprintable() else f"\\x{ord(c):02x}"
-                   for c in str(token))

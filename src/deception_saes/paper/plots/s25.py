@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from itertools import cycle
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from deception_saes.paper.plots.architectures import look, present
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-Colours = dict[str, str]
+from deception_saes.paper.plots.common import Colours, legend_below, style_of, styles_of
 
 TRAIN_SETS = {"genuine_only": ("genuine only", "genuine"), "mixed": ("mixed", "neutral"),
               "sandbagging_only": ("sandbagging only", "sandbag")}
@@ -31,7 +27,7 @@ def front(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
         (right, "l0_last", "kl_recovered", "KL recovered, last position"),
     ):
         for (architecture, layer), of in table.groupby(["architecture", "layer"]):
-            colour = look(architecture).colour
+            colour = style_of(architecture).colour
             for large, some in of.groupby(of["expansion"] > of["expansion"].min()):
                 axes.scatter(some[l0], some[measure], marker=markers[layer], s=34,
                              facecolors="none" if large else colours[colour],
@@ -47,14 +43,12 @@ def _markers(table: pd.DataFrame) -> dict[int, str]:
 
 
 def _legend(figure: Figure, colours: Colours, table: pd.DataFrame, hollow: str) -> None:
-    from matplotlib.lines import Line2D
-
     def mark(marker: str, colour: str, label: str, fill: str | None = None) -> Line2D:
         return Line2D([], [], linestyle="none", marker=marker, color=colour, label=label,
                       markerfacecolor=fill or colour)
 
     handles = [mark("D", colours[of.colour], of.name)
-               for of in present(table["architecture"]).values()]
+               for of in styles_of(table["architecture"]).values()]
     handles += [mark(marker, colours["ink"], f"L{layer}")
                 for layer, marker in _markers(table).items()]
     handles.append(mark("D", colours["ink"], hollow, "none"))
@@ -69,7 +63,7 @@ def swaps(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     for axes, (name, label) in zip(figure.subplots(2, 2, sharex=True).flat, panels, strict=True):
         for (architecture, layer), of in table.groupby(["architecture", "layer"]):
             for alone, some in of.groupby(of["train_set"] != "mixed"):
-                colour = colours[look(architecture).colour]
+                colour = colours[style_of(architecture).colour]
                 axes.scatter(some["l0_last"], some[name], marker=markers[layer],
                              s=30, facecolors="none" if alone else colour, edgecolors=colour,
                              alpha=0.85)
@@ -96,7 +90,7 @@ def k_sweep(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
         _powers_of_two(axes, sorted(of_layer["k"].astype(int).unique()))
         axes.set_xlabel("k")
         axes.set_ylabel(label)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(figure, axes, columns=3)
 
 
 def _powers_of_two(axes: Axes, ks: list[int]) -> None:
@@ -108,8 +102,8 @@ def _powers_of_two(axes: Axes, ks: list[int]) -> None:
 def cost(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Seconds to train each SAE, by architecture and size of the training set."""
     axes = figure.subplots()
-    looks = present(table["architecture"])
-    for row, (architecture, seen) in enumerate(looks.items()):
+    styles = styles_of(table["architecture"])
+    for row, (architecture, style) in enumerate(styles.items()):
         of = table[table["architecture"] == architecture]
         for shift, (train_sets, filled) in enumerate(((["mixed"], True),
                                                       (["genuine_only", "sandbagging_only"],
@@ -117,9 +111,9 @@ def cost(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
             some = of[of["train_set"].isin(train_sets)]
             spread = np.linspace(-0.12, 0.12, len(some)) if len(some) > 1 else np.zeros(len(some))
             axes.plot(some["seconds"], row - 0.15 + 0.3 * shift + spread, "o",
-                      color=colours[seen.colour],
-                      markerfacecolor=colours[seen.colour] if filled else "none")
-    axes.set_yticks(range(len(looks)), [seen.name for seen in looks.values()])
+                      color=colours[style.colour],
+                      markerfacecolor=colours[style.colour] if filled else "none")
+    axes.set_yticks(range(len(styles)), [style.name for style in styles.values()])
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds of training, one thread an SAE")

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
 
 from deception_saes.paper.model_text import drawn
-from deception_saes.paper.plots.s23 import visible
+from deception_saes.paper.plots.common import Colours, squares, visible_token
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Colours = dict[str, str]
 _SHOWN = 8
-
-
-def diverging(colours: Colours) -> LinearSegmentedColormap:
-    """From the colour of genuine over the page to the colour of sandbag."""
-    return LinearSegmentedColormap.from_list(
-        "effect", [colours["genuine"], colours["page"], colours["sandbag"]])
 
 
 def heat_map(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
@@ -30,15 +21,15 @@ def heat_map(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     for axes, condition in zip(panels, ("sandbag", "genuine"), strict=True):
         grid = table.pivot(index="layer", columns="head", values=f"effect_{condition}")
-        axes.imshow(grid, cmap=diverging(colours), vmin=-limit, vmax=limit, aspect="auto")
+        mesh = squares(axes, grid.to_numpy(), colours["genuine"], colours["sandbag"], limit)
         marked = table[table[f"p_{condition}"] < 0.05]
         axes.plot(marked["head"], marked["layer"], ".", color=colours["ink"], markersize=4)
         axes.set_title(f"{condition} (n = {table[f'n_{condition}'].iloc[0]})")
         axes.set_xlabel("head")
-        axes.grid(visible=False)
     panels[0].set_ylabel("layer")
-    figure.colorbar(panels[0].images[0], ax=list(panels), shrink=0.8,
-                    label="effect on P(correct), pp")
+    # matplotlib makes pixels of some 50 steps and more
+    shades = ScalarMappable(mesh.norm, mesh.cmap.resampled(47))
+    figure.colorbar(shades, ax=list(panels), shrink=0.8, label="effect on P(correct), pp")
 
 
 def extremes(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
@@ -68,8 +59,8 @@ def attention(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
         rows = table[(table["head"] == head) & (table["condition"] == condition)]
         bars = without_worked_questions(list(zip(rows["token"], rows["attention"], strict=True)))
         axes.bar(range(len(bars)), [weight for _, weight in bars], color=colours[condition])
-        axes.set_xticks(range(len(bars)), [drawn(visible(token)) for token, _ in bars], rotation=90,
-                        fontsize=9)
+        axes.set_xticks(range(len(bars)), [drawn(visible_token(token)) for token, _ in bars],
+                        rotation=90, fontsize=9)
         axes.set_title(f"{head}, {condition}", loc="left")
         axes.set_xlim(-0.6, len(bars) - 0.4)
         axes.grid(visible=False, axis="x")

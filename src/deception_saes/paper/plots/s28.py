@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from deception_saes.experiments.heads import KINDS
 from deception_saes.paper.numbers import row_value, with_interval
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Colours = dict[str, str]
+from deception_saes.paper.plots.common import Colours
 
 
 def modes(figure: Figure, colours: Colours, levels: pd.DataFrame) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from deception_saes.paper.plots.common import Colours
 
 
-def by_question(figure: Figure, colours: dict[str, str], table: pd.DataFrame) -> None:
+def by_question(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Effect on the genuine against effect on the sandbag prompt of every question."""
     axes = figure.subplots()
     axes.axhline(0, color=colours["muted"], linewidth=0.8)
@@ -25,7 +23,7 @@ def by_question(figure: Figure, colours: dict[str, str], table: pd.DataFrame) ->
     axes.legend()
 
 
-def headroom(figure: Figure, colours: dict[str, str], table: pd.DataFrame) -> None:
+def headroom(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Effect on the genuine prompt against the P(correct) it starts from."""
     axes = figure.subplots()
     axes.axhline(0, color=colours["muted"], linewidth=0.8)

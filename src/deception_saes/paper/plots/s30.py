@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.front_page import published
 from deception_saes.paper.numbers import row_value, with_interval
-from deception_saes.tasks.wordings import FRAMINGS
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from deception_saes.paper.plots.common import Colours
+from deception_saes.tasks.framings import FRAMINGS
 
 _STYLES = {"restoration": ("sandbag", "D"), "genuine": ("genuine", "o"), "portion": ("ink", "s")}
-_PUBLISHED = {"llama": "S-14", "tinyllama": "S-15", "pythia160m": "S-16", "pythia410m": "S-17"}
 
 
-def portions(figure: Figure, colours: dict[str, str], table: pd.DataFrame) -> None:
+def portions(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Restoration, effect on genuine prompts and their difference, by model and framing."""
     axes = figure.subplots()
     labels = []
@@ -41,8 +39,11 @@ def portions(figure: Figure, colours: dict[str, str], table: pd.DataFrame) -> No
     figure.legend(loc="outside lower center", ncols=3)
 
 
-def models(table: pd.DataFrame) -> pd.DataFrame:
-    """Every model of the profile and of the study: measured, or why not, beside the published."""
+def models(table: pd.DataFrame, claims: Mapping[str, str]) -> pd.DataFrame:
+    """Every model of the profile and of the study: measured, or why not, and the published.
+
+    claims: the id of the claim about each model of the study, by slug.
+    """
     rows = []
     for (name, framing, heads), of in table.groupby(["name", "framing", "heads"], sort=False):
         found = {row["measure"]: with_interval(row_value(row)) for _, row in of.iterrows()}
@@ -51,9 +52,9 @@ def models(table: pd.DataFrame) -> pd.DataFrame:
                      "portion": found["portion"]})
     rows += [{"model": row.model, "portion": f"not run: {row.reason}"}
              for row in table[table["status"] == "not run"].itertuples()]
-    claims = load_claims()
-    for slug, id in _PUBLISHED.items():
-        rows.append({"model": f"{claims[id].model} (published, {id})",
-                     "portion": published(claims[id]) + ("" if slug in set(table["model"]) else
-                                                         "; not run in this profile")})
+    for slug, id in claims.items():
+        claim, was_run = load_claims()[id], slug in set(table["model"])
+        rows.append({"model": f"{claim.model} (published, {id})",
+                     "portion": published(claim) + ("" if was_run else
+                                                    "; not run in this profile")})
     return pd.DataFrame(rows)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from deception_saes.experiments.sae_tables import BASELINES, compared
-from deception_saes.paper.plots.architectures import look, present, shifts
+from deception_saes.paper.plots.common import Colours, shifts, style_of, styles_of
 from deception_saes.paper.plots.s25 import TRAIN_SETS
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Colours = dict[str, str]
 
 
 def pairs(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
@@ -23,8 +17,8 @@ def pairs(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     keys = list(shown.groupby(["layer", "train_set"]).groups)
     axes = figure.subplots()
     for architecture, shift in (("topk", -0.18), ("jumprelu", 0.18)):
-        seen = look(architecture)
-        name, colour = seen.name, seen.colour
+        style = style_of(architecture)
+        name, colour = style.name, style.colour
         of = shown[shown["architecture"] == architecture]
         at = np.array([keys.index(key) for key in zip(of["layer"], of["train_set"], strict=True)])
         at = at + shift
@@ -52,14 +46,14 @@ def dictionaries(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
         of = table[table["dictionary"] == name]
         axes.plot([layers.index(layer) - 0.3 for layer in of["layer"]], of["d_max"], marker,
                   color=colours["ink"], label=BASELINES[name])
-    looks = present(table["architecture"].dropna())
-    shift_of = shifts(looks, 0.4)
-    for architecture, seen in looks.items():
+    styles = styles_of(table["architecture"].dropna())
+    shift_of = shifts(styles, 0.4)
+    for architecture, style in styles.items():
         of = table[table["architecture"] == architecture]
         place = [layers.index(layer) + 0.1 + shift_of[architecture] for layer in of["layer"]]
         shift = np.linspace(-0.06, 0.06, len(of))
-        axes.plot(np.array(place) + shift, of["d_max"], "o", color=colours[seen.colour],
-                  alpha=0.75, markersize=5, label=seen.name)
+        axes.plot(np.array(place) + shift, of["d_max"], "o", color=colours[style.colour],
+                  alpha=0.75, markersize=5, label=style.name)
     axes.set_xticks(range(len(layers)), [f"L{layer}" for layer in layers])
     axes.grid(visible=False, axis="x")
     axes.set_ylim(bottom=0)
@@ -73,7 +67,7 @@ def matched(table: pd.DataFrame) -> pd.DataFrame:
     for of in compared(table).sort_values(["layer", "train_set", "architecture"]).itertuples():
         rows.append({
             "layer": f"L{of.layer}", "trained on": TRAIN_SETS[of.train_set][0],
-            "architecture": look(of.architecture).name, "live": f"{of.n_live:.0f}",
+            "architecture": style_of(of.architecture).name, "live": f"{of.n_live:.0f}",
             "d_max": _d(of.d_max), "95% of nulls": _d(of.null_95), "p": f"{of.p:.3f}",
             "picked": f"{_d(of.d_picked)} [{_d(of.d_picked_low)}, {_d(of.d_picked_high)}]",
             "untrained": _d(of.untrained_d_max), "no floor": _d(of.d_max_no_floor),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from deception_saes.experiments.gaps import WORDS
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from deception_saes.paper.book import Book
+from deception_saes.paper.book import Book
 
 SUMMARY = """
 **What it shows.** Of the gaps E6 − E4 and E6 − E1 through JumpReLU, as in the study,

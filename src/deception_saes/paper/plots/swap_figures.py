@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from deception_saes.experiments.gaps import NAMES, gap_name
 from deception_saes.experiments.swaps import PLAIN
-from deception_saes.paper.plots.architectures import look, present, shifts
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-Colours = dict[str, str]
+from deception_saes.paper.plots.common import (
+    Colours,
+    ends,
+    legend_below,
+    shifts,
+    signed,
+    style_of,
+    styles_of,
+)
 
 _FOREST = ("E2", "E6", "E4", "E1", "E3", "E6Δ", "E4Δ", "E1Δ")
 _PLAIN = ("patch", "median_residual", "mean_difference", "random_direction")
@@ -27,25 +28,25 @@ def forest(figure: Figure, colours: Colours, effects: pd.DataFrame) -> None:
     table = effects[effects["prompts"] == "sandbag"]
     layers = sorted(table["layer"].unique())
     names = [*_FOREST, *_PLAIN]
-    looks = present(table["architecture"])
-    shift_of = shifts([name for name in looks if name != PLAIN], 0.44)
+    styles = styles_of(table["architecture"])
+    shift_of = shifts([name for name in styles if name != PLAIN], 0.44)
     every_axes = figure.subplots(1, len(layers), sharey=True, sharex=True, squeeze=False)[0]
     for axes, layer in zip(every_axes, layers, strict=True):
-        for architecture, seen in looks.items():
+        for architecture, style in styles.items():
             of = table[(table["layer"] == layer) & (table["architecture"] == architecture)
                        & table["intervention"].isin(names)]
             if of.empty:
                 continue
             at = np.array([names.index(found) for found in of["intervention"]])
             axes.errorbar(of["effect"], at + shift_of.get(architecture, 0.0),
-                          xerr=_ends(of, "effect"), fmt=seen.marker, markersize=4, capsize=2,
-                          linestyle="none", color=colours[seen.colour], label=seen.name)
+                          xerr=ends(of, "effect"), fmt=style.marker, markersize=4, capsize=2,
+                          linestyle="none", color=colours[style.colour], label=style.name)
         axes.axvline(0, color=colours["muted"], linewidth=0.8)
         axes.set_title(f"L{layer}")
         axes.set_xlabel("effect, pp")
     every_axes[0].set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
     every_axes[0].invert_yaxis()
-    _legend(figure, list(every_axes))
+    legend_below(figure, every_axes)
 
 
 def gap_forest(
@@ -55,30 +56,30 @@ def gap_forest(
     table = gaps[(gaps["prompts"] == "sandbag") & gaps["gap"].isin(_DECIDING)]
     margin = headline["margin"].iloc[0]
     layers = sorted(table["layer"].unique())
-    looks = present(table["architecture"])
-    shift_of = shifts(looks, 0.4)
+    styles = styles_of(table["architecture"])
+    shift_of = shifts(styles, 0.4)
     every_axes = figure.subplots(1, len(layers), sharey=True, sharex=True, squeeze=False)[0]
     for axes, layer in zip(every_axes, layers, strict=True):
         if margin > 0:
             axes.axvspan(-margin, margin, color=colours["grid"], alpha=0.6, linewidth=0,
                          label="counts as none")
-        for architecture, seen in looks.items():
+        for architecture, style in styles.items():
             of = table[(table["layer"] == layer) & (table["architecture"] == architecture)]
             if of.empty:
                 continue
             at = np.array([_DECIDING.index(found) for found in of["gap"]])
             at = at + shift_of[architecture]
-            axes.hlines(at, of["wide_low"], of["wide_high"], color=colours[seen.colour],
+            axes.hlines(at, of["wide_low"], of["wide_high"], color=colours[style.colour],
                         linewidth=1)
-            axes.errorbar(of["mean"], at, xerr=_ends(of, "mean"), fmt=seen.marker,
+            axes.errorbar(of["mean"], at, xerr=ends(of, "mean"), fmt=style.marker,
                           markersize=5, linewidth=3, linestyle="none",
-                          color=colours[seen.colour], label=seen.name)
+                          color=colours[style.colour], label=style.name)
         axes.axvline(0, color=colours["muted"], linewidth=0.8)
         axes.set_title(f"L{layer}")
         axes.set_xlabel("gap, pp")
     every_axes[0].set_yticks(range(len(_DECIDING)), [gap_name(gap) for gap in _DECIDING])
     every_axes[0].invert_yaxis()
-    _legend(figure, list(every_axes))
+    legend_below(figure, every_axes)
 
 
 def doses(figure: Figure, colours: Colours, effects: pd.DataFrame) -> None:
@@ -96,14 +97,14 @@ def doses(figure: Figure, colours: Colours, effects: pd.DataFrame) -> None:
                 points = [(0.0, start), *((d, f"{swap}.{d:g}") for d in (0.25, 0.5, 0.75)),
                           (1.0, swap)]
                 found = [(dose, by_name.loc[name] if name else None) for dose, name in points]
-                seen = look(architecture)
+                style = style_of(architecture)
                 x = [dose for dose, _ in found]
                 y = [0.0 if of_dose is None else of_dose["effect"] for _, of_dose in found]
-                ends = [(0.0, 0.0) if of_dose is None else
+                bands = [(0.0, 0.0) if of_dose is None else
                         (of_dose["ci_low"], of_dose["ci_high"]) for _, of_dose in found]
-                axes.plot(x, y, marker=seen.marker, markersize=4,
-                          color=colours[seen.colour], label=seen.name)
-                axes.fill_between(x, *np.transpose(ends), color=colours[seen.colour], alpha=0.15)
+                axes.plot(x, y, marker=style.marker, markersize=4,
+                          color=colours[style.colour], label=style.name)
+                axes.fill_between(x, *np.transpose(bands), color=colours[style.colour], alpha=0.15)
             axes.axhline(0, color=colours["muted"], linewidth=0.8)
             axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
             if row == 0:
@@ -111,7 +112,7 @@ def doses(figure: Figure, colours: Colours, effects: pd.DataFrame) -> None:
         grid[row][0].set_ylabel(f"effect, pp\n{title}")
     for axes in grid[1]:
         axes.set_xlabel("dose")
-    _legend(figure, list(grid[0]))
+    legend_below(figure, grid[0])
 
 
 def top_features(figure: Figure, colours: Colours, effects: pd.DataFrame) -> None:
@@ -122,12 +123,12 @@ def top_features(figure: Figure, colours: Colours, effects: pd.DataFrame) -> Non
     for axes, layer in zip(every_axes, layers, strict=True):
         for (architecture, prompts), of in table[table["layer"] == layer].groupby(
                 ["architecture", "prompts"]):
-            seen = look(architecture)
+            style = style_of(architecture)
             m = of["intervention"].str.removeprefix("E5.").astype(int)
-            axes.errorbar(m, of["effect"], yerr=_ends(of, "effect"), capsize=2, markersize=4,
-                          marker=seen.marker, color=colours[seen.colour],
+            axes.errorbar(m, of["effect"], yerr=ends(of, "effect"), capsize=2, markersize=4,
+                          marker=style.marker, color=colours[style.colour],
                           linestyle="-" if prompts == "sandbag" else ":",
-                          label=f"{seen.name}, {prompts} prompts")
+                          label=f"{style.name}, {prompts} prompts")
         axes.axhline(0, color=colours["muted"], linewidth=0.8)
         axes.set_xscale("log", base=4)
         axes.set_xticks(sorted(m.unique()), [str(count) for count in sorted(m.unique())])
@@ -135,14 +136,14 @@ def top_features(figure: Figure, colours: Colours, effects: pd.DataFrame) -> Non
         axes.set_title(f"L{layer}")
         axes.set_xlabel("features swapped")
     every_axes[0].set_ylabel("effect, pp")
-    _legend(figure, list(every_axes), columns=3)
+    legend_below(figure, every_axes, columns=3)
 
 
 def gap_rows(gaps: pd.DataFrame) -> pd.DataFrame:
     """Every gap on sandbag prompts, with what it can and cannot tell."""
     table = gaps[gaps["prompts"] == "sandbag"]
     return pd.DataFrame({
-        "SAE": [look(of).name for of in table["architecture"]],
+        "SAE": [style_of(of).name for of in table["architecture"]],
         "layer": [f"L{layer}" for layer in table["layer"]],
         "gap": [gap_name(gap) for gap in table["gap"]],
         "pp, over questions": _intervals(table, "ci_low", "ci_high"),
@@ -165,11 +166,11 @@ def effects_on_both(effects: pd.DataFrame) -> pd.DataFrame:
             if found.empty:
                 continue
             rows.append({
-                "SAE": look(architecture).name,
+                "SAE": style_of(architecture).name,
                 "layer": f"L{layer}", "intervention": NAMES.get(name, name),
-                **{f"on {prompts}": f"{_signed(found.loc[prompts, 'effect'])} ["
-                   f"{_signed(found.loc[prompts, 'ci_low'])},\N{NO-BREAK SPACE}"
-                   f"{_signed(found.loc[prompts, 'ci_high'])}]"
+                **{f"on {prompts}": f"{signed(found.loc[prompts, 'effect'])} ["
+                   f"{signed(found.loc[prompts, 'ci_low'])},\N{NO-BREAK SPACE}"
+                   f"{signed(found.loc[prompts, 'ci_high'])}]"
                    for prompts in ("sandbag", "genuine")},
                 "of the patch": _or_dash(found.loc["sandbag", "share"], "{:.0f} %"),
             })
@@ -179,7 +180,7 @@ def effects_on_both(effects: pd.DataFrame) -> pd.DataFrame:
 def centre_rows(table: pd.DataFrame) -> pd.DataFrame:
     """How much of a prompt the medians keep."""
     return pd.DataFrame({
-        "SAE": [look(of).name for of in table["architecture"]],
+        "SAE": [style_of(of).name for of in table["architecture"]],
         "layer": [f"L{layer}" for layer in table["layer"]],
         "L0 of a prompt": table["l0_prompt"].map("{:.0f}".format),
         "L0 of m_G": table["l0_m_G"].map("{:.0f}".format),
@@ -198,7 +199,7 @@ def seed_forest(figure: Figure, colours: Colours, over_seeds: pd.DataFrame) -> N
     for row, gap in enumerate(names):
         of = over_seeds[over_seeds["gap"] == gap]
         at = row + np.linspace(-0.2, 0.2, len(of))
-        axes.errorbar(of["mean"], at, xerr=_ends(of, "mean"), fmt="s", markersize=4, capsize=2,
+        axes.errorbar(of["mean"], at, xerr=ends(of, "mean"), fmt="s", markersize=4, capsize=2,
                       color=colours["sandbag"])
     axes.axvline(0, color=colours["muted"], linewidth=0.8)
     axes.set_yticks(range(len(names)), [gap_name(gap) for gap in names])
@@ -207,23 +208,8 @@ def seed_forest(figure: Figure, colours: Colours, over_seeds: pd.DataFrame) -> N
 
 
 def _intervals(table: pd.DataFrame, low: str, high: str) -> list[str]:
-    return [f"{_signed(mean)} [{_signed(least)},\N{NO-BREAK SPACE}{_signed(most)}]"
+    return [f"{signed(mean)} [{signed(least)},\N{NO-BREAK SPACE}{signed(most)}]"
             for mean, least, most in zip(table["mean"], table[low], table[high], strict=True)]
-
-
-def _ends(of: pd.DataFrame, middle: str) -> np.ndarray:
-    ends: np.ndarray = np.stack([of[middle] - of["ci_low"], of["ci_high"] - of[middle]])
-    return ends
-
-
-def _legend(figure: Figure, every_axes: list[Axes], columns: int = 4) -> None:
-    found = {label: handle for axes in every_axes
-             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns)
-
-
-def _signed(value: float) -> str:
-    return f"{value:.1f}".replace("-", "−")
 
 
 def _or_dash(value: float, form: str) -> str:
