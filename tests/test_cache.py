@@ -197,10 +197,10 @@ CONSTANTS = {
     "ask": ("tasks/scoring.py", "_SHORTEST_PIECE = 3", "_SHORTEST_PIECE = 2"),
     "contrasts": ("analysis/bootstrap.py", "FEWEST = 5", "FEWEST = 6"),
     "train_saes": ("saes/training.py", "_SAMPLE = 4096", "_SAMPLE = 4095"),
-    "activations": ("models/forward.py", "_LOGITS_AT_ONCE = 2**25", "_LOGITS_AT_ONCE = 2**24"),
+    "activations": ("models/forward.py", "LOGITS_AT_ONCE = 2**25", "LOGITS_AT_ONCE = 2**24"),
     "edit_effects": ("interventions/swap.py", "_FLOOR = 0.05", "_FLOOR = 0.06"),
     "gap_table": ("experiments/gaps.py", "PUBLISHED_BOUND = 0.15", "PUBLISHED_BOUND = 0.2"),
-    "sweep": ("interventions/resume.py", "_TOKENS_AT_ONCE = 2048", "_TOKENS_AT_ONCE = 2047"),
+    "sweep": ("interventions/heads.py", "TOKENS_AT_ONCE = 2048", "TOKENS_AT_ONCE = 2047"),
     "damage": ("tasks/neutral.py", "most_tokens: int = 96", "most_tokens: int = 95"),
 }
 PROSE = {"paper/catalogue.py": ('"head_sweep"', '"sweep_of_heads"'),
