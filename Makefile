@@ -13,7 +13,7 @@ PORT ?= 8000
 
 PEERS := .venv-peers
 
-.PHONY: help book section plan resample verify times key test test-all torture shapes bench serve hooks lock clean clean-old
+.PHONY: help book section plan resample verify times key test types peers test-all torture shapes bench serve hooks lock clean clean-old
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +44,13 @@ key: $(VENV)/.ready  ## the hash of everything that decides the book: what to ca
 
 test: $(VENV)/.ready-dev $(PEERS)/.ready  ## linters, types, tests, and the smoke book with warnings as errors
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
+	$(MAKE) --jobs 2 --output-sync=target types peers
 	$(PY) -m pytest -n 2 --dist loadfile $(if $(SLOW),,-m "not slow")
+
+types: $(VENV)/.ready-dev  ## mypy
+	$(VENV)/bin/mypy
+
+peers: $(PEERS)/.ready  ## what peers' libraries make of the same SAEs, models and statistics
 	$(PEERS)/bin/python -m pytest tests/peers
 
 test-all:  ## the same with what takes long: every notebook by itself, runs that are done twice

@@ -24,10 +24,9 @@ from deception_saes.models.load import LanguageModel, load
 from deception_saes.models.registry import get
 from deception_saes.paper.profiles import profile_named
 from deception_saes.store.files import artifacts_root
-from deception_saes.tasks.prompts import prompt_set
-from deception_saes.tasks.scoring import scorable
+from deception_saes.tasks.framings import FRAMINGS
+from deception_saes.tasks.prompts import prompt_set, scorable
 from deception_saes.tasks.trivia import load_questions, spread
-from deception_saes.tasks.wordings import FRAMINGS
 
 QUESTIONS = 50
 

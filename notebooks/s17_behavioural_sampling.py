@@ -22,12 +22,12 @@ judge = None  # a judge of tasks/data/labels.csv, whose labels are the primary o
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.experiments.judges import (
+from deception_saes.experiments.judge_tables import (
     agreement_tables,
     balanced_table,
     completion_table,
     examples,
-    probe_table,
+    judge_probe_table,
     round_table,
     scenario_table,
     share_table,
@@ -71,8 +71,8 @@ short = short_names(reading, own, labels)  # "single", "batch"
 of_book = {"resamples": book.resamples, "seed": seed}  # of the bootstrap over completions
 shares = share_table(reading.completions, labels, short, **of_book)
 agreed, confusion = agreement_tables(reading.completions, labels, short, **of_book).values()
-probes = probe_table(reading, labels, short, permutations=200, resamples=book.resamples,
-                     layer=layer_at_same_depth(9, book.subject.model.shape.layers))
+probes = judge_probe_table(reading, labels, short, permutations=200, resamples=book.resamples,
+                           layer=layer_at_same_depth(9, book.subject.model.shape.layers))
 
 # %%
 scenarios, shots = scenario_table(reading), shot_table()

@@ -32,9 +32,9 @@ from deception_saes.experiments.layer_tables import (
     peak_of_all,
     penalty_table,
     prompt_end_table,
-    scenario_table,
+    scenario_auroc_table,
     score_table,
-    sweep,
+    sweep_layers,
     sweep_table,
     text_probes,
     transfer_table,
@@ -56,7 +56,7 @@ book = open_section(18, profile, seed, model=model, judge=judge, permutations=pe
 reading = book.reading
 how = {"permutations": book.permutations, "resamples": book.resamples}
 rounds = [round for round in ROUNDS if reading.balanced_set(round)]
-sweeps = [sweep(reading, round, pooling, **how) for round in rounds for pooling in ("mean", "last")]
+sweeps = [sweep_layers(reading, round, pooling, **how) for round in rounds for pooling in ("mean", "last")]
 (primary,) = [of for of in sweeps if (of.round, of.pooling) == ("R3", "mean")]
 
 # %% [markdown]
@@ -75,7 +75,7 @@ in_numbers = sweep_table(sweeps)
 probes = baseline_table(primary, text, layers)
 differences = difference_table(primary, text, layers)
 transferred = transfer_table(left_out, seed=seed, **of_book)
-scenarios = scenario_table(reading, primary, left_out, layers["depth_of_L6"], **of_book)
+scenarios = scenario_auroc_table(reading, primary, left_out, layers["depth_of_L6"], **of_book)
 penalties = penalty_table(reading, primary, text, (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0), **of_book)
 prompt_end = prompt_end_table(reading, "R3")
 scores = score_table(reading, primary)

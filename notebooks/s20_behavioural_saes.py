@@ -23,7 +23,7 @@ resamples = None  # bootstrap resamples behind every interval
 
 # %%
 from deception_saes.experiments.on_completions import kl_of, quality_of
-from deception_saes.experiments.sae_grid import by_kind, grid_table, threshold_histogram
+from deception_saes.experiments.sae_tables import by_kind, grid_table, threshold_histogram
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s20
 

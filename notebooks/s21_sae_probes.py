@@ -22,6 +22,7 @@ permutations = None  # draws of permuted labels and of exchanged probes
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
+from deception_saes.experiments.on_completions import score_probes
 from deception_saes.experiments.probe_grid import (
     assess_grid,
     counts,
@@ -31,7 +32,6 @@ from deception_saes.experiments.probe_grid import (
     trainings,
 )
 from deception_saes.experiments.probing import NAME
-from deception_saes.experiments.sae_probes import score_probes
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s21
 

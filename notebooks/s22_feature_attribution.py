@@ -29,7 +29,7 @@ from deception_saes.experiments.features import (
     steered_means,
     steering_effects,
 )
-from deception_saes.experiments.on_completions import fires, strongest
+from deception_saes.experiments.on_completions import fires, most_active
 from deception_saes.experiments.steered import (
     FEATURE,
     MEAN,
@@ -60,7 +60,7 @@ largest = largest_differences(fired, saes.tags, design, permutations=book.permut
 features = feature_table(fired[tag.name], design)
 of_study = largest.set_index("sae", drop=False).loc[tag.name]
 feature = int(of_study["feature"])
-shown = strongest(saes, tag, feature, completions=8)
+shown = most_active(saes, tag, feature, completions=8)
 
 # %% [markdown]
 # The residual is moved along the feature's decoder row, the mean difference of the two labels and the decoder rows

@@ -26,13 +26,13 @@ k = None  # features of a TopK SAE that may be active
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.experiments.zoo import SWAPS, quality_at
-from deception_saes.experiments.zoo_tables import (
+from deception_saes.experiments.sae_tables import (
     architecture_medians,
     measure_table,
     sae_table,
     training_ratios,
 )
+from deception_saes.experiments.zoo import SWAPS, quality_at
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s25
 

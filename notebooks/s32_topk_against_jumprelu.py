@@ -28,12 +28,8 @@ k = None  # features of a TopK SAE that may be active
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
+from deception_saes.experiments.sae_tables import outlier_table, pair_table, separation_table
 from deception_saes.experiments.separation import separation_at
-from deception_saes.experiments.separation_tables import (
-    outlier_table,
-    pair_table,
-    separation_table,
-)
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s32
 from deception_saes.saes.tags import layer_at_same_depth

@@ -11,6 +11,7 @@ hashed again from disk before anything is kept.
 
 from __future__ import annotations
 
+import csv
 import functools
 import importlib
 import inspect
@@ -23,14 +24,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+import numpy as np
+import pandas as pd
 
 from deception_saes.store.ensure import ensure, is_made, marker_path
 from deception_saes.store.files import PACKAGE_DIR, artifacts_root, guarded, unguarded
 from deception_saes.store.spec import Spec
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,23 +49,27 @@ _ONE = "result"  # name of a result that is not a dictionary
 
 @dataclass(frozen=True)
 class Used:
-    """A call as it was used. marker: file name of its marker. seconds: of computing it, when that
-    was done. computed: whether it was done now. libraries: their versions that decided it."""
+    """A call as it was used."""
 
     function: str
     marker: str
+    """File name of its marker."""
     seconds: float
+    """Of computing it, when that was done."""
     computed: bool
+    """Whether it was done now."""
     libraries: Mapping[str, str] = field(default_factory=dict)
+    """Versions of those that decided it."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Where a call that writes files writes them. out: empty, for its result. checkpoints: outlives
-    a killed run, for what it goes on from."""
+    """Where a call that writes files writes them."""
 
     out: Path
+    """Empty, for its result."""
     checkpoints: Path
+    """Outlives a killed run, for what it goes on from."""
 
 
 class Cached(Generic[P, R]):
@@ -255,9 +260,6 @@ def _threads_restored() -> Iterator[None]:
 def _store(result: Any, folder: Path) -> None:
     """Arrays in one npz, each table as a CSV, plain data in one JSON file with what tables say of
     their columns."""
-    import numpy as np
-    import pandas as pd
-
     flat = dict(_flattened(result))
     arrays = {name: of for name, of in flat.items() if isinstance(of, np.ndarray)}
     tables = {name: of for name, of in flat.items() if isinstance(of, pd.DataFrame)}
@@ -272,8 +274,6 @@ def _store(result: Any, folder: Path) -> None:
 
 
 def _read(folder: Path) -> Any:
-    import numpy as np
-
     layout = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     flat: dict[str, Any] = dict(layout["rest"])
     if layout["arrays"]:
@@ -305,8 +305,6 @@ def _flattened(result: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """A CSV in which text is always quoted, since a token may be a line break, and guarded, since
     it may begin as a spreadsheet's formula does; `read_table` gives it back as it was."""
-    import csv
-
     safe = _each_text(table, guarded)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC),
@@ -315,15 +313,11 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """What `write_table` wrote, to the last bit. Empty cells are missing values."""
-    import pandas as pd
-
     return _each_text(pd.read_csv(path, keep_default_na=False, na_values=[""]), unguarded)
 
 
 def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
     """The table with `change` done to every cell that is text."""
-    from pandas.api.types import is_numeric_dtype
-
     changed = {name: table[name].map(lambda cell: change(cell) if isinstance(cell, str) else cell)
-               for name in table if not is_numeric_dtype(table[name])}
+               for name in table if not pd.api.types.is_numeric_dtype(table[name])}
     return table.assign(**changed)

@@ -7,14 +7,11 @@ written into the files since: what it computes must not be kept under the hash o
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SOURCES: dict[Path, str] = {}
 """By file, the text that was loaded last."""

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 _ABOUT, _COLUMNS = "about", "columns"
+
+VALUE_AND_UNIT = {"value": ("", "the measure, in `unit`"),
+                  "unit": ("", "unit of value and interval")}
+"""For `described`: columns of a table whose rows are measures of several units."""
+MEAN_AND_UNIT = {**VALUE_AND_UNIT, "value": ("", "mean over questions, in `unit`")}
+
+
+
+def with_ends(
+    name: str, unit: str, meaning: str, ends_of: str = "its 95% interval"
+) -> dict[str, tuple[str, str]]:
+    """For `described`: the columns of a number and of its interval's ends, name_low, name_high."""
+    return {name: (unit, meaning), f"{name}_low": (unit, f"lower end of {ends_of}"),
+            f"{name}_high": (unit, "upper end")}
 
 
 @dataclass(frozen=True)
 class Column:
-    """What a column holds. unit: "" where it has none."""
+    """What a column holds."""
 
     unit: str
+    """Empty where it has none."""
     meaning: str
 
 

@@ -14,9 +14,9 @@ from deception_saes.activations.capture import (
 )
 from deception_saes.models.anatomy import anatomy
 from deception_saes.models.forward import shared_prefix
+from deception_saes.tasks.framings import FRAMINGS
 from deception_saes.tasks.prompts import PromptSet, prompt_set
 from deception_saes.tasks.trivia import load_questions
-from deception_saes.tasks.wordings import FRAMINGS
 
 PREFIX = [5, 300, 7, 2000]
 SUFFIXES = [[11, 12, 13], [14], [15, 16, 17], [18, 19], [20], [21, 22, 23], [11, 12, 99, 40, 1]]

@@ -7,7 +7,6 @@ import pytest
 
 from deception_saes.analysis.circuit import (
     damage_matched_sets,
-    empirical_p,
     layer_matched_sets,
     max_t_p_values,
     redundancy,
@@ -74,11 +73,6 @@ def test_redundancy_of_heads_that_do_the_same_and_of_heads_that_add_up():
 
 def test_no_redundancy_is_given_where_the_sum_may_be_zero():
     assert redundancy(noise(1, 60)[0], noise(2, 60), 500, seed=0).share is None
-
-
-def test_empirical_p_counts_draws_at_least_as_large():
-    assert empirical_p(2.0, np.array([1.0, 2.0, 3.0])) == pytest.approx(3 / 4)
-    assert empirical_p(9.0, np.zeros(99)) == pytest.approx(1 / 100)
 
 
 def test_five_heads_have_31_subsets_and_the_last_is_all():

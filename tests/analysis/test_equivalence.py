@@ -80,9 +80,9 @@ def test_one_question_has_a_mean_and_nothing_else():
 
 
 def test_what_has_no_mean_has_no_contrast():
-    with pytest.raises(ValueError, match="a list of at least one number"):
+    with pytest.raises(ValueError, match="shape"):
         contrast([], 100, 0)
-    with pytest.raises(ValueError, match="1 of 2 values are not finite"):
+    with pytest.raises(ValueError, match="1 of 2"):
         contrast([1.0, float("nan")], 100, 0)
 
 
@@ -114,9 +114,9 @@ def test_too_few_questions_decide_nothing(difference):
 
 @pytest.mark.parametrize("margin", [0.0, -1.0, float("nan"), float("inf")])
 def test_without_a_margin_there_is_no_equivalence(margin):
-    with pytest.raises(ValueError, match="a margin of equivalence is above 0"):
+    with pytest.raises(ValueError, match="margin"):
         verdict(with_intervals((0, 0), (0, 0)), margin)
-    with pytest.raises(ValueError, match="a margin of equivalence is above 0"):
+    with pytest.raises(ValueError, match="margin"):
         questions_needed(1.0, margin)
 
 
@@ -132,24 +132,20 @@ def test_the_needed_questions_find_equivalence_with_eighty_percent_power(sd, mar
     assert words.count("equivalent") / 600 == pytest.approx(0.8, abs=0.05)
 
 
-@pytest.mark.parametrize(("sd", "margin", "power", "n"), [
-    (1.0, 0.5, 0.8, 35),  # (1.6449 + 1.2816)² / 0.25 = 34.26
-    (1.0, 0.5, 0.9, 44),  # (1.6449 + 1.6449)² / 0.25 = 43.29
-    (10.0, 0.15, 0.8, 38062),
-    (1.0, 10.0, 0.8, FEWEST),
-    (0.0, 1.0, 0.8, FEWEST),
+@pytest.mark.parametrize(("sd", "margin", "n"), [
+    (1.0, 0.5, 35),  # (1.6449 + 1.2816)² / 0.25 = 34.26
+    (10.0, 0.15, 38062),
+    (1.0, 10.0, FEWEST),
+    (0.0, 1.0, FEWEST),
 ])
-def test_needed_questions_by_hand(sd, margin, power, n):
-    assert questions_needed(sd, margin, power) == n
+def test_needed_questions_by_hand(sd, margin, n):
+    assert questions_needed(sd, margin) == n
 
 
-def test_an_impossible_spread_or_power_is_an_error():
-    for sd in (-1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="is not a spread"):
-            questions_needed(sd, 1.0)
-    for power in (0.0, 1.0, float("nan")):
-        with pytest.raises(ValueError, match="does not lie between 0 and 1"):
-            questions_needed(1.0, 1.0, power)
+@pytest.mark.parametrize("sd", [-1.0, float("nan"), float("inf")])
+def test_an_impossible_spread_is_an_error(sd):
+    with pytest.raises(ValueError, match="sd"):
+        questions_needed(sd, 1.0)
 
 
 def test_adjusted_p_values_are_those_of_statsmodels():
@@ -172,15 +168,9 @@ def test_a_test_that_was_not_made_is_not_counted():
     assert holm([]).shape == (0,)
 
 
-def test_adjusting_leaves_what_it_was_given():
-    p = np.array([0.3, 0.01])
-    holm(p)
-    assert p.tolist() == [0.3, 0.01]
-
-
 @pytest.mark.parametrize(("bad", "message"), [
-    ([0.5, 1.5], "lie between 0 and 1, got 0.5 to 1.5"), ([-0.1, 0.5], "got -0.1 to 0.5"),
-    ([[0.5]], "one list"), (0.5, "one list"),
+    ([0.5, 1.5], "0.5 to 1.5"), ([-0.1, 0.5], "-0.1 to 0.5"),
+    ([[0.5]], "shape"), (0.5, "shape"),
 ])
 def test_what_are_no_p_values_is_an_error(bad, message):
     with pytest.raises(ValueError, match=message):

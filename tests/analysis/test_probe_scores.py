@@ -3,12 +3,16 @@ import pytest
 from completion_sets import made_up
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from deception_saes.analysis.folds import permuted_labels, resampled_weights
+from deception_saes.analysis.folds import design, permuted_labels, resampled_weights
 from deception_saes.analysis.probe_scores import (
-    Measured,
+    Performance,
     bootstrap,
+    least_detectable,
     measure,
     measure_permuted,
+    p_values,
+    paired,
+    saturation,
     scenario_auroc,
 )
 
@@ -88,13 +92,6 @@ def test_a_resample_is_what_repeated_completions_give(of, scores):
             scores[0, rows], of.deceptive_N[rows], of.scenario_N[rows], of.cell_N[rows]))
 
 
-def test_resamples_beyond_one_part_go_on(of, scores):
-    found = bootstrap(scores, of, 1500, 3)
-    assert found.accuracy.shape == (1500, 3)
-    assert len(np.unique(found.accuracy[:, 0])) > 20
-    assert np.isfinite(found.auroc).all()
-
-
 def test_permuted_labels_are_measured_as_labels_are(of, scores):
     labels = permuted_labels(of, 9, 0)
     many = np.random.default_rng(1).normal(size=(9, 132)).round(1)
@@ -108,8 +105,8 @@ def test_permuted_labels_are_measured_as_labels_are(of, scores):
 
 def test_the_peak_is_the_most_accurate_then_the_best_ranking_then_the_first():
     accuracy = np.array([0.6, 0.7, 0.7, 0.7, 0.5])
-    assert Measured(accuracy, np.array([0.9, 0.6, 0.7, 0.7, 0.9])).peak == 2
-    assert Measured(np.stack([accuracy, accuracy[::-1]]),
+    assert Performance(accuracy, np.array([0.9, 0.6, 0.7, 0.7, 0.9])).peak == 2
+    assert Performance(np.stack([accuracy, accuracy[::-1]]),
                     np.array([[0.5] * 5, [0.5, 0.5, 0.5, 0.6, 0.5]])).peak.tolist() == [1, 3]
 
 
@@ -123,3 +120,109 @@ def test_the_bootstrapped_peak_is_where_a_clear_peak_was_planted(of):
     # without a signal the peak is anywhere
     nothing = bootstrap(random.normal(size=(5, len(label))), of, 500, 0).peak
     assert np.bincount(nothing, minlength=5).max() < 0.95 * 500
+
+
+def test_p_counts_the_permutations_that_do_as_well_and_the_best_of_all_layers():
+    null = np.array([[0.5, 0.6], [0.7, 0.4], [0.5, 0.5]])
+    p, p_max = p_values(np.array([0.6, 0.6]), null)
+    assert p.tolist() == [2 / 4, 2 / 4]
+    assert p_max.tolist() == [3 / 4, 3 / 4]
+    assert p_values(np.array([0.9, 0.1 + 0.4]), null)[0].tolist() == [1 / 4, 3 / 4]
+
+
+# Pairs of probes
+
+
+@pytest.fixture(scope="module")
+def many():
+    random = np.random.default_rng(0)
+    deceptive = random.random(200) < 0.4
+    scenario = np.where(np.arange(200) % 2, "one", "two")
+    return design(deceptive, list(scenario), np.arange(200), 0)
+
+
+def right_on(of, share, seed):
+    """Right on this share of the completions."""
+    random = np.random.default_rng(seed)
+    toward = np.where(random.random(200) < share, 1.0, -1.0)
+    return np.where(of.deceptive_N, toward, -toward)
+
+
+def test_the_difference_is_that_of_balanced_accuracies(many):
+    first = np.stack([right_on(many, 0.8, 1), right_on(many, 0.6, 2)])
+    rival = np.stack([right_on(many, 0.7, 3), right_on(many, 0.7, 3)])
+    expected = [balanced_accuracy_score(many.deceptive_N, a > 0)
+                - balanced_accuracy_score(many.deceptive_N, b > 0)
+                for a, b in zip(first, rival, strict=True)]
+    found = paired(first, rival, many, 99, 0)
+    np.testing.assert_allclose(found.difference_L, expected)
+    assert found.better == sum(gain > 0 for gain in expected)
+
+
+def test_alike_probes_are_seldom_told_apart_and_different_ones_are(many):
+    alike = [paired(*(right_on(many, 0.7, by + i)[None] for by in (10, 200)), many, 199, i)
+             for i in range(100)]
+    assert sum(found.p_L[0] <= 0.05 for found in alike) <= 12
+    different = paired(right_on(many, 0.9, 1)[None], right_on(many, 0.6, 2)[None], many, 999, 0)
+    assert different.p_L[0] < 0.01
+    worse = paired(right_on(many, 0.6, 2)[None], right_on(many, 0.9, 1)[None], many, 999, 0)
+    assert worse.p_L[0] < 0.01
+    assert worse.better == 0
+
+
+def test_near_duplicates_are_exchanged_together():
+    half = np.repeat([True, False], 20)
+    of = design(half, ["one"] * 40, np.repeat(np.arange(10), 4), 0)
+    right = np.where(half, 1.0, -1.0)
+    found = paired(right[None], -right[None], of, 500, 0)
+    assert found.difference_L[0] == 1
+    sizes = {round(float(abs(x)), 6) for x in found.exchanged_PL[:, 0]}
+    assert sizes == {0.0, 0.2, 0.4, 0.6, 0.8, 1.0}  # ten groups of four, of twenty each
+
+
+def test_a_probe_is_no_better_than_itself(many):
+    same = right_on(many, 0.7, 1)[None]
+    found = paired(same, same, many, 99, 0)
+    assert found.better == 0
+    assert found.p_L[0] == 1
+    assert not found.better_P.any()
+
+
+def test_fewer_completions_detect_larger_differences_only():
+    assert least_detectable(0.03, 300, 300) == pytest.approx(2.8016 * 0.03, rel=1e-3)
+    assert least_detectable(0.03, 300, 33) == pytest.approx(
+        least_detectable(0.03, 300, 300) * (300 / 33) ** 0.5)
+
+
+def test_rivals_must_be_as_many(many):
+    with pytest.raises(ValueError, match="rivals"):
+        paired(np.zeros((2, 200)), np.zeros((1, 200)), many, 9, 0)
+
+
+# Saturation
+
+COUNTS = (1, 2, 5, 10, 64)
+
+
+@pytest.mark.parametrize(("accuracy", "components"), [
+    ([0.5, 0.6, 0.7, 0.7, 0.7], 5),
+    ([0.5, 0.6, 0.69, 0.7, 0.7], 5),  # exactly 95% of the gain
+    ([0.5, 0.6, 0.689, 0.7, 0.7], 10),
+    ([0.5, 0.6, 0.65, 0.66, 0.7], 64),
+    ([0.8, 0.6, 0.65, 0.66, 0.7], 1),  # fewer may be better than all
+    ([0.4, 0.3, 0.3, 0.3, 0.4], 1),
+    ([0.39, 0.3, 0.3, 0.3, 0.4], 64),
+])
+def test_saturation_is_the_first_number_with_95_percent_of_the_gain(accuracy, components):
+    assert saturation(COUNTS, np.array(accuracy)) == components
+
+
+def test_resamples_are_saturated_each_for_itself():
+    drawn = np.array([[0.5, 0.6, 0.7, 0.7, 0.7], [0.5, 0.6, 0.6, 0.6, 0.7]])
+    assert saturation(COUNTS, drawn).tolist() == [5, 64]
+
+
+@pytest.mark.parametrize("counts", [(1, 2), (2, 1, 5, 10, 64)])
+def test_counts_that_do_not_fit_are_an_error(counts):
+    with pytest.raises(ValueError, match="ascending"):
+        saturation(counts, np.full(5, 0.5))

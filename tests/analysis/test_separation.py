@@ -1,17 +1,25 @@
-"""Cohen's d and its null against the same by loops, by really swapping and resampling rows."""
+"""Cohen's d and its null against the same by loops, by really swapping and resampling rows; rates,
+their intervals and p-values against statsmodels."""
 
 import numpy as np
 import pytest
+from statsmodels.stats.contingency_tables import StratifiedTable
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from deception_saes.analysis import separation as module
 from deception_saes.analysis.bootstrap import mean_interval
+from deception_saes.analysis.folds import design, permuted_labels
 from deception_saes.analysis.separation import (
     FLOOR,
     floor_of,
     live,
+    newcombe,
     null_d_max,
+    rate_differences,
+    remeasured,
     resampled_d,
     separation,
+    wilson,
+    within_scenario_p,
 )
 from deception_saes.rng import generator
 
@@ -178,17 +186,90 @@ def test_resamples_are_those_of_a_mean_interval(pair):
         [interval.low, interval.high])
 
 
-def test_how_many_draws_are_made_at_once_does_not_matter(pair, monkeypatch):
-    (whole,) = resampled_d(*pair, 0.1, 25, 0)
-    monkeypatch.setattr(module, "_DRAWS_AT_ONCE", 10)
-    parts = list(resampled_d(*pair, 0.1, 25, 0))
-    assert [len(part) for part in parts] == [10, 10, 5]
-    assert np.concatenate(parts) == pytest.approx(whole, rel=1e-12)
+def test_resamples_come_in_parts_of_the_same_draws(pair):
+    few, = resampled_d(*pair, 0.1, 25, 0)
+    parts = list(resampled_d(*pair, 0.1, 1200, 0))
+    assert sum(map(len, parts)) == 1200
+    assert len(parts) > 1
+    assert few.shape == (25, F)
 
 
 @pytest.mark.parametrize(("first", "second"), [
     ((5, 3), (5, 4)), ((5, 3), (6, 3)), ((1, 3), (1, 3)), ((0, 3), (0, 3)), ((5,), (5,)),
 ])
 def test_other_shapes_or_a_single_question_are_an_error(first, second):
-    with pytest.raises(ValueError, match="the same two or more questions under both conditions"):
+    with pytest.raises(ValueError, match="shape"):
         separation(np.ones(first), np.ones(second), 0.0)
+
+
+# Rates
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (74, 155), (1, 1)])
+def test_wilson_is_that_of_statsmodels(hits, n):
+    np.testing.assert_allclose(wilson(hits, n), proportion_confint(hits, n, method="wilson"),
+                               atol=1e-12)
+
+
+@pytest.mark.parametrize("counts", [(74, 100, 24, 100), (5, 10, 0, 12), (3, 40, 3, 30)])
+def test_the_differences_interval_is_that_of_statsmodels(counts):
+    np.testing.assert_allclose(
+        newcombe(*counts), confint_proportions_2indep(*counts, method="newcomb"), atol=1e-9)
+
+
+def planted_rates(seed, rate=0.75, other=0.25, n=160, features=60):
+    random = np.random.default_rng(seed)
+    deceptive = np.tile([True, False], n // 2)
+    scenario = np.repeat(["one", "two"], n // 2)
+    fires = random.random((n, features)) < random.random(features)
+    fires[:, 7] = random.random(n) < np.where(deceptive, rate, other)
+    return fires, design(deceptive, list(scenario), np.arange(n), seed)
+
+
+def test_p_within_scenarios_is_that_of_statsmodels():
+    fires, of = planted_rates(0)
+    found = within_scenario_p(fires, of)
+    for feature in (0, 3, 7):
+        tables = [[[np.sum(fires[rows & d, feature] == f) for f in (1, 0)]
+                   for d in (of.deceptive_N, ~of.deceptive_N)]
+                  for rows in (of.scenario_N == s for s in range(2))]
+        whole = StratifiedTable(np.array(tables).transpose(1, 2, 0).astype(float))
+        assert found[feature] == pytest.approx(whole.test_null_odds().pvalue)
+
+
+def test_a_feature_that_never_changes_has_p_of_one():
+    fires, of = planted_rates(0)
+    fires[:, 1], fires[:, 2] = True, False
+    assert (within_scenario_p(fires, of)[[1, 2]] == 1).all()
+
+
+def test_a_feature_of_scenarios_is_not_one_of_labels():
+    fires, of = planted_rates(0)
+    fires[:, 1] = of.scenario_N == 1
+    assert within_scenario_p(fires, of)[1] == 1
+
+
+def test_a_planted_feature_is_found_and_the_interval_covers_it():
+    covered = 0
+    for seed in range(40):
+        fires, of = planted_rates(seed)
+        differences = rate_differences(fires, of.deceptive_N[None])[0]
+        assert differences.argmax() == 7
+        assert within_scenario_p(fires, of).argmin() == 7
+        yes, no = fires[of.deceptive_N, 7].sum(), fires[~of.deceptive_N, 7].sum()
+        low, high = newcombe(yes, 80, no, 80)
+        covered += low <= 0.5 <= high
+        picked, held_out = remeasured(fires, of)
+        assert set(picked) == {7}
+        assert (held_out == fires[:, 7]).all()
+    assert covered >= 35
+
+
+def test_the_largest_of_many_is_explained_by_permutations_where_nothing_is_planted_rates():
+    fires, of = planted_rates(1, rate=0.5, other=0.5)
+    observed = rate_differences(fires, of.deceptive_N[None])[0].max()
+    null = rate_differences(fires, permuted_labels(of, 199, 0)).max(axis=1)
+    assert np.mean(null >= observed) > 0.05
+    _, held_out = remeasured(fires, of)
+    again = held_out[of.deceptive_N].mean() - held_out[~of.deceptive_N].mean()
+    assert again < observed

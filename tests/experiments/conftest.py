@@ -6,6 +6,6 @@ from deception_saes.paper.settings import Settings
 
 
 @pytest.fixture(scope="session")
-def behavioural_saes(artifacts, smoke):
+def saes(artifacts, smoke):
     """The SAEs that §20 to §22 are about, under the smoke profile."""
     return Settings(20, smoke, smoke.seed).behavioural_saes

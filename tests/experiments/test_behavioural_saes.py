@@ -25,11 +25,6 @@ def run(smoke, artifacts):
 
 
 @pytest.fixture(scope="module")
-def saes(behavioural_saes):
-    return behavioural_saes
-
-
-@pytest.fixture(scope="module")
 def reading(saes):
     return saes.reading
 
@@ -47,6 +42,7 @@ def test_training_sets_hold_their_labels_alone(reading):
     for train_set, wanted in TRAIN_SETS.items():
         ids = trained_on(reading, train_set)
         assert {reading.labels[id] for id in ids} == set(wanted)
+        assert not set(ids) & set(reading.main.ids)
         assert {id.split("-")[1] for id in ids} <= set(TRAIN_ROUNDS)
     assert sorted(trained_on(reading, "mixed")) == sorted(
         [*trained_on(reading, "honest_only"), *trained_on(reading, "deceptive_only")])
@@ -72,7 +68,7 @@ def test_the_tags_are_the_releases(saes):
     assert {tag.name for tag in saes.before_fix.tags} == {
         tag.name for tag in release if tag.architecture == "jumprelu"}
     assert saes.tag(saes.layers[1], "topk", "mixed").name == f"{MODEL}_topk_L2_mixed"
-    with pytest.raises(UserError, match=r"no SAE gated, L2, mixed; .*_topk_L2_mixed"):
+    with pytest.raises(UserError, match="gated, L2, mixed"):
         saes.tag(2, "gated", "mixed")
 
 

@@ -7,8 +7,8 @@ import torch
 from cells import run_cells
 from scipy.stats import false_discovery_control
 
-from deception_saes.analysis.completion_features import completion_features
 from deception_saes.experiments.features import effects
+from deception_saes.experiments.on_completions import completion_features
 from deception_saes.experiments.reading import MAIN_ROUND
 from deception_saes.experiments.steered import FEATURE, MEAN, Directions, random_features
 
@@ -19,11 +19,6 @@ STUDY = f"{MODEL}_jumprelu_L2_honest_only"
 @pytest.fixture(scope="module")
 def run(smoke, artifacts):
     return run_cells(22, smoke, smoke.seed, artifacts)
-
-
-@pytest.fixture(scope="module")
-def saes(behavioural_saes):
-    return behavioural_saes
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from deception_saes.experiments.circuits import (
 from deception_saes.experiments.heads import all_heads, best_of_size, sweep
 from deception_saes.interventions.ablation import plain_p_correct
 from deception_saes.models.anatomy import Head
-from deception_saes.tasks.wordings import reworded
+from deception_saes.tasks.framings import reworded
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_the_suppressors_are_the_heads_of_largest_effect():
 
 @pytest.mark.parametrize("n", [0, 4])
 def test_more_suppressors_than_leave_as_many_heads_to_draw_from_are_refused(n):
-    with pytest.raises(UserError, match=f"n_heads is {n}; expected 1 to 3"):
+    with pytest.raises(UserError, match=f"n_heads is {n}"):
         strongest(swept(1.0, 5.0, -9.0, 5.0, 0.0, 0.5), n)
 
 

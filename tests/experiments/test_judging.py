@@ -7,7 +7,7 @@ import pytest
 from cells import run_cells
 
 from deception_saes.experiments import judging
-from deception_saes.experiments.judges import agreement_tables, examples
+from deception_saes.experiments.judge_tables import agreement_tables, examples
 from deception_saes.experiments.judging import all_labels, judge_table, short_names
 from deception_saes.experiments.reading import MAIN_ROUND
 from deception_saes.paper.subjects import reading_of
@@ -118,9 +118,10 @@ def chosen(drawn, labels, seed):
 
 
 def test_examples_are_drawn_by_seed_and_not_by_hand():
-    drawn = made_up()
+    drawn = [*made_up(), *(completion(i, round="R1") for i in range(9))]
     labels = cycled(drawn, *LABELS)
     found = chosen(drawn, labels, 0)
+    assert all(f"-{MAIN_ROUND}-" in id for id in found)
     assert found == chosen(drawn, labels, 0)
     assert found != chosen(drawn, labels, 1)
     assert len(found) == len(set(found)) == 2 * len(LABELS) * EACH
@@ -134,12 +135,6 @@ def test_where_a_label_is_rare_all_that_there_are_are_shown():
     found = chosen(drawn, labels, 0)
     assert drawn[3].id in found
     assert len(found) == EACH + 1
-
-
-def test_examples_are_of_the_main_round():
-    drawn = [completion(i, round=round) for round in ("R1", MAIN_ROUND) for i in range(9)]
-    found = chosen(drawn, cycled(drawn, *LABELS), 0)
-    assert all(f"-{MAIN_ROUND}-" in id for id in found)
 
 
 def test_judges_with_nothing_in_common_are_not_compared(artifacts):
@@ -167,7 +162,7 @@ def test_a_judge_stands_beside_the_others_by_being_in_the_file(reading, monkeypa
     table = judge_table(reading, own, labels, second="claude-2", hosted=HOSTED)
     state = table.set_index("judge")["state"]
     assert state[hosted] == state["some body"] == "done"
-    assert list(state.index[state.str.startswith("not run: it needs")]) == [another]
+    assert another in state.index[state != "done"]
     assert list(short_names(reading, own, labels).values()) == [
         "claude-1", "claude-2", "single", "batch", hosted, "some-body"]
 

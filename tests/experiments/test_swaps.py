@@ -4,13 +4,11 @@ their notebooks report."""
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from cells import run_cells
 
-from deception_saes.experiments import swaps, task
-from deception_saes.experiments.gaps import WORDS, gap_name
+from deception_saes.experiments import swaps
 from deception_saes.experiments.saes import TrainedSae
 from deception_saes.experiments.swaps import (
     PLAIN,
@@ -298,15 +296,8 @@ def test_the_claim_is_answered_by_the_claimed_gap_that_reaches_farthest(runs, sm
     assert [found.value, found.ci_low, found.ci_high] == pytest.approx(
         [row["mean"], row["low90"], row["high90"]])
     assert (found.layer, found.n) == (row["layer"], row["n"])
-    assert f"L{row['layer']}" in found.quantity
-    assert "90%" in found.quantity
-    assert gap_name(row["gap"]) in found.quantity
-    for name, column in (("detectable", "detectable"), ("n_published", "n_published")):
-        assert results.value(f"{found.id}.{name}").value == pytest.approx(row[column])
-    counts = claimed["verdict"].value_counts()
-    for word in WORDS:
-        value = results.value(f"{key}.count.jumprelu.{word}")
-        assert (value.value, value.unit) == (counts.get(word, 0), "of 6")
+    for name in ("detectable", "n_published"):
+        assert results.value(f"{found.id}.{name}").value == pytest.approx(row[name])
 
 
 @pytest.mark.parametrize("section", CLAIMS)
@@ -323,21 +314,6 @@ def test_the_margin_is_a_tenth_of_the_clean_difference(runs, prompts, smoke, sec
         assert words <= {"inconclusive", "uninformative"}
 
 
-@pytest.mark.parametrize("section", CLAIMS)
-def test_values_are_those_of_the_tables(runs, smoke, section):
-    results, key = runs[section].results, base(smoke, section)
-    for table, name in (("effects", "intervention"), ("gaps", "gap")):
-        for row in runs[section].table(table).to_dict("records"):
-            architecture = row["architecture"].replace(" ", "_").lower()
-            id = f"{key}.{architecture}.{row['depth']}.{row['prompts']}"
-            id += f".gap.{row['gap']}" if name == "gap" else f".{row['intervention']}"
-            value = results.value(id)
-            assert [value.value, value.ci_low, value.ci_high] == pytest.approx(
-                [row["effect" if name == "intervention" else "mean"], row["ci_low"],
-                 row["ci_high"]])
-            assert (value.n, value.layer, value.unit) == (row["n"], row["layer"], "pp")
-
-
 def test_the_headline_gaps_are_measured_with_every_training_seed(runs, smoke):
     table = runs[24].table("seeds")
     of = table.groupby("gap")
@@ -352,17 +328,6 @@ def test_the_headline_gaps_are_measured_with_every_training_seed(runs, smoke):
             assert (found.value, found.n) == (pytest.approx(expected), smoke.training_seeds)
     for n in (26, 31):
         assert not [value for value in runs[n].results.values if ".seeds" in value.id]
-
-
-@pytest.mark.slow
-def test_two_computations_from_nothing_give_the_same_values_and_tables(runs, smoke, tmp_path):
-    for remembered in (run_clean, task._questions, task._prompts):
-        remembered.cache_clear()
-    again = run_cells(26, smoke, smoke.seed, tmp_path)
-    assert all(call.computed for call in again.book.used)
-    assert again.results.values == runs[26].results.values
-    for table in ("effects", "gaps", "centres", "headline"):
-        pd.testing.assert_frame_equal(again.table(table), runs[26].table(table))
 
 
 def test_l0_and_norms_of_the_centres_are_those_of_the_whole_half(runs, prompts):

@@ -11,9 +11,9 @@ from deception_saes.models import forward, last_position, tree
 from deception_saes.models.anatomy import anatomy
 from deception_saes.models.forward import log_probabilities, token_mass
 from deception_saes.models.last_position import LastPositionRun
+from deception_saes.tasks.framings import FRAMINGS
 from deception_saes.tasks.prompts import prompt_set
 from deception_saes.tasks.trivia import load_questions
-from deception_saes.tasks.wordings import FRAMINGS
 
 # A beginning shared by some, one prompt the beginning of another, one twice, not in order.
 SUFFIXES = [[30, 31, 32, 33], [7, 8, 9], [30], [7, 8, 9, 40, 41], [30], [11]]

@@ -4,7 +4,7 @@ import pytest
 
 from deception_saes.paper.catalogue import SECTIONS, Section
 from deception_saes.paper.profiles import PROFILES, profile_named
-from deception_saes.tasks.wordings import FRAMINGS
+from deception_saes.tasks.framings import FRAMINGS
 
 
 def test_there_are_the_sixteen_sections_of_the_design():

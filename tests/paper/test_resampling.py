@@ -3,12 +3,13 @@ from dataclasses import replace
 import pytest
 
 from deception_saes.__main__ import main
+from deception_saes.errors import UserError
 from deception_saes.paper import resampling
 from deception_saes.paper.profiles import Behaviour
 from deception_saes.paper.resampling import resample_profile
 from deception_saes.tasks import resampling as tasks_resampling
-from deception_saes.tasks.completions import COMPLETIONS, Round, load_completions
-from deception_saes.tasks.resampling import ResampleError
+from deception_saes.tasks.completions import COMPLETIONS, load_completions
+from deception_saes.tasks.resampling import Round
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_the_profile_names_the_model_that_is_drawn_from(smoke, artifacts, tmp_pa
 
 
 def test_a_profile_without_completions_is_refused(smoke, artifacts, tmp_path):
-    with pytest.raises(ResampleError, match="smoke"):
+    with pytest.raises(UserError, match="smoke"):
         resample_profile(replace(smoke, behaviour=None), 0, artifacts, tmp_path / "drawn.csv")
 
 

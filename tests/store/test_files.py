@@ -22,11 +22,11 @@ from deception_saes.store.files import (
     write_atomic,
 )
 from deception_saes.tasks.completions import COMPLETIONS, load_completions
+from deception_saes.tasks.framings import FRAMINGS_FILE
 from deception_saes.tasks.labels import LABELS_FILE
-from deception_saes.tasks.neutral import NEUTRAL_TEXT
+from deception_saes.tasks.prompts import NEUTRAL_TEXT
 from deception_saes.tasks.scenarios import SCENARIOS, load_scenarios
 from deception_saes.tasks.trivia import QUESTIONS, load_questions
-from deception_saes.tasks.wordings import FRAMINGS_FILE
 
 FILES = (COMPLETIONS, FRAMINGS_FILE, LABELS_FILE, NEUTRAL_TEXT, QUESTIONS, SCENARIOS)
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "'=1", "''-1", "- I am sorry"]

@@ -2,8 +2,7 @@ import copy
 
 import pytest
 
-from deception_saes.tasks.framings import CONDITIONS, render
-from deception_saes.tasks.wordings import FRAMINGS, reworded
+from deception_saes.tasks.framings import CONDITIONS, FRAMINGS, render, reworded
 
 QUESTION = "Which planet is red?"
 LABELLED = [framing for framing in FRAMINGS.values() if not framing.chat]

@@ -4,13 +4,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from deception_saes.tasks.labels import (
-    LabelFileError,
-    balanced,
-    duplicate_groups,
-    load_labels,
-    write_labels,
-)
+from deception_saes.errors import UserError
+from deception_saes.tasks.labels import balanced, duplicate_groups, load_labels, write_labels
 
 HEADER = "completion,judge,label,note"
 
@@ -50,12 +45,12 @@ def test_labels_are_read_by_judge(file):
     ((HEADER, "a,j,,"), 2, "the label is ''"),
     ((HEADER, "a,j,honest,", " ,j,honest,"), 3, "the completion is empty"),
     ((HEADER, "a,,honest,"), 2, "the judge is empty"),
-    ((HEADER, "a,j,honest,", "a,k,honest,", "a,j,honest,"), 4, "'a' in row 2 already"),
+    ((HEADER, "a,j,honest,", "a,k,honest,", "a,j,honest,"), 4, "'a' in row 2"),
     ((HEADER, 'a,"j,honest,'), 2, "unexpected end of data"),
     ((HEADER, "a,j,honest,", b"b,j,honest,\xff"), 3, "byte 0xff is not UTF-8"),
 ])
 def test_a_malformed_file_is_an_error_that_names_the_row(file, lines, row, wrong):
-    with pytest.raises(LabelFileError) as caught:
+    with pytest.raises(UserError) as caught:
         load_labels(file(*lines))
     assert f"labels.csv, row {row}: " in str(caught.value)
     assert wrong in str(caught.value)
@@ -63,10 +58,9 @@ def test_a_malformed_file_is_an_error_that_names_the_row(file, lines, row, wrong
 
 def test_writing_replaces_one_judge_and_keeps_the_others(file):
     path = file(HEADER, "a,j,honest,", 'a,k,ambiguous,"line\nbreak, ""quoted"""', "b,j,honest,")
-    write_labels(path, "j", {"b": "deceptive"}, {"b": "p 0.9"})
+    write_labels(path, "j", {"b": "deceptive"})
     assert load_labels(path) == {"k": {"a": "ambiguous"}, "j": {"b": "deceptive"}}
     assert '"line\nbreak, ""quoted"""' in path.read_text()
-    assert '"b","j","deceptive","p 0.9"' in path.read_text()
 
 
 def test_writing_makes_the_file(tmp_path):

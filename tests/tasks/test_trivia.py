@@ -2,8 +2,9 @@ from collections import Counter
 
 import pytest
 
-from deception_saes.tasks.trivia import COLUMNS, QuestionFileError, load_questions, spread
-from deception_saes.tasks.wordings import FRAMINGS
+from deception_saes.errors import UserError
+from deception_saes.tasks.framings import FRAMINGS
+from deception_saes.tasks.trivia import COLUMNS, halves, load_questions, spread
 
 HEADER = ",".join(COLUMNS)
 GOOD = "paris,geography,What is the capital of France?,Paris,,Madrid"
@@ -54,8 +55,8 @@ def test_a_quoted_comma_and_a_blank_line_are_no_fault(file):
     ((HEADER, GOOD, "x,geo,Which?,,,Moon"), 3, "the answer is empty"),
     ((HEADER, GOOD, "x,geo,Which?,Mars,, "), 3, "the foil is empty"),
     ((HEADER, GOOD, ",geo,Which?,Mars,,Moon"), 3, "the id is empty"),
-    ((HEADER, GOOD, "x,geo, what is  the CAPITAL of France?,Lyon,,Nice"), 3, "in row 2 already"),
-    ((HEADER, GOOD, "PARIS,geo,Which?,Mars,,Moon"), 3, "the id 'PARIS' stands in row 2"),
+    ((HEADER, GOOD, "x,geo, what is  the CAPITAL of France?,Lyon,,Nice"), 3, "row 2"),
+    ((HEADER, GOOD, "PARIS,geo,Which?,Mars,,Moon"), 3, "'PARIS'.* row 2"),
     ((HEADER, GOOD, "x,geo,Which?,Mars,,mars"), 3, "the foil 'mars' is an accepted answer"),
     ((HEADER, GOOD, "x,geo,Which?,Mars,Red Planet|Moon,Moon"), 3, "is an accepted answer"),
     ((HEADER, GOOD, "x,sums,Two and five?,7,,six"), 3, "'7' has a digit"),
@@ -69,7 +70,7 @@ def test_a_quoted_comma_and_a_blank_line_are_no_fault(file):
     ((HEADER, GOOD, "", "x,geo,Which?,,,Moon"), 4, "the answer is empty"),
 ])
 def test_a_malformed_file_is_named_with_its_row(file, lines, row, wrong):
-    with pytest.raises(QuestionFileError, match=wrong) as caught:
+    with pytest.raises(UserError, match=wrong) as caught:
         load_questions(file(*lines))
     assert str(caught.value).startswith(f"q.csv, row {row}: ")
 
@@ -116,3 +117,25 @@ def test_a_spread_without_limit_is_everything(questions, count):
 
 def test_a_spread_of_n_is_evenly_spaced():
     assert spread(list(range(100)), 4) == [0, 25, 50, 75]
+
+
+IDS = [f"q{i}" for i in range(41)]
+
+
+@pytest.mark.parametrize(("ids", "choosing", "evaluating"), [
+    (IDS, 20, 21), (IDS[:40], 20, 20), (["only"], 0, 1), ([], 0, 0)])
+def test_halves_part_the_questions_with_one_more_to_evaluate(ids, choosing, evaluating):
+    found = halves(ids, 0)
+    assert found.keys() == set(ids)
+    counts = Counter(found.values())
+    assert (counts["choosing"], counts["evaluating"]) == (choosing, evaluating)
+
+
+def test_halves_depend_on_the_seed_and_not_on_the_order_of_the_questions():
+    assert halves(IDS, 0) == halves(IDS[::-1], 0)
+    assert halves(IDS, 0) != halves(IDS, 1)
+
+
+def test_each_question_can_fall_in_either_half():
+    times = [sum(halves(IDS[:10], seed)[q] == "choosing" for seed in range(200)) for q in IDS[:10]]
+    assert all(60 < count < 140 for count in times)  # five SDs about 100

@@ -1,7 +1,11 @@
-"""Bootstrap intervals over questions."""
+"""Bootstrap intervals over questions, or over whatever else was drawn at random; p by drawing.
+
+Shape suffixes: R resamples.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,27 +19,53 @@ FEWEST = 5
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over questions with its percentile bootstrap interval; NaN ends if n < FEWEST."""
+    """A number from n questions with its percentile bootstrap interval; NaN ends if n < FEWEST."""
 
     mean: float
     low: float
     high: float
     n: int
 
-    @property
-    def columns(self) -> dict[str, float]:
-        """As columns of a tidy table."""
-        return {"value": self.mean, "ci_low": self.low, "ci_high": self.high, "n": self.n}
+    def columns(self, name: str = "value") -> dict[str, float]:
+        """As columns of a tidy table: `name`, ci_low, ci_high, n."""
+        return {name: self.mean, "ci_low": self.low, "ci_high": self.high, "n": self.n}
+
+
+def resampled_places(n: int, draws: int, seed: int) -> np.ndarray:
+    """Which of n questions each resample holds, [draws, n]. One n and seed mean the same resamples,
+    so that intervals of several quantities of the same questions are comparable."""
+    return generator(seed, "bootstrap", str(n)).integers(0, n, size=(draws, n))
+
+
+def percentiles(
+    drawn_R: np.ndarray, shares: tuple[float, float] = (0.025, 0.975)
+) -> tuple[float, float]:
+    """Ends of the percentile interval (Efron and Tibshirani 1993, ch. 13): below each lies this
+    share of the draws. Draws that are NaN do not count; at least one must not be."""
+    low, high = np.nanquantile(drawn_R, shares)
+    return float(low), float(high)
+
+
+def bootstrap_interval(
+    found: float, statistic: Callable[[np.ndarray], np.ndarray], n: int, draws: int, seed: int,
+    level: float = 0.95,
+) -> Interval:
+    """What was found on n questions with its interval.
+
+    statistic: the same in each resample, [draws], given the places of its questions, [draws, n].
+    """
+    if n < FEWEST:
+        return Interval(found, float("nan"), float("nan"), n)
+    drawn_R = statistic(resampled_places(n, draws, seed))
+    return Interval(found, *percentiles(drawn_R, ((1 - level) / 2, (1 + level) / 2)), n)
 
 
 def mean_interval(
     per_question: ArrayLike, draws: int, seed: int, level: float = 0.95
 ) -> Interval:
-    """Mean with a percentile bootstrap interval (Efron and Tibshirani 1993, ch. 13).
+    """Mean of one number a question, [n].
 
-    per_question: [n], one number a question. Give paired differences for a contrast: resampling
-    questions keeps their pairing. One n and seed mean the same resamples, so that intervals of
-    several quantities of the same questions are comparable.
+    Give paired differences for a contrast: resampling questions keeps their pairing.
     Raises ValueError for no values, or one that is not finite.
     """
     values = np.asarray(per_question, dtype=np.float64)
@@ -45,20 +75,15 @@ def mean_interval(
     if not np.isfinite(values).all():
         raise ValueError(f"{np.count_nonzero(~np.isfinite(values))} of {len(values)} values are "
                          "not finite; a mean over them says nothing")
-    n = len(values)
-    if n < FEWEST:
-        return Interval(float(values.mean()), float("nan"), float("nan"), n)
-    picked = generator(seed, "bootstrap", str(n)).integers(0, n, size=(draws, n))
-    means = values[picked].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high), n)
+    return bootstrap_interval(float(values.mean()), lambda picked: values[picked].mean(axis=1),
+                              len(values), draws, seed, level)
 
 
 def ratio_interval(
     numerators: ArrayLike, denominators: ArrayLike, draws: int, seed: int, level: float = 0.95
 ) -> Interval:
-    """Sum of numerators over sum of denominators, both [n] by question, with the interval that
-    `mean_interval` would give a mean: the same questions are resampled in both.
+    """Sum of numerators over sum of denominators, both [n] by question; the same questions are
+    resampled in both.
 
     Raises ValueError if the lists differ in length, are empty or hold what is not finite.
     """
@@ -68,11 +93,12 @@ def ratio_interval(
                          f"{above.shape} and {below.shape}")
     if not (np.isfinite(above).all() and np.isfinite(below).all()):
         raise ValueError("a numerator or denominator is not finite; their ratio says nothing")
-    n = len(above)
-    ratio = float(above.sum() / below.sum())
-    if n < FEWEST:
-        return Interval(ratio, float("nan"), float("nan"), n)
-    picked = generator(seed, "bootstrap", str(n)).integers(0, n, size=(draws, n))
-    ratios = above[picked].sum(axis=1) / below[picked].sum(axis=1)
-    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(ratio, float(low), float(high), n)
+    return bootstrap_interval(
+        float(above.sum() / below.sum()),
+        lambda picked: above[picked].sum(axis=1) / below[picked].sum(axis=1),
+        len(above), draws, seed, level)
+
+
+def empirical_p(observed: float, null_R: np.ndarray) -> float:
+    """(1 + number of draws at least as large) / (draws + 1)."""
+    return float((1 + (null_R >= observed).sum()) / (len(null_R) + 1))

@@ -9,7 +9,7 @@ from math import comb, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from deception_saes.analysis.bootstrap import Interval
+from deception_saes.analysis.bootstrap import Interval, bootstrap_interval, mean_interval
 from deception_saes.models.anatomy import Head
 from deception_saes.rng import generator
 
@@ -83,24 +83,14 @@ def redundancy(
     combined_Q: Effects, singles_HQ: Effects, draws: int, seed: int, level: float = 0.95
 ) -> Redundancy:
     """The redundancy of a head set, with percentile bootstrap intervals over questions."""
-    n = len(combined_Q)
     sums_Q = singles_HQ.sum(axis=0)
-    picked = generator(seed, "bootstrap", str(n)).integers(0, n, size=(draws, n))
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    sums = sums_Q[picked].mean(axis=1)
-    low, high = np.quantile(sums, ends)
-    total = Interval(float(sums_Q.mean()), float(low), float(high), n)
-    if low <= 0:
+    total = mean_interval(sums_Q, draws, seed, level)
+    if not total.low > 0:
         return Redundancy(total, None)
-    ratios = 1 - combined_Q[picked].mean(axis=1) / sums
-    low, high = np.quantile(ratios, ends)
-    share = float(1 - combined_Q.mean() / sums_Q.mean())
-    return Redundancy(total, Interval(share, float(low), float(high), n))
-
-
-def empirical_p(observed: float, draws: Effects) -> float:
-    """(1 + number of draws at least as large) / (draws + 1)."""
-    return float((1 + (draws >= observed).sum()) / (len(draws) + 1))
+    return Redundancy(total, bootstrap_interval(
+        float(1 - combined_Q.mean() / sums_Q.mean()),
+        lambda picked: 1 - combined_Q[picked].mean(axis=1) / sums_Q[picked].mean(axis=1),
+        len(sums_Q), draws, seed, level))
 
 
 def subsets(heads: list[Head]) -> list[tuple[Head, ...]]:

@@ -13,8 +13,8 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from deception_saes.analysis.bootstrap import FEWEST, mean_interval
 
@@ -23,26 +23,25 @@ Outcome = Literal["equivalent", "different", "inconclusive"]
 
 @dataclass(frozen=True)
 class Contrast:
-    """A mean of paired differences, one a question, all but `n` and `p` in their unit.
-
-    low, high: 95% interval; low90, high90: 90% interval; both percentile bootstrap intervals from
-    the same resamples, NaN if n < FEWEST.
-    sd: over questions, n − 1 below; NaN for one question.
-    p: two-sided, paired t-test against 0. Where all differences are one number, sd is 0 and t has
-    no value: p is 1 if they are 0, else 0. NaN for one question.
-    detectable: the true difference that a two-sided test at 5% finds with 80% power at this n and
-    sd, (z_.975 + z_.8) sd / √n.
-    """
+    """A mean of paired differences, one a question, all but `n` and `p` in their unit. Intervals
+    are percentile bootstrap intervals from the same resamples, NaN if n < FEWEST."""
 
     mean: float
     low: float
     high: float
+    """95% interval."""
     low90: float
     high90: float
+    """90% interval."""
     n: int
     sd: float
+    """Over questions, n − 1 below; NaN for one question."""
     p: float
+    """Two-sided, paired t-test against 0. Where all differences are one number, sd is 0 and t has
+    no value: p is 1 if they are 0, else 0. NaN for one question."""
     detectable: float
+    """The true difference that a two-sided test at 5% finds with 80% power at this n and sd,
+    (z_.975 + z_.8) sd / √n."""
 
 
 def contrast(per_question: ArrayLike, draws: int, seed: int) -> Contrast:
@@ -70,14 +69,14 @@ def widened(found: Contrast, sigma: float, freedom: int) -> Contrast:
     """
     if not found.sd > 0 or not sigma > 0:
         return found
-    sigma *= float(stats.t.ppf(0.975, freedom)) / _z(0.975)
+    sigma *= float(scipy.stats.t.ppf(0.975, freedom)) / _z(0.975)
     factor = float(np.sqrt(1 + found.n * sigma**2 / found.sd**2))
     ends = {name: found.mean + factor * (getattr(found, name) - found.mean)
             for name in ("low", "high", "low90", "high90")}
     error = factor * found.sd / np.sqrt(found.n)
-    p = float(2 * stats.t.sf(abs(found.mean) / error, found.n - 1))
+    p = float(2 * scipy.stats.t.sf(abs(found.mean) / error, found.n - 1))
     return replace(found, **ends, sd=factor * found.sd, p=p,
-                               detectable=factor * found.detectable)
+                   detectable=factor * found.detectable)
 
 
 def verdict(contrast: Contrast, margin: float) -> Outcome:
@@ -100,21 +99,18 @@ def verdict(contrast: Contrast, margin: float) -> Outcome:
     return "inconclusive"
 
 
-def questions_needed(sd: float, margin: float, power: float = 0.8) -> int:
-    """Questions at which TOST at 5% finds equivalence with this power if the true difference is 0.
+def questions_needed(sd: float, margin: float) -> int:
+    """Questions at which TOST at 5% finds equivalence with 80% power if the true difference is 0.
 
-    Normal approximation for one sample, ((z_.95 + z_{1 − (1 − power)/2}) sd / margin)², rounded up
-    (Chow, Shao and Wang 2008, Sample Size Calculations in Clinical Research, ch. 3); never below
-    FEWEST. sd, margin: in one unit.
-    Raises ValueError if the margin is not above 0 and finite, sd is negative or not finite, or
-    power does not lie between 0 and 1.
+    Normal approximation for one sample, ((z_.95 + z_.9) sd / margin)², rounded up (Chow, Shao and
+    Wang 2008, Sample Size Calculations in Clinical Research, ch. 3); never below FEWEST. sd,
+    margin: in one unit.
+    Raises ValueError if the margin is not above 0 and finite, or sd is negative or not finite.
     """
     _require_margin(margin)
     if not 0 <= sd < math.inf:
         raise ValueError(f"sd {sd} is not a spread: it must be finite and not negative")
-    if not 0 < power < 1:
-        raise ValueError(f"power {power} does not lie between 0 and 1")
-    root = (_z(0.95) + _z((1 + power) / 2)) * sd / margin
+    root = (_z(0.95) + _z((1 + 0.8) / 2)) * sd / margin
     return max(FEWEST, math.ceil(root**2))
 
 
@@ -143,7 +139,7 @@ def _spread_and_p(values: np.ndarray) -> tuple[float, float]:
         return math.nan, math.nan
     if (values == values[0]).all():
         return 0.0, float(values[0] == 0)
-    return float(values.std(ddof=1)), float(stats.ttest_1samp(values, 0.0).pvalue)
+    return float(values.std(ddof=1)), float(scipy.stats.ttest_1samp(values, 0.0).pvalue)
 
 
 def _z(quantile: float) -> float:

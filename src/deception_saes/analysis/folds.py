@@ -21,17 +21,17 @@ N_FOLDS = 5
 
 @dataclass(frozen=True)
 class Design:
-    """The completions that a probe tells apart, and in which fold each is held out.
-
-    deceptive_N: bool. scenario_N, group_N, fold_N: int, each from 0; near-duplicates share a group.
-    scenarios: names, by number.
-    """
+    """The completions that a probe tells apart, and in which fold each is held out. Numbers are int
+    from 0."""
 
     deceptive_N: np.ndarray
+    """bool."""
     scenario_N: np.ndarray
     group_N: np.ndarray
+    """Near-duplicates share a group."""
     fold_N: np.ndarray
     scenarios: tuple[str, ...]
+    """Names, by number."""
 
     @property
     def cell_N(self) -> np.ndarray:

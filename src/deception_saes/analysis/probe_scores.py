@@ -5,29 +5,36 @@ is, of one scenario and one probe, averaged over scenarios: scores of different 
 their offset, and pooling them before ranking lowers the AUROC of a probe that knows nothing
 (Airola et al. 2011, Comput. Stat. Data Anal. 55, 1828-1844).
 
+Whether one probe is better than another is judged on the same completions, pair by pair.
+
 Shape suffixes: N completions, L layers or other kinds of probe, R resamples, P permutations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
+from deception_saes.analysis.bootstrap import percentiles
 from deception_saes.analysis.folds import Design, resampled_weights
+from deception_saes.rng import generator
 
 TIE = 1e-9
 """Scores, which are logits, that differ by less differ by rounding alone."""
 _DRAWS_AT_ONCE = 1000
+_SATURATED = 0.95  # of what all dimensions gain over chance
 
 
 @dataclass(frozen=True)
-class Measured:
-    """accuracy, auroc: from 0 to 1, of each probe, [L]; or of each probe in each resample or
-    permutation, [R, L]."""
+class Performance:
+    """How well probes do, from 0 to 1: of each, [L], or of each in each resample or permutation,
+    [R, L]."""
 
     accuracy: np.ndarray
+    """Balanced accuracy."""
     auroc: np.ndarray
 
     @property
@@ -42,13 +49,13 @@ def interval(
     point: float, resampled_R: np.ndarray, widen: float = 1.0, within: tuple[float, float] = (0, 1)
 ) -> tuple[float, float]:
     """95% percentile interval, its ends `widen` times as far from the point, see
-    `analysis.permutation.widening`; within: what the quantity is bounded by."""
-    low, high = np.nanquantile(resampled_R, [0.025, 0.975])
+    `analysis.probes.widening`; within: what the quantity is bounded by."""
+    low, high = percentiles(resampled_R)
     ends = (point - widen * (point - low), point + widen * (high - point))
     return (float(np.clip(ends[0], *within)), float(np.clip(ends[1], *within)))
 
 
-def measure(scores_LN: np.ndarray, of: Design, cell_N: np.ndarray | None = None) -> Measured:
+def measure(scores_LN: np.ndarray, of: Design, cell_N: np.ndarray | None = None) -> Performance:
     """Balanced accuracy and AUROC of held-out scores.
 
     scores_LN: higher for deceptive, threshold 0. cell_N: what may be ranked against each other, by
@@ -56,12 +63,12 @@ def measure(scores_LN: np.ndarray, of: Design, cell_N: np.ndarray | None = None)
     """
     ones_RN = np.ones((1, len(of.deceptive_N)), dtype=np.float32)
     found = _weighted(scores_LN, of, ones_RN, of.cell_N if cell_N is None else cell_N)
-    return Measured(found.accuracy[0], found.auroc[0])
+    return Performance(found.accuracy[0], found.auroc[0])
 
 
 def bootstrap(
     scores_LN: np.ndarray, of: Design, draws: int, seed: int, cell_N: np.ndarray | None = None
-) -> Measured:
+) -> Performance:
     """What `measure` gives in resamples of the completions, the fitted probes being held fixed.
 
     One design and seed mean the same resamples, so that probes can be compared in each.
@@ -70,7 +77,7 @@ def bootstrap(
     cell_N = of.cell_N if cell_N is None else cell_N
     parts = [_weighted(scores_LN, of, weights_RN[start : start + _DRAWS_AT_ONCE], cell_N)
              for start in range(0, draws, _DRAWS_AT_ONCE)]
-    return Measured(np.concatenate([part.accuracy for part in parts]),
+    return Performance(np.concatenate([part.accuracy for part in parts]),
                     np.concatenate([part.auroc for part in parts]))
 
 
@@ -117,9 +124,92 @@ def balanced_accuracies(
     return mean_RP
 
 
+def p_values(observed_L: np.ndarray, null_PL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One-sided p of every layer, (1 + permutations at least as large) / (permutations + 1), and
+    the same against the largest of all layers in each permutation, which holds for all layers
+    together (Westfall and Young 1993). Both [L]."""
+    # two accuracies that differ by less differ by rounding
+    at_least = null_PL >= observed_L - 1e-9
+    largest = null_PL.max(axis=1, keepdims=True) >= observed_L - 1e-9
+    p_L, p_max_L = ((1 + of.sum(axis=0)) / (1 + len(null_PL)) for of in (at_least, largest))
+    return p_L, p_max_L
+
+
+def saturation(components: Sequence[int], accuracy: np.ndarray) -> np.ndarray:
+    """The smallest number of components whose balanced accuracy is at least 95% of the way from
+    chance to that of all dimensions, integers [...].
+
+    components: ascending, the last being all dimensions. accuracy: from 0 to 1, [..., components].
+    Where all dimensions are no better than chance there is nothing to share and the number, which
+    always exists, means nothing.
+    """
+    accuracy = np.asarray(accuracy)
+    if list(components) != sorted(components) or accuracy.shape[-1] != len(components):
+        raise ValueError(f"{accuracy.shape[-1]} accuracies for components {list(components)}; "
+                         "expected one for each, the numbers ascending")
+    enough = 0.5 + _SATURATED * (accuracy[..., -1:] - 0.5)
+    enough = np.minimum(enough, accuracy[..., -1:])  # below chance, all dimensions must do
+    # two accuracies that differ by less differ by rounding
+    first = np.argmax(accuracy >= enough - 1e-9, axis=-1)
+    return np.asarray(np.asarray(components)[first])
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Probes beside their rivals."""
+
+    difference_L: np.ndarray
+    """Balanced accuracy of each probe less that of its rival, from -1 to 1."""
+    p_L: np.ndarray
+    """Two-sided, of exchanged probes."""
+    exchanged_PL: np.ndarray
+    """The differences where probes and rivals are exchanged at random."""
+
+    @property
+    def better(self) -> int:
+        """How many probes are better than their rivals, by however little."""
+        return int((self.difference_L > TIE).sum())
+
+    @property
+    def better_P(self) -> np.ndarray:
+        """How many are where probes and rivals are exchanged at random."""
+        better_P: np.ndarray = (self.exchanged_PL > TIE).sum(axis=1)
+        return better_P
+
+
+def paired(
+    scores_LN: np.ndarray, rivals_LN: np.ndarray, of: Design, draws: int, seed: int
+) -> Paired:
+    """Compare held-out scores of probes with those of their rivals, one rival each.
+
+    The null is that probe and rival are alike: what they say of a completion is exchanged at
+    random, near-duplicates together, and for all pairs of probes at once.
+    Raises ValueError if the two are not of one shape.
+    """
+    if scores_LN.shape != rivals_LN.shape:
+        raise ValueError(f"{scores_LN.shape} scores of probes and {rivals_LN.shape} of their "
+                         "rivals; expected one rival for each probe")
+    right_LN, rival_right_LN = (_above(np.where(of.deceptive_N, scores, -scores))
+                                for scores in (scores_LN, rivals_LN))
+    count_N = np.where(of.deceptive_N, of.deceptive_N.sum(), (~of.deceptive_N).sum())
+    gain_LN = (right_LN - rival_right_LN) / (2 * count_N)
+    signs_PG = generator(seed, "exchanged").choice([-1.0, 1.0], size=(draws, of.group_N.max() + 1))
+    exchanged_PL = signs_PG[:, of.group_N] @ gain_LN.T
+    difference_L = gain_LN.sum(axis=1)
+    at_least = np.abs(exchanged_PL) >= np.abs(difference_L) - TIE
+    return Paired(difference_L, (1 + at_least.sum(axis=0)) / (1 + draws), exchanged_PL)
+
+
+def least_detectable(standard_error: float, n: int, n_other: int) -> float:
+    """The difference that a two-sided test at 5% finds with 80% power, by the standard error of
+    `n` completions, if there were `n_other` of them."""
+    reach = scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)
+    return float(reach * standard_error * np.sqrt(n / n_other))
+
+
 def _weighted(
     scores_LN: np.ndarray, of: Design, weights_RN: np.ndarray, cell_N: np.ndarray
-) -> Measured:
+) -> Performance:
     accuracy_RL = balanced_accuracies(scores_LN, np.broadcast_to(of.deceptive_N, scores_LN.shape),
                                       weights_RN.astype(np.float64))
     shape = (len(of.scenarios), len(weights_RN), len(scores_LN))
@@ -133,7 +223,7 @@ def _weighted(
                           where=pairs_SR[..., None] > 0)
     compared_R = (pairs_SR > 0).sum(axis=0)
     auroc_RL = np.nansum(auroc_SRL, axis=0) / np.where(compared_R > 0, compared_R, np.nan)[:, None]
-    return Measured(accuracy_RL, auroc_RL)
+    return Performance(accuracy_RL, auroc_RL)
 
 
 def _cells(of: Design, cell_N: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

@@ -1,13 +1,16 @@
 """Linear probes on completions, always scored on completions that they were not fitted to.
 
 A probe is a scikit-learn pipeline, so whatever it learns (scaling, components, vocabulary,
-weights) it learns from the training folds alone. Its strength of regularisation is fixed.
+weights) it learns from the training folds alone. Its strength of regularisation is fixed. Beside it
+stands its ridge counterpart, which is cheap enough for many permuted labellings: what probes find
+in labels that tell nothing, and how wide an interval should be.
 
-Shape suffixes: N completions, D features, L layers.
+Shape suffixes: N completions, D features, L layers, P permutations, R resamples.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,44 +18,50 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import scipy
+import sklearn
+import threadpoolctl
 
-from deception_saes.analysis.folds import Design, splits, subset, training_weights
-from deception_saes.analysis.probe_scores import measure
+from deception_saes.analysis.folds import (
+    Design,
+    resampled_weights,
+    splits,
+    subset,
+    training_weights,
+)
+from deception_saes.analysis.probe_scores import balanced_accuracies, measure
 
 C = 1.0
 """Inverse strength of the L2 penalty, on standardised activations and lengths and on tf-idf rows
 of norm 1 alike: scikit-learn's default, fixed before any data was seen and not tuned."""
 
+Prepare = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Makes features of what is trained and of what is tested on, fitted on the former alone."""
 
 _WORD = r"(?u)\b\w+\b"
+_WIDENING_DRAWS = 300
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Matrix libraries on one thread meanwhile: on matrices this small a second one costs several
     times more than it does, and one gives the same last bits on any number of cores."""
-    import sklearn.linear_model  # noqa: F401  (only libraries that are loaded can be limited)
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
+    importlib.import_module("sklearn.linear_model")  # only what is loaded can be limited
+    with threadpoolctl.threadpool_limits(limits=1):
         yield
 
 
 def activation_probe(c: float = C, components: int | None = None) -> Any:
     """Scaling, then principal components if a number of them is given, then logistic regression."""
-    from sklearn.decomposition import PCA
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    reduction = [] if components is None else [PCA(components, svd_solver="full")]
-    return make_pipeline(StandardScaler(), *reduction, _logistic(c))
+    reduction = ([] if components is None else
+                 [sklearn.decomposition.PCA(components, svd_solver="full")])
+    return sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), *reduction,
+                                          _logistic(c))
 
 
 def word_probe(c: float = C) -> Any:
     """Tf-idf of words and pairs of words, then logistic regression."""
-    from sklearn.pipeline import make_pipeline
-
-    return make_pipeline(vectoriser(), _logistic(c))
+    return sklearn.pipeline.make_pipeline(vectoriser(), _logistic(c))
 
 
 def words_of_scenario(texts: Sequence[str] | np.ndarray, of: Design) -> np.ndarray:
@@ -70,9 +79,8 @@ def words_of_scenario(texts: Sequence[str] | np.ndarray, of: Design) -> np.ndarr
 
 def vectoriser() -> Any:
     """Tf-idf of words and pairs of words, rows of norm 1; one-letter words count."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORD)
+    return sklearn.feature_extraction.text.TfidfVectorizer(
+        ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORD)
 
 
 def lengths(texts: Sequence[str], n_tokens: np.ndarray) -> np.ndarray:
@@ -157,6 +165,72 @@ def _fitted(make: Callable[[], Any], x: np.ndarray, of: Design, train: np.ndarra
 
 
 def _logistic(c: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
+    return sklearn.linear_model.LogisticRegression(C=c, max_iter=5000, tol=1e-6)
 
-    return LogisticRegression(C=c, max_iter=5000, tol=1e-6)
+
+# Their ridge counterparts
+
+
+def standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates less their training mean, over their training SD."""
+    mean_D, sd_D = train.mean(axis=0), train.std(axis=0)
+    scale_D = np.where(sd_D > 0, sd_D, 1.0)
+    return (train - mean_D) / scale_D, (test - mean_D) / scale_D
+
+
+def principal(components: int) -> Prepare:
+    """So many principal components of the standardised coordinates."""
+
+    def prepare(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        train_ND, test_ND = standardised(train, test)
+        pca = sklearn.decomposition.PCA(components, svd_solver="full")
+        return pca.fit_transform(train_ND), pca.transform(test_ND)
+
+    return prepare
+
+
+def word_weights(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tf-idf of words and pairs of words of texts, less the training mean."""
+    words = vectoriser()
+    train_ND = words.fit_transform(train).toarray()
+    mean_D = train_ND.mean(axis=0)
+    return train_ND - mean_D, words.transform(test).toarray() - mean_D
+
+
+def ridge_scores(
+    x: np.ndarray, of: Design, labels_PN: np.ndarray, prepare: Prepare = standardised, c: float = C
+) -> np.ndarray:
+    """Held-out scores of ridge regressions on many labellings of the same completions, [P, N].
+
+    Labels are ±1, their mean in each scenario of the training folds taken off. In its dual form
+    (Saunders, Gammerman and Vovk 1998, ICML) one kernel matrix a fold serves all labellings.
+    The penalty 4 / c makes it the Gaussian counterpart of the logistic probe: a logit is twice a
+    score, and the curvature of the logistic loss at 0 is 1/4.
+    """
+    scores_PN = np.full(labels_PN.shape, np.nan)
+    for train, test in splits(of, of.fold_N):
+        train_ND, test_ND = prepare(x[train], x[test])
+        target_NP = np.where(labels_PN[:, train], 1.0, -1.0).T
+        for s in np.unique(of.scenario_N[train]):
+            rows = of.scenario_N[train] == s
+            target_NP[rows] -= target_NP[rows].mean(axis=0)
+        kernel = train_ND @ train_ND.T
+        kernel[np.diag_indices_from(kernel)] += 4 / c
+        dual_NP = scipy.linalg.cho_solve(scipy.linalg.cho_factor(kernel), target_NP)
+        scores_PN[:, test] = (test_ND @ train_ND.T @ dual_NP).T
+    return scores_PN
+
+
+def widening(scores_PN: np.ndarray, labels_PN: np.ndarray, of: Design, seed: int) -> float:
+    """By what factor an interval from `probe_scores.bootstrap` is too narrow, at least 1.
+
+    The bootstrap holds the fitted probes fixed, though other completions would have fitted others,
+    and cross-validated scores depend on each other through them (Bates, Hastie and Tibshirani
+    2024, J. Am. Stat. Assoc. 119, 1434-1445). Where labels tell nothing, both are measured: the SD
+    of balanced accuracy over permutations, over its mean bootstrap SE.
+    """
+    weights_RN = resampled_weights(of, _WIDENING_DRAWS, seed).astype(np.float64)
+    once_1N = np.ones((1, len(of.deceptive_N)))
+    spread = balanced_accuracies(scores_PN, labels_PN, once_1N)[0].std(ddof=1)
+    error = balanced_accuracies(scores_PN, labels_PN, weights_RN).std(axis=0, ddof=1).mean()
+    return max(1.0, float(spread / error)) if error > 0 else 1.0

@@ -1,6 +1,7 @@
-"""How far single features set two conditions apart: Cohen's d, and what it is by chance.
+"""How far single features set two kinds of text apart, and what that is by chance: Cohen's d
+between the conditions of a question, and in how many completions of either label a feature fires.
 
-Shape suffixes: Q questions, F features, R draws.
+Shape suffixes: Q questions, F or S features, N completions, R draws, P labellings.
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
+from numpy.typing import ArrayLike
 
+from deception_saes.analysis.bootstrap import resampled_places
+from deception_saes.analysis.folds import Design
 from deception_saes.rng import generator
 
 LEAST_ACTIVE = 0.05
@@ -17,18 +22,22 @@ LEAST_ACTIVE = 0.05
 FLOOR = 0.05
 """Least pooled SD that d is divided by, as a share of the median pooled SD of live features."""
 
-
 _DRAWS_AT_ONCE = 500
+_Z95 = 1.959963984540054
+
+# Cohen's d
 
 
 @dataclass(frozen=True)
 class Separation:
-    """d_F: Cohen's d of each feature, first condition minus second; 0 where the SD is 0 and no
-    floor applies. live_F: which features are live. sd_F: pooled SD, before the floor."""
+    """How far each feature sets two conditions apart."""
 
     d_F: np.ndarray
+    """Cohen's d, first condition minus second; 0 where the SD is 0 and no floor applies."""
     live_F: np.ndarray
+    """Which features are live."""
     sd_F: np.ndarray
+    """Pooled SD, before the floor."""
 
     @property
     def best(self) -> int | None:
@@ -105,10 +114,10 @@ def resampled_d(
 ) -> Iterator[np.ndarray]:
     """Cohen's d of every feature in bootstrap resamples of the questions, parts of [draws, F].
 
-    One n and seed mean the same resamples, here and in `mean_interval`.
+    The resamples are those of `mean_interval`.
     """
     n = len(first_QF)
-    picked_RQ = generator(seed, "bootstrap", str(n)).integers(0, n, size=(draws, n))
+    picked_RQ = resampled_places(n, draws, seed)
     for start in range(0, draws, _DRAWS_AT_ONCE):
         weights_RQ = np.stack([np.bincount(row, minlength=n)
                                for row in picked_RQ[start : start + _DRAWS_AT_ONCE]])
@@ -138,3 +147,71 @@ def _divided(difference_RF: np.ndarray, sd_RF: np.ndarray, floor: float) -> np.n
                                  out=np.zeros_like(difference_RF),
                                  where=np.maximum(sd_RF, floor) > 0)
     return d_RF
+
+
+# Rates of firing
+
+
+def wilson(hits: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the 95% score interval of a proportion (Wilson 1927, J. Am. Stat. Assoc. 22, 209)."""
+    z = _Z95
+    n_ = np.asarray(n, dtype=np.float64)
+    p = np.asarray(hits, dtype=np.float64) / n_
+    centre = (p + z**2 / (2 * n_)) / (1 + z**2 / n_)
+    reach = z / (1 + z**2 / n_) * np.sqrt(p * (1 - p) / n_ + z**2 / (4 * n_**2))
+    return np.maximum(centre - reach, 0.0), np.minimum(centre + reach, 1.0)
+
+
+def newcombe(
+    hits: ArrayLike, n: ArrayLike, other_hits: ArrayLike, other_n: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the 95% interval of a difference of two proportions, from their Wilson intervals
+    (Newcombe 1998, Stat. Med. 17, 873-890, method 10)."""
+    p, q = (np.asarray(a, dtype=np.float64) / np.asarray(b, dtype=np.float64)
+            for a, b in ((hits, n), (other_hits, other_n)))
+    (p_low, p_high), (q_low, q_high) = wilson(hits, n), wilson(other_hits, other_n)
+    found = p - q
+    return (found - np.hypot(p - p_low, q_high - q), found + np.hypot(p_high - p, q - q_low))
+
+
+def rate_differences(fires_NS: np.ndarray, labels_PN: np.ndarray) -> np.ndarray:
+    """Rate in the completions labelled True less that in the others, [P, S]."""
+    fires = fires_NS.astype(np.float32)
+    yes_PN = labels_PN.astype(np.float32)
+    no_PN = 1 - yes_PN
+    found: np.ndarray = (yes_PN @ fires / yes_PN.sum(axis=1, keepdims=True)
+                         - no_PN @ fires / no_PN.sum(axis=1, keepdims=True))
+    return found
+
+
+def within_scenario_p(fires_NS: np.ndarray, of: Design) -> np.ndarray:
+    """Two-sided p of every feature, [S], that its rate does not depend on the label within a
+    scenario (Mantel and Haenszel 1959, J. Natl. Cancer Inst. 22, 719-748, without continuity
+    correction); 1 for a feature that always or never fires in each scenario."""
+    excess_S, variance_S = np.zeros(fires_NS.shape[1]), np.zeros(fires_NS.shape[1])
+    for scenario in range(len(of.scenarios)):
+        rows = of.scenario_N == scenario
+        n, deceptive = int(rows.sum()), int(of.deceptive_N[rows].sum())
+        if n < 2:
+            continue
+        fired_S = fires_NS[rows].sum(axis=0)
+        excess_S += fires_NS[rows & of.deceptive_N].sum(axis=0) - fired_S * deceptive / n
+        variance_S += (deceptive * (n - deceptive) * fired_S * (n - fired_S)
+                       / (n**2 * (n - 1.0)))
+    z_S = np.divide(np.abs(excess_S), np.sqrt(variance_S), out=np.zeros_like(excess_S),
+                    where=variance_S > 0)
+    p_S: np.ndarray = 2 * scipy.stats.norm.sf(z_S)
+    return p_S
+
+
+def remeasured(fires_NS: np.ndarray, of: Design) -> tuple[list[int], np.ndarray]:
+    """The feature of the largest difference, deceptive less honest, picked without each fold, and
+    whether it fires in that fold's completions: the features by fold, and bool [N]."""
+    picked, fires_N = [], np.zeros(len(of.deceptive_N), dtype=bool)
+    for fold in np.unique(of.fold_N):
+        held = of.fold_N == fold
+        others = ~held & ~np.isin(of.group_N, of.group_N[held])
+        best = int(rate_differences(fires_NS[others], of.deceptive_N[None, others])[0].argmax())
+        picked.append(best)
+        fires_N[held] = fires_NS[held, best]
+    return picked, fires_N

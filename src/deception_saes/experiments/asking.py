@@ -1,4 +1,4 @@
-"""The sandbagging task asked of several models under several framings, and what is said of it."""
+"""The sandbagging task asked of several models under several framings: tables of the answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deception_saes.tasks.framings import CONDITIONS, Framing
 from deception_saes.tasks.trivia import Question
 from deception_saes.tidy import described
 
-MEASURES = {
+ANSWER_MEASURES = {
     "p_correct": ("P(correct)", "probability"),
     "foil_measure": ("P(correct) / (P(correct) + P(foil))", "probability"),
     "p_string": ("full-string probability", "probability"),
@@ -39,15 +39,14 @@ _QUESTION_COLUMNS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What several subjects answered under several framings.
-
-    questions: a row a question, subject and framing, with its half. dropped: questions that cannot
-    be scored. subjects: a row a subject, with the framings that it cannot be asked under.
-    """
+    """What several subjects answered under several framings."""
 
     questions: pd.DataFrame
+    """A row a question, subject and framing, with its half."""
     dropped: pd.DataFrame
+    """Questions that cannot be scored."""
     subjects: pd.DataFrame
+    """A row a subject, with the framings that it cannot be asked under."""
 
 
 def ask_all(
@@ -125,12 +124,11 @@ def contrasts(questions: pd.DataFrame, *, draws: int, seed: int) -> pd.DataFrame
 def _contrasts(rows: pd.DataFrame, draws: int, seed: int) -> Iterator[dict[str, Any]]:
     def row(measure: str, contrast: str, condition: str, per_question: Any, unit: str,
             quantity: str) -> dict[str, Any]:
-        found = mean_interval(per_question, draws, seed)
         return {"measure": measure, "contrast": contrast, "condition": condition,
-                "value": found.mean, "ci_low": found.low, "ci_high": found.high, "n": found.n,
-                "unit": unit, "quantity": quantity}
+                **mean_interval(per_question, draws, seed).columns(), "unit": unit,
+                "quantity": quantity}
 
-    for measure, (title, unit) in MEASURES.items():
+    for measure, (title, unit) in ANSWER_MEASURES.items():
         column = {c: rows[f"{measure}_{c}"] for c in CONDITIONS}
         for condition, values in column.items():
             yield row(measure, condition, condition, values, unit, title)
@@ -149,11 +147,10 @@ def by_topic(questions: pd.DataFrame, *, draws: int, seed: int) -> pd.DataFrame:
     """Mean P(correct) by topic over all questions, per subject, framing and condition."""
     rows = []
     for keys, group in questions.groupby(["model", "framing", "topic"], sort=False):
+        about = dict(zip(("model", "framing", "topic"), keys, strict=True))
         for condition in CONDITIONS:
             found = mean_interval(group[f"p_correct_{condition}"], draws, seed)
-            rows.append({**dict(zip(("model", "framing", "topic"), keys, strict=True)),
-                         "condition": condition, "p_correct": found.mean, "ci_low": found.low,
-                         "ci_high": found.high, "n": found.n})
+            rows.append({**about, "condition": condition, **found.columns("p_correct")})
     return described(pd.DataFrame(rows), "mean P(correct) by topic, all questions",
                      p_correct=("probability", "mean over the topic's questions"))
 

@@ -29,7 +29,7 @@ from deception_saes.saes.bank import (
 )
 from deception_saes.saes.config import Recipe
 from deception_saes.saes.sae import Sae
-from deception_saes.saes.tags import SaeTag
+from deception_saes.saes.tags import SaeTag, TaggedSaes
 from deception_saes.saes.training import Job
 from deception_saes.saes.training import untrained as untrained_sae
 from deception_saes.store.files import artifacts_root
@@ -42,24 +42,13 @@ TRAIN_SETS = {"honest_only": ("honest",), "deceptive_only": ("deceptive",),
 
 
 @dataclass(frozen=True)
-class BehaviouralSaes:
-    """The SAEs of a reading: what decides their weights.
-
-    tags: in ascending order of layers. recipe: how each is trained.
-    """
+class BehaviouralSaes(TaggedSaes):
+    """The SAEs of a reading: what decides their weights."""
 
     reading: Reading
     tags: tuple[SaeTag, ...]
     recipe: Recipe
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """The layers that they read, in ascending order."""
-        return tuple(sorted({tag.layer for tag in self.tags}))
-
-    def at(self, layer: int) -> tuple[SaeTag, ...]:
-        """The tags of a layer."""
-        return tuple(tag for tag in self.tags if tag.layer == layer)
+    """How each is trained."""
 
     def tag(self, layer: int, architecture: str, train_set: str) -> SaeTag:
         """That of one SAE. Raises UserError if there is none such."""

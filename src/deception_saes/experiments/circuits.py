@@ -1,4 +1,4 @@
-"""What is said of heads: which ones suppress, how stable that is, and what chance gives.
+"""Tables of heads: which ones suppress, how stable that is, and what chance gives.
 
 Apart from what runs the model, so that a statistic that is edited makes no run stale.
 
@@ -14,19 +14,19 @@ import numpy as np
 import pandas as pd
 
 from deception_saes.analysis import circuit
-from deception_saes.analysis.bootstrap import Interval, mean_interval
+from deception_saes.analysis.bootstrap import Interval, empirical_p, mean_interval, percentiles
 from deception_saes.cache import cached
 from deception_saes.errors import UserError
 from deception_saes.experiments.heads import Heads, RandomHeads
 from deception_saes.experiments.task import AskedHalf, Subject, Task
 from deception_saes.models.anatomy import parse_head
-from deception_saes.tidy import described
+from deception_saes.tidy import MEAN_AND_UNIT, VALUE_AND_UNIT, described
 
 _EARLY = 0.25  # of depth
 _OF_PORTION: dict[str, tuple[str, str]] = {
     "measure": ("", "restoration: effect on sandbag prompts; genuine: effect on genuine prompts; "
                     "portion: restoration less that; improved: questions whose P(correct) rises"),
-    "value": ("", "mean over questions, in `unit`"), "unit": ("", "unit of value and interval")}
+    **MEAN_AND_UNIT}
 
 
 @cached()
@@ -70,9 +70,8 @@ def strongest(sweep: pd.DataFrame, n: int) -> Heads:
     if not 1 <= n <= len(sweep) // 2:
         raise UserError(f"n_heads is {n}; expected 1 to {len(sweep) // 2}, as many heads again "
                          "are drawn at random")
-    means = effects_of(sweep).mean(axis=1)
-    order = np.argsort(-means, kind="stable")[:n]
-    return tuple(parse_head(sweep["head"].iloc[place]) for place in order)
+    return tuple(parse_head(sweep["head"].iloc[place])
+                 for place in circuit.top_heads(effects_of(sweep), n))
 
 
 def suppressors(table: pd.DataFrame, heads: Heads) -> pd.DataFrame:
@@ -118,9 +117,9 @@ def split_half(
     rows = []
     for condition, of in sweeps.items():
         spread = circuit.split_half_correlation(effects_of(of), splits, seed)
-        low, high = np.quantile(spread, [0.025, 0.975])
+        low, high = percentiles(spread)
         rows.append({"condition": condition, "correlation": float(spread.mean()),
-                     "ci_low": float(low), "ci_high": float(high), "n": effects_of(of).shape[1]})
+                     "ci_low": low, "ci_high": high, "n": effects_of(of).shape[1]})
     return described(
         pd.DataFrame(rows), "how stable the ranking of heads is",
         correlation=("correlation", "rank correlation of heads' effects between random halves of "
@@ -156,10 +155,10 @@ def against_random(of: RandomHeads, *, draws: int, seed: int) -> pd.DataFrame:
                                                     "draws"),
                 ("gap", chosen_Q - effects_SQ.mean(axis=0), f"specificity gap against {heads}")):
             rows.append({**about, "measure": measure, "unit": "pp", "quantity": quantity,
-                         **mean_interval(per_question, draws, seed).columns})
+                         **mean_interval(per_question, draws, seed).columns()})
         for measure, value, unit, quantity in (
                 ("sigma", float(by_draw.std(ddof=1)), "pp", f"SD over draws of {heads}"),
-                ("p", circuit.empirical_p(float(chosen_Q.mean()), by_draw), "p",
+                ("p", empirical_p(float(chosen_Q.mean()), by_draw), "p",
                  f"empirical p against {heads}"),
                 ("damage", kl[kind], "nats", f"mean KL on a neutral text, {heads}")):
             rows.append({**about, "measure": measure, "value": value, "unit": unit,
@@ -170,7 +169,7 @@ def against_random(of: RandomHeads, *, draws: int, seed: int) -> pd.DataFrame:
         sets=("count", "random sets drawn"),
         measure=("", "random: mean effect of the draws; gap: suppressors less that mean; sigma: "
                      "SD over draws; p: empirical; damage: mean KL on a neutral text"),
-        value=("", "the measure, in `unit`"), unit=("", "unit of value and interval"))
+        **VALUE_AND_UNIT)
 
 
 def levels(
@@ -185,7 +184,7 @@ def levels(
             quantity: str) -> None:
         rows.append({"measure": measure, "condition": condition, "mode": mode, "unit": unit,
                      "quantity": quantity,
-                     **mean_interval(per_question, draws, seed).columns})
+                     **mean_interval(per_question, draws, seed).columns()})
 
     for (condition, mode), p_Q in p_correct_Q.items():
         row("p_correct", condition, mode, p_Q / 100, "probability", f"P(correct), {mode}")
@@ -200,7 +199,7 @@ def levels(
         pd.DataFrame(rows), "the suppressor heads ablated together, by zeros and by means",
         measure=("", "p_correct, or effect: P(correct) ablated less clean"),
         mode=("", "clean, zero, mean, or zero_minus_mean"),
-        value=("", "mean over questions, in `unit`"), unit=("", "unit of value and interval"))
+        **MEAN_AND_UNIT)
 
 
 def by_question(
@@ -227,12 +226,11 @@ def subset_table(
     choosing half."""
     rows = []
     for place, (heads, restoration_Q) in enumerate(zip(sets, restored, strict=True)):
-        found = mean_interval(restoration_Q, draws, seed)
         alone = len(heads) == 1
         rows.append({"size": len(heads), "heads": " ".join(map(str, heads)),
                      "rank": place + 1 if alone else 0,
-                     "layer": heads[0].layer if alone else None, "restoration": found.mean,
-                     "ci_low": found.low, "ci_high": found.high, "n": found.n,
+                     "layer": heads[0].layer if alone else None,
+                     **mean_interval(restoration_Q, draws, seed).columns("restoration"),
                      "on_choosing": float(on_choosing_S[place]), "best_of_size": place in best})
     return described(
         pd.DataFrame(rows), "restoration by every subset of the suppressors, sandbag prompts",
@@ -257,13 +255,13 @@ def redundancy(
     return described(
         pd.DataFrame([
             {"measure": "sum_of_singles", "unit": "pp", "quantity": "sum of the single-head "
-             "effects", **found.sum_of_singles.columns},
+             "effects", **found.sum_of_singles.columns()},
             {"measure": "redundancy", "unit": "percent", "quantity": "redundancy, 1 − combined / "
-             "sum of singles", **percent.columns}]),
+             "sum of singles", **percent.columns()}]),
         "how far the suppressors' effects add up",
         measure=("", "sum_of_singles: sum of the single heads' restorations; redundancy: 1 − "
                      "combined / that sum, missing where its interval is not above zero"),
-        value=("", "the measure, in `unit`"), unit=("", "unit of value and interval"))
+        **VALUE_AND_UNIT)
 
 
 def portion(
@@ -275,7 +273,7 @@ def portion(
     sandbag_Q, genuine_Q = effects["sandbag"], effects["genuine"]
     rows = [
         {"measure": measure, "condition": condition, "unit": unit, "quantity": quantity,
-         **mean_interval(per_question, draws, seed).columns}
+         **mean_interval(per_question, draws, seed).columns()}
         for measure, condition, per_question, unit, quantity in (
             ("restoration", "sandbag", sandbag_Q, "pp", "restoration"),
             ("genuine", "genuine", genuine_Q, "pp", "effect on genuine prompts"),

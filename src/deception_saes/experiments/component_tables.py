@@ -1,4 +1,4 @@
-"""What is said of probes on ever more principal components.
+"""Tables of probes on ever more principal components.
 
 Shape suffixes: N completions, R resamples, F folds, K numbers of components.
 """
@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 
 from deception_saes.activations.completions import Pooling
-from deception_saes.analysis.saturation import saturation
+from deception_saes.analysis.probe_scores import saturation
+from deception_saes.errors import UserError
 from deception_saes.experiments.layer_probes import fit_components
 from deception_saes.experiments.probing import (
-    MEASURED,
+    PROBE_COLUMNS,
     Assessed,
     Null,
-    assess,
+    assess_round,
     columns,
     difference,
-    resampling_seed,
 )
 from deception_saes.experiments.reading import Reading
 from deception_saes.tidy import described
@@ -33,16 +33,17 @@ _LAYERS = ("", "how the layer was chosen: nested, without the scored fold, or de
 
 @dataclass(frozen=True)
 class Ladder:
-    """Probes on ever more components, each fold at its own layer. counts: numbers of components,
-    the last being all dimensions. explained: share of the variance that they have. One probe each
-    in the rest."""
+    """Probes on ever more components, each fold at its own layer; one for each number of them."""
 
     layer_F: np.ndarray
     counts: Sequence[int]
+    """Numbers of components, the last being all dimensions."""
     explained: Sequence[float]
+    """Share of the variance that they have."""
     probes: Assessed
     null: Null
     n: int
+    """Completions."""
 
     @property
     def layer(self) -> int | None:
@@ -61,9 +62,8 @@ def ladder(
     """Probes on so many principal components each and on all dimensions, with intervals over
     completions. layer_F: the layer of each fold."""
     fits = fit_components(reading, round, pooling, layer_F, components, permutations=permutations)
-    of, null = reading.balanced_of(round).design, Null.of(fits["null"])
-    probes = assess(fits["scores"], of, null.widen_L, resamples,
-                    resampling_seed(reading.seed, round))
+    null = Null.of(fits["null"])
+    probes = assess_round(reading, round, fits["scores"], null.widen_L, resamples)
     return Ladder(layer_F, fits["counts"], fits["explained"], probes, null,
                   fits["scores"].shape[1])
 
@@ -88,7 +88,7 @@ def component_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:
         all=("", "whether these are all dimensions"), probe=("", "the probe's name"),
         what=("", "what it reads, in words"),
         explained=("share", "variance of the standardised training folds that they explain, mean "
-                            "over folds"), **MEASURED)
+                            "over folds"), **PROBE_COLUMNS)
 
 
 def saturation_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:
@@ -107,9 +107,16 @@ def saturation_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:
 
 def gain_table(ladders: Mapping[str, Ladder], few: int) -> pd.DataFrame:
     """By choice of layers, what `few` components lack to all dimensions, and the saturation point;
-    none where the interval of all dimensions includes chance: there is no gain to share."""
+    none where the interval of all dimensions includes chance: there is no gain to share.
+
+    Raises UserError if there is no probe on so few components.
+    """
     rows: list[dict[str, Any]] = []
     for name, of in ladders.items():
+        if few not in of.counts:
+            raise UserError(f"no probe on {few} principal components of {name}: the training folds "
+                            f"allow {', '.join(map(str, of.counts[:-1])) or 'none'}; choose one of "
+                            "these, or label more completions")
         about = {"layers": name, "layer": of.layer, "n": of.n}
         found, low, high = difference(of.probes, of.counts.index(few), of.probes, -1, "accuracy")
         rows.append({**about, "statistic": f"pc{few}_minus_all", "value": found, "ci_low": low,

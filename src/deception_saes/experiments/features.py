@@ -1,4 +1,4 @@
-"""What is said of features: in which completions they fire, and what steering along one does.
+"""Tables of features: in which completions they fire, and what steering along one does.
 
 Apart from what runs the SAEs and the model, so that a statistic that is edited makes no run stale.
 
@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
+import scipy
 
-from deception_saes.analysis.bootstrap import Interval, mean_interval
-from deception_saes.analysis.circuit import empirical_p
+from deception_saes.analysis.bootstrap import empirical_p, mean_interval
 from deception_saes.analysis.folds import Design, permuted_labels
-from deception_saes.analysis.rates import (
+from deception_saes.analysis.separation import (
     newcombe,
     rate_differences,
     remeasured,
@@ -27,7 +26,7 @@ from deception_saes.analysis.rates import (
 from deception_saes.cache import cached
 from deception_saes.experiments.steered import FEATURE, MEAN
 from deception_saes.saes.tags import SaeTag
-from deception_saes.tidy import described
+from deception_saes.tidy import VALUE_AND_UNIT, described, with_ends
 
 _FALSE = 0.05  # share of false discoveries
 
@@ -69,9 +68,8 @@ def largest_differences(
         p=("p", "of the difference: (1 + permutations whose maximum is at least as large) / "
                 "(permutations + 1)"),
         permutations=("count", "labellings drawn"),
-        remeasured=("pp", "the difference of the feature picked on four folds, on the fifth"),
-        remeasured_low=("pp", "lower end of Newcombe's 95% interval"),
-        remeasured_high=("pp", "upper end"),
+        **with_ends("remeasured", "pp", "the difference of the feature picked on four folds, on "
+                    "the fifth", "Newcombe's 95% interval"),
         picked=("count", "different features picked over the folds"),
         discoveries=("count", "features with a false discovery rate of at most 5%"))
 
@@ -79,7 +77,7 @@ def largest_differences(
 def _adjusted_p(fires_NS: np.ndarray, of: Design) -> np.ndarray:
     """Of the features that fire at all, corrected for their number."""
     p_S = within_scenario_p(fires_NS, of)[fires_NS.any(axis=0)]
-    return np.asarray(false_discovery_control(p_S))
+    return np.asarray(scipy.stats.false_discovery_control(p_S))
 
 
 def feature_table(fires_NS: np.ndarray, of: Design) -> pd.DataFrame:
@@ -102,20 +100,17 @@ def feature_table(fires_NS: np.ndarray, of: Design) -> pd.DataFrame:
             row |= {label: 100 * k / n, f"{label}_low": 100 * float(low),
                     f"{label}_high": 100 * float(high)}
         rows.append(row)
+    wilsons = "Wilson's 95% interval"
     return described(
         pd.DataFrame(rows), "features of one SAE, those that fire at all, the largest differences "
         "first",
         feature=("", "index of the feature"),
-        difference=("pp", "rate at which it fires in deceptive completions, less that in honest "
-                          "ones"),
-        difference_low=("pp", "lower end of Newcombe's 95% interval"),
-        difference_high=("pp", "upper end"),
+        **with_ends("difference", "pp", "rate at which it fires in deceptive completions, less "
+                    "that in honest ones", "Newcombe's 95% interval"),
         q=("p", "Mantel-Haenszel test within scenarios, adjusted for the false discovery rate by "
                 "Benjamini and Hochberg"),
-        **{f"{label}{end}": ("percent", meaning) for label in ("deceptive", "honest")
-           for end, meaning in (("", f"{label} completions in which it fires"),
-                                ("_low", "lower end of Wilson's 95% interval"),
-                                ("_high", "upper end"))})
+        **with_ends("deceptive", "percent", "deceptive completions in which it fires", wilsons),
+        **with_ends("honest", "percent", "honest completions in which it fires", wilsons))
 
 
 def first_feature(features: pd.DataFrame, largest: pd.Series, tag: SaeTag) -> pd.DataFrame:
@@ -149,7 +144,7 @@ def first_feature(features: pd.DataFrame, largest: pd.Series, tag: SaeTag) -> pd
                      "the two, with the 95% quantile of the same under permuted labels and its p; "
                      "remeasured: picked on four folds, on the fifth; discoveries: features that "
                      "depend on the label"),
-        value=("", "the measure, in `unit`"), unit=("", "unit of value and interval"))
+        **VALUE_AND_UNIT)
 
 
 def effects(replies: pd.DataFrame, name: str, strength: float) -> np.ndarray:
@@ -178,11 +173,11 @@ def steering_effects(
     gap = mean_interval(of[FEATURE] - of["random"], draws, seed, 0.9)
     rows = [{"measure": name.replace(" ", "_"), "condition": name, "unit": "nats",
              "quantity": f"steering along {along}, {what}",
-             **_interval(mean_interval(of[name], draws, seed))}
+             **mean_interval(of[name], draws, seed).columns()}
             for name, along in ((FEATURE, "the feature"), (MEAN, "the mean difference"),
                                 ("random", "random features"))]
     rows += [
-        {"measure": "gap", "unit": "effect", **_interval(gap),
+        {"measure": "gap", "unit": "effect", **gap.columns(),
          "quantity": f"steering along the feature less along random ones, {what} in nats a token, "
                      "with a 90% interval"},
         {"measure": "gap.margin", "unit": "effect", "n": gap.n,
@@ -197,8 +192,7 @@ def steering_effects(
         measure=("", "feature, mean_difference, random: along what; gap: the feature less random "
                      "ones, with a 90% interval; gap.margin: what counts as none; random.sd: SD "
                      "over random features"),
-        condition=("", "along what"), value=("", "the measure, in `unit`"),
-        unit=("", "unit of value and interval"))
+        condition=("", "along what"), **VALUE_AND_UNIT)
 
 
 def steered_means(
@@ -213,7 +207,7 @@ def steered_means(
         rows += [{"along": name.replace(" ", "_"), "side": sides[float(np.sign(strength))],
                   "measure": column, "layer": tag.layer, "condition": f"{name} {strength:+g}",
                   "unit": unit, "quantity": quantity,
-                  **_interval(mean_interval(of[column], draws, seed))}
+                  **mean_interval(of[column], draws, seed).columns()}
                  for column, unit, quantity in (
                     ("cross_entropy", "nats", "cross-entropy of the steered completions, unsteered "
                                               "model"),
@@ -223,12 +217,7 @@ def steered_means(
         pd.DataFrame(rows), "what completions sampled under steering are like",
         along=("", "direction of the vector"), side=("", "minus, clean (no vector) or plus"),
         measure=("", "cross_entropy or p_deceptive, means over completions"),
-        condition=("", "direction and strength"), value=("", "the measure, in `unit`"),
-        unit=("", "unit of value and interval"))
-
-
-def _interval(found: Interval) -> dict[str, Any]:
-    return {"value": found.mean, "ci_low": found.low, "ci_high": found.high, "n": found.n}
+        condition=("", "direction and strength"), **VALUE_AND_UNIT)
 
 
 def _of_sae(rows: list[dict[str, Any]], tag: SaeTag) -> pd.DataFrame:

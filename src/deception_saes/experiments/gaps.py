@@ -1,4 +1,4 @@
-"""What is said of the effects of SAE interventions: means, shares, gaps, equivalence.
+"""Tables of the effects of SAE interventions: means, shares, gaps, equivalence.
 
 Apart from what runs the model, so that a statistic that is edited makes no run stale.
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deception_saes.analysis.bootstrap import mean_interval, ratio_interval
+from deception_saes.analysis.bootstrap import empirical_p, mean_interval, ratio_interval
 from deception_saes.analysis.equivalence import (
     contrast,
     holm,
@@ -25,7 +25,7 @@ from deception_saes.analysis.equivalence import (
 from deception_saes.cache import cached
 from deception_saes.experiments.swaps import PLAIN, Cell, Effects
 from deception_saes.tasks.framings import Condition
-from deception_saes.tidy import described
+from deception_saes.tidy import described, with_ends
 
 PUBLISHED_BOUND = 0.15
 """pp: what the study's gaps stay below."""
@@ -62,10 +62,8 @@ def effect_table(cells: Sequence[Cell], *, draws: int, seed: int) -> pd.DataFram
                           "median_residual, mean_difference and random_direction need no SAE"),
         effect=("pp", "P(correct) with the edit less without it, mean over questions"),
         draws=("count", "draws of an edit that is drawn at random, else 1"),
-        share=("percent", "effect as a share of the patch's; sandbag prompts alone, and only where "
-                          "the patch's interval lies above 0"),
-        share_low=("percent", "lower end of its 95% interval"),
-        share_high=("percent", "upper end"),
+        **with_ends("share", "percent", "effect as a share of the patch's; sandbag prompts alone, "
+                    "and only where the patch's interval lies above 0"),
         clean=("percent", "P(correct) without an edit, mean over all evaluating questions"))
 
 
@@ -105,9 +103,8 @@ def seed_table(cells: Sequence[Cell], *, draws: int, seed: int) -> pd.DataFrame:
     rows = []
     for number, cell in enumerate(cells):
         for name, gap in gaps(cell).items():
-            found = mean_interval(gap.per_question, draws, seed)
-            rows.append({"training": number, "layer": cell.layer, "gap": name, "mean": found.mean,
-                         "ci_low": found.low, "ci_high": found.high, "n": found.n})
+            rows.append({"training": number, "layer": cell.layer, "gap": name,
+                         **mean_interval(gap.per_question, draws, seed).columns("mean")})
     return described(
         pd.DataFrame(rows, columns=["training", "layer", "gap", "mean", "ci_low", "ci_high", "n"]),
         "the gaps of JumpReLU SAEs at one layer that differ in their training seed alone, on "
@@ -164,15 +161,17 @@ def headline(
 
 @dataclass(frozen=True)
 class Gap:
-    """per_question: [Q]. empirical_p: of the intervention among its control's draws, None if that
-    has none. sigma: SD of such a gap between relabelled sets, in which there is nothing to find:
-    what the gap's mean owes to the questions that the edit was learned from; freedom: of how many
-    independent sets."""
+    """An intervention less a control of it."""
 
     per_question: np.ndarray
+    """[Q]."""
     empirical_p: float | None
+    """Of the intervention among its control's draws, None if that has none."""
     sigma: float
+    """SD of such a gap between relabelled sets, in which there is nothing to find: what the gap's
+    mean owes to the questions that the edit was learned from."""
     freedom: int
+    """How many independent sets that is from."""
 
 
 def gaps(cell: Cell) -> dict[str, Gap]:
@@ -186,12 +185,11 @@ def gaps(cell: Cell) -> dict[str, Gap]:
             continue
         drawn = max(len(effects[treated]), len(effects[control])) > 1
         first_NQ, second_NQ = (
-            effects[name][:, cell.few] if drawn and len(effects[name]) == 1 else effects[name]
-            for name in (treated, control))
+            of_NQ[:, cell.drawn_subset] if drawn and len(of_NQ) == 1 else of_NQ
+            for of_NQ in (effects[treated], effects[control]))
         beyond = None
         if len(second_NQ) > 1:
-            reached = int((second_NQ.mean(axis=1) >= first_NQ.mean()).sum())
-            beyond = (1 + reached) / (1 + len(second_NQ))
+            beyond = empirical_p(float(first_NQ.mean()), second_NQ.mean(axis=1))
         found[f"{treated}-{control}"] = Gap(first_NQ.mean(axis=0) - second_NQ.mean(axis=0), beyond,
                                             *_sigma(treated, control, effects))
     return found
@@ -221,15 +219,15 @@ def _effects(
     reached = mean_interval(patch_Q, draws, seed).low
     for name, effects_NQ in cell.effects.items():
         per_question = effects_NQ.mean(axis=0)
-        found = mean_interval(per_question, draws, seed)
         share = low = high = np.nan
         shared = name in _WITH_SHARE or name.startswith("E5.")
         if shared and cell.condition == "sandbag" and reached > 0:
             of_patch = ratio_interval(per_question, patch_Q, draws, seed)
             share, low, high = (100 * x for x in (of_patch.mean, of_patch.low, of_patch.high))
         sigma = effects_NQ.mean(axis=1).std(ddof=1) if len(effects_NQ) > 1 else np.nan
-        yield {**cell.about, "intervention": name, "effect": found.mean, "ci_low": found.low,
-               "ci_high": found.high, "n": found.n, "draws": len(effects_NQ),
+        yield {**cell.about, "intervention": name,
+               **mean_interval(per_question, draws, seed).columns("effect"),
+               "draws": len(effects_NQ),
                "sigma": float(sigma), "share": share, "share_low": low, "share_high": high,
                "clean": float(cell.clean_Q.mean())}
 

@@ -25,7 +25,7 @@ from deception_saes.interventions.heads import Means, ResumableRun
 from deception_saes.models.anatomy import Head, anatomy
 from deception_saes.models.forward import last_position_attention, shared_prefix
 from deception_saes.tasks.framings import Condition
-from deception_saes.tasks.neutral import neutral_passages
+from deception_saes.tasks.prompts import neutral_passages
 from deception_saes.tidy import described
 
 Heads = tuple[Head, ...]
@@ -172,11 +172,12 @@ def text_cost(subject: Subject, heads: Heads) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class RandomHeads:
-    """Heads drawn at random beside the chosen ones. table: a row a set, the chosen one first, as
-    kind "circuit". effects: on P(correct) in pp, the same sets, a column a question."""
+    """Heads drawn at random beside the chosen ones."""
 
     table: pd.DataFrame
+    """A row a set, the chosen one first, as kind "circuit"."""
     effects: pd.DataFrame
+    """On P(correct) in pp, the same sets, a column a question."""
 
     def of(self, kind: str) -> np.ndarray:
         """The effects of one kind's sets, [S, Q]."""

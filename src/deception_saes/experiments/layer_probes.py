@@ -1,7 +1,7 @@
 """Linear probes on a reading, always scored on completions that they were not fitted to: at every
 layer, on words and lengths, in other scenarios, on principal components.
 
-What is said of their scores stands in `layer_tables`, so that a statistic that is edited makes no
+Tables of their scores are made in `layer_tables`, so that a statistic that is edited makes no
 fit stale.
 
 Shape suffixes: N completions, D features, L layers, F folds, S scenarios, C penalties, K numbers of
@@ -18,12 +18,6 @@ import numpy as np
 
 from deception_saes.activations.completions import Pooling
 from deception_saes.analysis.folds import Design, splits, subset
-from deception_saes.analysis.permutation import (
-    principal,
-    ridge_scores,
-    standardised,
-    word_weights,
-)
 from deception_saes.analysis.probe_scores import measure, scenario_auroc
 from deception_saes.analysis.probes import (
     activation_probe,
@@ -34,7 +28,11 @@ from deception_saes.analysis.probes import (
     lengths,
     nested_layers,
     one_thread,
+    principal,
+    ridge_scores,
+    standardised,
     word_probe,
+    word_weights,
     words_of_scenario,
 )
 from deception_saes.cache import cached

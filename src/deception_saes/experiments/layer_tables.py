@@ -1,4 +1,4 @@
-"""What is said of probes at layers, beside those on words and in other scenarios.
+"""Tables of probes at layers, beside those on words and in other scenarios.
 
 Shape suffixes: N completions, L layers, S scenarios, F folds.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from deception_saes.activations.completions import Pooling
-from deception_saes.analysis.bootstrap import mean_interval
+from deception_saes.analysis.bootstrap import mean_interval, percentiles
 from deception_saes.analysis.folds import subset
 from deception_saes.analysis.probe_scores import bootstrap, interval, scenario_auroc
 from deception_saes.experiments.layer_probes import (
@@ -24,14 +24,14 @@ from deception_saes.experiments.layer_probes import (
     prompt_end_auroc,
 )
 from deception_saes.experiments.probing import (
-    MEASURED,
     MEASURES,
     NAME,
+    PROBE_COLUMNS,
     SCALE,
     UNIT,
     Assessed,
     Null,
-    assess,
+    assess_round,
     columns,
     difference,
     resampling_seed,
@@ -39,7 +39,7 @@ from deception_saes.experiments.probing import (
 from deception_saes.experiments.reading import Reading
 from deception_saes.experiments.task import Subject
 from deception_saes.saes.tags import layer_at_same_depth
-from deception_saes.tidy import described
+from deception_saes.tidy import described, with_ends
 
 _NESTED = "probes whose layer was chosen without the fold they are scored on"
 _READS = {"words": "the words alone", "length": "the length alone",
@@ -60,20 +60,21 @@ def depths(subject: Subject, study_layers: Sequence[int]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A probe at every layer, of one round under one pooling.
-
-    scores_LN: held-out logits. nested: probes whose layer was chosen without the completions they
-    are scored on, one a fold, taken as one probe; layer_F: these layers; nested_N: its scores.
-    """
+    """A probe at every layer, of one round under one pooling."""
 
     round: str
     pooling: Pooling
     scores_LN: np.ndarray
+    """Held-out logits."""
     layers: Assessed
     null: Null
     nested: Assessed
+    """Probes whose layer was chosen without the completions they are scored on, one a fold, taken
+    as one probe."""
     layer_F: np.ndarray
+    """Their layers."""
     nested_N: np.ndarray
+    """Their scores."""
 
     @property
     def n(self) -> int:
@@ -86,16 +87,16 @@ class Sweep:
         return int(self.layers.found.peak)
 
 
-def sweep(
+def sweep_layers(
     reading: Reading, round: str, pooling: Pooling, *, permutations: int, resamples: int
 ) -> Sweep:
     """A probe at every layer of a round's balanced set, with intervals over completions."""
     fits = fit_layers(reading, round, pooling, permutations=permutations)
-    of, null = reading.balanced_of(round).design, Null.of(fits["null"])
-    how = {"draws": resamples, "seed": resampling_seed(reading.seed, round)}
+    null = Null.of(fits["null"])
     return Sweep(
-        round, pooling, fits["scores"], assess(fits["scores"], of, null.widen_L, **how), null,
-        assess(fits["nested"][None], of, fits["nested_widen"], **how),
+        round, pooling, fits["scores"],
+        assess_round(reading, round, fits["scores"], null.widen_L, resamples), null,
+        assess_round(reading, round, fits["nested"][None], fits["nested_widen"], resamples),
         chosen_layers(reading, round, pooling), fits["nested"])
 
 
@@ -103,10 +104,9 @@ def text_probes(
     reading: Reading, round: str, *, permutations: int, resamples: int
 ) -> dict[str, Assessed]:
     """Probes that see no activation, on words and on lengths, in the same folds and resamples."""
-    of = reading.balanced_of(round).design
     fits = fit_texts(reading, round, permutations=permutations)
-    return {name: assess(fit["scores"][None], of, fit["widen"], resamples,
-                         resampling_seed(reading.seed, round)) for name, fit in fits.items()}
+    return {name: assess_round(reading, round, fit["scores"][None], fit["widen"], resamples)
+            for name, fit in fits.items()}
 
 
 def layer_table(sweeps: Sequence[Sweep]) -> pd.DataFrame:
@@ -124,7 +124,7 @@ def layer_table(sweeps: Sequence[Sweep]) -> pd.DataFrame:
                  for layer in range(len(s.scores_LN))]
     return described(
         pd.DataFrame(rows), "the sweep: a round, a pooling and a layer a row", pooling=_POOLING,
-        **MEASURED,
+        **PROBE_COLUMNS,
         p=("p", "of the ridge probe's balanced accuracy, under permuted labels, of this layer "
                 "alone"),
         p_max=("p", "of the ridge probe's balanced accuracy, against the largest over layers under "
@@ -176,9 +176,9 @@ def _of_sweep(s: Sweep) -> Iterator[dict[str, Any]]:
                     "number of layers", float(p_max.min()), "p", draws)
         yield found(f"significant.{what}", f"layers with p below 0.05 after correction, "
                     f"{NAME[what]}", float((p_max < 0.05).sum()), f"of {layers}", draws)
-    low, high = np.quantile(s.layers.resampled.peak, [0.025, 0.975])
+    low, high = percentiles(s.layers.resampled.peak)
     yield found("peak.layer", f"layer of highest balanced accuracy in round {s.round}",
-                float(s.peak), "layer", s.n, ci_low=float(low), ci_high=float(high), layer=s.peak)
+                float(s.peak), "layer", s.n, ci_low=low, ci_high=high, layer=s.peak)
     shares = np.bincount(s.layers.resampled.peak, minlength=layers)
     yield found("peak.share", "resamples in which this layer is the best",
                 100 * float(shares[s.peak]) / shares.sum(), "percent", int(shares.sum()),
@@ -191,8 +191,8 @@ def peak_of_all(sweeps: Sequence[Sweep]) -> dict[str, float]:
     """The best layer by the mean of these sweeps: value, layer, ci_low, ci_high and n."""
     peak = int(np.mean([s.layers.found.accuracy for s in sweeps], axis=0).argmax())
     drawn = np.mean([s.layers.resampled.accuracy for s in sweeps], axis=0).argmax(axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return {"value": float(peak), "layer": peak, "ci_low": float(low), "ci_high": float(high),
+    low, high = percentiles(drawn)
+    return {"value": float(peak), "layer": peak, "ci_low": low, "ci_high": high,
             "n": sum(s.n for s in sweeps)}
 
 
@@ -217,7 +217,7 @@ def baseline_table(
               "layer": layer, **columns(primary.layers, layer)} for name, layer in depths.items()]
     return described(pd.DataFrame(rows), "probes on the main round and what they are compared "
                      "with, a probe a row", probe=_PROBE, what=("", "the same in words"),
-                     **MEASURED)
+                     **PROBE_COLUMNS)
 
 
 def difference_table(
@@ -243,10 +243,8 @@ def difference_table(
     return described(
         pd.DataFrame(rows), "two probes, paired by completion: the first less the second",
         first=_PROBE, second=("", "a probe as in `first`"), what=("", "the difference in words"),
-        accuracy=("pp", "difference of their balanced accuracies"),
-        accuracy_low=("pp", "lower end of its 95% interval"), accuracy_high=("pp", "upper end"),
-        auroc=("", "difference of their AUROCs"), auroc_low=("", "lower end of its 95% interval"),
-        auroc_high=("", "upper end"))
+        **with_ends("accuracy", "pp", "difference of their balanced accuracies"),
+        **with_ends("auroc", "", "difference of their AUROCs"))
 
 
 def spoken(depth: str) -> str:
@@ -267,16 +265,15 @@ def transfer_table(
             row |= {what: found.mean, f"{what}_low": found.low, f"{what}_high": found.high}
         rows.append(row)
     each = "in the scenario left out, mean over scenarios, each by a probe trained on the others"
+    over = "its 95% interval over scenarios"
     return described(
         pd.DataFrame(rows), "probes tested on a scenario left out of training, a layer a row",
-        auroc=("auroc", f"AUROC {each}"),
-        auroc_low=("auroc", "lower end of its 95% interval over scenarios"),
-        auroc_high=("auroc", "upper end"), accuracy=("percent", f"balanced accuracy {each}"),
-        accuracy_low=("percent", "lower end of its 95% interval over scenarios"),
-        accuracy_high=("percent", "upper end"), n=("count", "scenarios"))
+        **with_ends("auroc", "auroc", f"AUROC {each}", over),
+        **with_ends("accuracy", "percent", f"balanced accuracy {each}", over),
+        n=("count", "scenarios"))
 
 
-def scenario_table(
+def scenario_auroc_table(
     reading: Reading, primary: Sweep, left_out: Mapping[str, np.ndarray], layer: int, *,
     resamples: int,
 ) -> pd.DataFrame:
@@ -294,8 +291,7 @@ def scenario_table(
                      "transfer_accuracy": 100 * left_out["accuracy"][s, layer]})
     return described(
         pd.DataFrame(rows), "a scenario a row, the main round",
-        auroc=("auroc", "of the nested probe within this scenario"),
-        auroc_low=("auroc", "lower end of its 95% interval"), auroc_high=("auroc", "upper end"),
+        **with_ends("auroc", "auroc", "of the nested probe within this scenario"),
         transfer=("auroc", "of a probe trained on the other scenarios, at a layer that no data "
                            "chose"),
         transfer_accuracy=("percent", "balanced accuracy of that probe"))
@@ -308,16 +304,14 @@ def penalty_table(
     """The same probes with other strengths of regularisation; intervals are widened as at the
     reported one. A row a probe and penalty."""
     fits = fit_penalties(reading, primary.round, primary.pooling, penalties)
-    of = reading.balanced_of(primary.round).design
-    seed = resampling_seed(reading.seed, primary.round)
     rows = []
     for name, scores_CN in fits.items():
         widen_1 = (primary.nested if name == "nested" else text[name]).widen_L
-        found = assess(scores_CN, of, widen_1, resamples, seed)
+        found = assess_round(reading, primary.round, scores_CN, widen_1, resamples)
         rows += [{"probe": name, "c": c, "n": primary.n, **columns(found, place)}
                  for place, c in enumerate(penalties)]
     return described(pd.DataFrame(rows), "the same probes under other penalties", probe=_PROBE,
-                     c=("", "inverse strength of the penalty, scikit-learn's C"), **MEASURED)
+                     c=("", "inverse strength of the penalty, scikit-learn's C"), **PROBE_COLUMNS)
 
 
 def score_table(reading: Reading, primary: Sweep) -> pd.DataFrame:

@@ -1,29 +1,43 @@
-"""What behavioural SAEs make of the main round's completions, which trained none of them.
+"""What behavioural SAEs make of the main round's completions, which trained none of them: how well
+they describe them, which features fire where, what probes on features tell.
 
-Shape suffixes: N completions, T tokens, D d_in, S d_sae.
+Shape suffixes: N completions, T tokens, D d_in or width of what a probe reads, S d_sae, L probes, P
+labellings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import sklearn
 import torch
 from tqdm import tqdm
 
-from deception_saes.analysis.completion_features import completion_features
+from deception_saes.activations.completions import TokenRows
+from deception_saes.analysis.probes import (
+    activation_probe,
+    held_out_scores,
+    one_thread,
+    ridge_scores,
+)
 from deception_saes.cache import cached
-from deception_saes.experiments.behavioural_saes import BehaviouralSaes
-from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS
+from deception_saes.experiments.behavioural_saes import TRAIN_ROUNDS, BehaviouralSaes, untrained
+from deception_saes.experiments.probing import LIBRARIES, labellings, null_of
+from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS, Labelled
 from deception_saes.interventions.steering import Replace, replaced_kl
 from deception_saes.models.forward import cache_before_last
 from deception_saes.saes.quality import quality
 from deception_saes.saes.sae import Sae
 from deception_saes.saes.tags import SaeTag
 from deception_saes.tidy import described
+
+_ROWS_AT_ONCE = 1024
 
 
 @cached(data=SCENARIOS)
@@ -96,6 +110,43 @@ def _reconstructed(sae: Sae, x_TD: torch.Tensor) -> torch.Tensor:
     return sae.decode(sae.encode(x_TD))
 
 
+@dataclass(frozen=True)
+class CompletionFeatures:
+    """Features of completions."""
+
+    mean_NS: np.ndarray
+    """Mean of each feature over a completion's tokens, float32."""
+    fires_NS: np.ndarray
+    """Whether it is active on one of them at least."""
+
+
+@torch.inference_mode()
+def completion_features(
+    sae: Sae, rows: TokenRows, layer: int, ids: Sequence[str]
+) -> CompletionFeatures:
+    """Features of these completions, in this order.
+
+    Raises ValueError, naming it, for a completion of which there is no token.
+    """
+    place = {id: n for n, id in enumerate(ids)}
+    kept = rows.of(ids)
+    completion_T = torch.tensor([place[id] for id in rows.completion[kept]], dtype=torch.long)
+    tokens_N = torch.bincount(completion_T, minlength=len(ids))
+    if (tokens_N == 0).any():
+        lacking = ids[int((tokens_N == 0).nonzero()[0, 0])]
+        raise ValueError(f"there is no activation of completion {lacking}; leave it out")
+    sum_NS = torch.zeros(len(ids), sae.config.d_sae, dtype=torch.float64)
+    fires_NS = torch.zeros(len(ids), sae.config.d_sae, dtype=torch.bool)
+    x_TD = rows.x_by_layer[layer][torch.from_numpy(kept)]
+    for x_BD, completion_B in zip(x_TD.split(_ROWS_AT_ONCE), completion_T.split(_ROWS_AT_ONCE),
+                                  strict=True):
+        f_BS = sae.encode(x_BD)
+        sum_NS.index_add_(0, completion_B, f_BS.double())
+        of_token, feature = (f_BS > 0).nonzero(as_tuple=True)
+        fires_NS[completion_B[of_token], feature] = True
+    return CompletionFeatures((sum_NS / tokens_N[:, None]).float().numpy(), fires_NS.numpy())
+
+
 @cached(data=SCENARIOS)
 def fires(saes: BehaviouralSaes) -> dict[str, np.ndarray]:
     """Whether each feature is active at one token at least of each completion of the main round's
@@ -108,7 +159,7 @@ def fires(saes: BehaviouralSaes) -> dict[str, np.ndarray]:
 
 
 @cached(data=SCENARIOS)
-def strongest(
+def most_active(
     saes: BehaviouralSaes, tag: SaeTag, feature: int, *, completions: int
 ) -> pd.DataFrame:
     """The completions of the balanced set in which a feature is most active, token by token."""
@@ -130,3 +181,64 @@ def strongest(
         pd.DataFrame(rows), "tokens of the completions in which a feature is strongest",
         place=("", "place of the token in the completion, from 0"),
         activation=("", "of the feature at the token"))
+
+
+# Probes
+
+
+@cached(data=SCENARIOS, libraries=LIBRARIES)
+def score_probes(saes: BehaviouralSaes, *, permutations: int) -> dict[str, Any]:
+    """Every probe on held-out folds of the main round's balanced set, and beside permuted labels.
+
+    `probes`: a row a probe, in order. Its kind: the features of an SAE that is trained, of its
+    random start (untrained), or of the JumpReLU with thresholds at 0 (prefix), the layer's residual
+    itself (raw), or its principal components (components). `scores`: held-out logits, [L, N].
+    `null`: see `probing.Null.of`.
+    """
+    data = saes.reading.main
+    torch.set_num_threads(saes.reading.subject.threads)
+    labels_PN = labellings(data.design, permutations, saes.reading.seed)
+    probes, scores, ridge = [], [], []
+    with one_thread():
+        for probe, x_ND in tqdm(_inputs(saes, data), desc="probes", unit="probe"):
+            probes.append(probe)
+            scores.append(held_out_scores(activation_probe, x_ND, data.design))
+            ridge.append(ridge_scores(x_ND, data.design, labels_PN))
+        null = null_of(ridge, labels_PN, data.design, saes.reading.seed)
+    return {"probes": pd.DataFrame(probes), "scores": np.stack(scores),
+            "null": dataclasses.asdict(null)}
+
+
+def _inputs(
+    saes: BehaviouralSaes, data: Labelled
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """Every probe with what it reads, [N, D]: means over a completion's tokens."""
+    reading = saes.reading
+    rows, seen = reading.tokens(MAIN_ROUND), reading.tokens(*TRAIN_ROUNDS)
+    raw_LND = data.activations.of(data.ids, "mean")
+
+    def features(kind: str, tag: SaeTag, sae: Sae) -> tuple[dict[str, Any], np.ndarray]:
+        found = completion_features(sae, rows, tag.layer, data.ids).mean_NS
+        return ({"kind": kind, "name": tag.name, "layer": tag.layer, "tag": tag.name,
+                 "architecture": tag.architecture, "train_set": tag.train_set},
+                found.astype(np.float64))
+
+    for layer in saes.layers:
+        yield {"kind": "raw", "name": f"L{layer}", "layer": layer}, raw_LND[layer]
+        yield ({"kind": "components", "name": f"L{layer}", "layer": layer},
+               _components(raw_LND[layer], seen, layer))
+        bank, starts = saes.bank(layer), untrained(saes, layer, seen)
+        for tag, start in zip(bank.tags, starts, strict=True):
+            yield features("trained", tag, bank.sae(tag))
+            yield features("untrained", tag, start)
+        bank = saes.before_fix.bank(layer)
+        for tag in bank.tags:
+            yield features("prefix", tag, bank.sae(tag))
+
+
+def _components(raw_ND: np.ndarray, seen: TokenRows, layer: int) -> np.ndarray:
+    """All principal components of the tokens that the SAEs are trained on: as a dictionary, the
+    largest without a loss."""
+    found: np.ndarray = sklearn.decomposition.PCA(svd_solver="full").fit(
+        seen.x_by_layer[layer].double().numpy()).transform(raw_ND)
+    return found

@@ -1,4 +1,4 @@
-"""What is said of probes on SAE features: which are above the raw probe of their layer, what chance
+"""Tables of probes on SAE features: which are above the raw probe of their layer, what chance
 gives, and which training sets and thresholds are better.
 
 Apart from what fits the probes, so that a statistic that is edited makes no run stale.
@@ -15,13 +15,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from deception_saes.analysis.bootstrap import percentiles
 from deception_saes.analysis.equivalence import holm
 from deception_saes.analysis.folds import Design
-from deception_saes.analysis.paired_probes import Paired, least_detectable, paired
-from deception_saes.analysis.probe_scores import TIE, interval
+from deception_saes.analysis.probe_scores import (
+    TIE,
+    Paired,
+    interval,
+    least_detectable,
+    paired,
+)
 from deception_saes.analysis.probes import one_thread
-from deception_saes.experiments.probing import MEASURED, Assessed, Null, assess, columns, difference
-from deception_saes.tidy import described
+from deception_saes.experiments.probing import (
+    PROBE_COLUMNS,
+    Assessed,
+    Null,
+    assess,
+    columns,
+    difference,
+)
+from deception_saes.tidy import VALUE_AND_UNIT, described, with_ends
 
 RIVALS = {"raw": "the raw probe of their layer",
           "components": "that of the principal components of the layer",
@@ -31,10 +44,10 @@ RIVALS = {"raw": "the raw probe of their layer",
 
 @dataclass(frozen=True)
 class Grid:
-    """Probes on the same completions and folds. probes: a row a probe, as `score_probes` gives
-    them. scores_LN, assessed, null: in their order."""
+    """Probes on the same completions and folds."""
 
     probes: pd.DataFrame
+    """A row a probe, as `score_probes` gives them; the rest is in their order."""
     scores_LN: np.ndarray
     design: Design
     assessed: Assessed
@@ -109,11 +122,10 @@ def probe_table(grid: Grid, against: Mapping[str, Paired]) -> pd.DataFrame:
         "a probe a row, on round R3: SAEs, raw residuals, components, untrained SAEs",
         kind=("", "trained, prefix (JumpReLU with thresholds at 0), untrained, raw (the residual) "
                   "or components (its principal components)"),
-        name=("", "the SAE's tag, or the layer"), **MEASURED,
+        name=("", "the SAE's tag, or the layer"), **PROBE_COLUMNS,
         null_95=("percent", "95% quantile of the ridge probe's balanced accuracy under permuted "
                             "labels"),
-        minus_raw=("pp", "balanced accuracy less that of the raw probe of its layer"),
-        minus_raw_low=("pp", "lower end of its 95% interval"), minus_raw_high=("pp", "upper end"),
+        **with_ends("minus_raw", "pp", "balanced accuracy less that of the raw probe of its layer"),
         p=("p", "of the ridge probe's balanced accuracy under permuted labels; trained SAEs alone"),
         p_holm=("p", "the same, corrected for the number of SAEs by Holm"),
         p_raw=("p", "two-sided, of the difference from the raw probe, when the two are exchanged "
@@ -139,7 +151,7 @@ def counts(grid: Grid, probes: pd.DataFrame, raw: Paired) -> pd.DataFrame:
     that chance gives, and how unlikely the best is by chance. probes: of `probe_table`."""
     of = probes[probes["kind"] == "trained"]
     place, n = int(of.index[of["best"]][0]), len(of)
-    low, high = np.quantile(raw.better_P, [0.025, 0.975])
+    low, high = percentiles(raw.better_P)
     number, draws = f"of {n}", len(raw.better_P)
     above = f"SAE probes above {RIVALS['raw']}"
     rows: list[dict[str, Any]] = [
@@ -169,7 +181,7 @@ def counts(grid: Grid, probes: pd.DataFrame, raw: Paired) -> pd.DataFrame:
                      "when the two are exchanged; signal: above permuted labels; differs: from "
                      "the raw probe; best.p: of the best against the largest under permuted "
                      "labels"),
-        value=("", "the measure, in `unit`"), unit=("", "unit of value and interval"))
+        **VALUE_AND_UNIT)
 
 
 def power(probes: pd.DataFrame, *, studied: int) -> pd.DataFrame:
@@ -214,4 +226,4 @@ def trainings(grid: Grid) -> pd.DataFrame:
         pd.DataFrame(rows), "what the training set and learned thresholds change for a probe",
         measure=("", "honest_minus_deceptive_only, honest_minus_mixed, fix: mean differences; "
                      "honest_best: layers and architectures at which honest_only is best"),
-        value=("", "the measure, in `unit`"), unit=("", "unit of value and interval"))
+        **VALUE_AND_UNIT)

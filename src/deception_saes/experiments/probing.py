@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 
 from deception_saes.analysis.folds import Design, permuted_labels
-from deception_saes.analysis.permutation import p_values, widening
 from deception_saes.analysis.probe_scores import (
-    Measured,
+    Performance,
     bootstrap,
     interval,
     measure,
     measure_permuted,
+    p_values,
 )
+from deception_saes.analysis.probes import widening
+from deception_saes.experiments.reading import Reading
 from deception_saes.rng import subseed
+from deception_saes.tidy import with_ends
 
 MEASURES = ("accuracy", "auroc")
 SCALE = {"accuracy": 100.0, "auroc": 1.0}
@@ -32,25 +35,24 @@ LIBRARIES = ("scikit-learn", "scipy")
 """Distributions that decide what a fitted probe gives, for `cached`'s `libraries`."""
 
 
-MEASURED = {
-    "accuracy": ("percent", "balanced accuracy, held out"),
-    "accuracy_low": ("percent", "lower end of its 95% interval"),
-    "accuracy_high": ("percent", "upper end"),
-    "auroc": ("auroc", "area under the ROC curve within scenarios, averaged over them, held out"),
-    "auroc_low": ("auroc", "lower end of its 95% interval"),
-    "auroc_high": ("auroc", "upper end"),
+PROBE_COLUMNS = {
+    **with_ends("accuracy", "percent", "balanced accuracy, held out"),
+    **with_ends("auroc", "auroc", "area under the ROC curve within scenarios, averaged over them, "
+                "held out"),
 }
 """What `columns` gives, for `tidy.described`."""
 
 
 @dataclass(frozen=True)
 class Assessed:
-    """Probes on the same completions. found: [L]; resampled: [R, L], of the same resamples for
-    all probes of one design and seed; widen_L: see `analysis.permutation.widening`."""
+    """Probes on the same completions."""
 
-    found: Measured
-    resampled: Measured
+    found: Performance
+    """[L]."""
+    resampled: Performance
+    """[R, L], the same resamples for all probes of one design and seed."""
     widen_L: np.ndarray
+    """See `analysis.probes.widening`."""
 
     def ends(self, what: str, probe: int) -> tuple[float, float]:
         """95% interval of a measure of one probe, in its unit."""
@@ -61,16 +63,20 @@ class Assessed:
 
 @dataclass(frozen=True)
 class Null:
-    """The ridge probe on the labels, [L], and on permuted ones, [P, L]."""
+    """The ridge counterparts of probes."""
 
-    ridge: Measured
-    permuted: Measured
+    ridge: Performance
+    """On the labels, [L]."""
+    permuted: Performance
+    """On permuted ones, [P, L]."""
     widen_L: np.ndarray
+    """See `analysis.probes.widening`."""
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Null:
         """From what `dataclasses.asdict` makes of it, which a cached call may return."""
-        return cls(Measured(**plain["ridge"]), Measured(**plain["permuted"]), plain["widen_L"])
+        return cls(Performance(**plain["ridge"]), Performance(**plain["permuted"]),
+                   plain["widen_L"])
 
     def p(self, what: str) -> tuple[np.ndarray, np.ndarray]:
         """p of each probe, and p of each against the largest of all, both [L]."""
@@ -100,7 +106,7 @@ def null_of(ridge_LPN: Iterable[np.ndarray], labels_PN: np.ndarray, of: Design, 
         auroc.append(found[1])
         widen.append(widening(scores_PN[1:], labels_PN[1:], of, seed))
     both = np.stack(accuracy, axis=1), np.stack(auroc, axis=1)
-    return Null(Measured(both[0][0], both[1][0]), Measured(both[0][1:], both[1][1:]),
+    return Null(Performance(both[0][0], both[1][0]), Performance(both[0][1:], both[1][1:]),
                 np.array(widen))
 
 
@@ -110,6 +116,14 @@ def assess(
     """Held-out scores with their resamples. widen_L: of each probe, or one for all, [1]."""
     return Assessed(measure(scores_LN, of), bootstrap(scores_LN, of, draws, seed),
                     np.broadcast_to(widen_L, len(scores_LN)))
+
+
+def assess_round(
+    reading: Reading, round: str, scores_LN: np.ndarray, widen_L: np.ndarray, resamples: int
+) -> Assessed:
+    """Held-out scores of a round's balanced set, `assess`ed."""
+    return assess(scores_LN, reading.balanced_of(round).design, widen_L, resamples,
+                  resampling_seed(reading.seed, round))
 
 
 def columns(of: Assessed, probe: int) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from deception_saes.activations.completions import (
 )
 from deception_saes.analysis.folds import Design, design
 from deception_saes.cache import Folder, cached_files
+from deception_saes.errors import UserError
 from deception_saes.experiments.task import Subject
 from deception_saes.models.load import LanguageModel
 from deception_saes.saes.tags import READING_DEPTHS, layer_at_same_depth
@@ -41,38 +43,48 @@ SCENARIOS = ("tasks/data/scenarios.toml",)
 
 @dataclass(frozen=True)
 class Labelled:
-    """The balanced set of a round, ready for probes. texts: strings [N], in the order of `ids`;
-    n_tokens: [N]; activations: also of the completions that are left out."""
+    """The balanced set of a round, ready for probes, in the order of `ids`."""
 
+    reading: Reading
+    round: str
     ids: list[str]
     texts: np.ndarray
-    n_tokens: np.ndarray
+    """Strings, [N]."""
     design: Design
-    activations: CompletionActivations
+
+    @cached_property
+    def activations(self) -> CompletionActivations:
+        """Also of the completions that are left out."""
+        return self.reading.activations(self.round)
+
+    @property
+    def n_tokens(self) -> np.ndarray:
+        """Of each completion, [N]."""
+        return self.activations.n_tokens[self.activations.rows(self.ids)]
 
 
 @dataclass(frozen=True)
 class Readable:
-    """Completions as a model reads them. prompts: token ids by scenario."""
+    """Completions as a model reads them."""
 
     lm: LanguageModel
     prompts: dict[str, list[int]]
+    """Token ids by scenario."""
     completions: list[TokenCompletion]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A subject reads completions, which a judge has labelled.
-
-    completions: of all rounds, in the order of their file. judge: its name. labels: its label by
-    completion id. seed: of the balanced sets and folds.
-    """
+    """A subject reads completions, which a judge has labelled."""
 
     subject: Subject
     completions: tuple[Completion, ...]
+    """Of all rounds, in the order of their file."""
     judge: str
     labels: Mapping[str, str]
+    """The judge's, by completion id."""
     seed: int
+    """Of the balanced sets and folds."""
 
     @property
     def model(self) -> str:
@@ -101,34 +113,22 @@ class Reading:
         of_round = [c for c in self.of_round(round) if c.id in self.labels]
         return balanced(of_round, {c.id: self.labels[c.id] for c in of_round}, self.seed)
 
-    def labelled(self, round: str) -> Labelled | None:
-        """A round's balanced set with its folds and activations; None if nothing of it is labelled.
-
-        Raises ValueError if a label is too rare for the folds.
-        """
+    def balanced_of(self, round: str) -> Labelled:
+        """A round's balanced set with its folds. Raises UserError if nothing of it is labelled,
+        ValueError if a label is too rare for the folds."""
         ids = self.balanced_set(round)
         if not ids:
-            return None
+            raise UserError(f"round {round} has no balanced set; label some completions of it as "
+                            "honest and some as deceptive in tasks/data/labels.csv")
         of_round = {c.id: c for c in self.of_round(round)}
         texts = [of_round[id].text for id in ids]
-        found = self.activations(round)
-        return Labelled(ids, np.array(texts, dtype=object), found.n_tokens[found.rows(ids)],
-                        design([self.labels[id] == "deceptive" for id in ids],
-                               [of_round[id].scenario for id in ids], duplicate_groups(texts),
-                               self.seed), found)
-
-    def balanced_of(self, round: str) -> Labelled:
-        """The same, where there is nothing to do without it. Raises RuntimeError if there is none.
-        """
-        found = self.labelled(round)
-        if found is None:
-            raise RuntimeError(f"round {round} has no balanced set; label some completions of it "
-                               "as honest and some as deceptive in tasks/data/labels.csv")
-        return found
+        folds = _folds(tuple(self.labels[id] == "deceptive" for id in ids),
+                       tuple(of_round[id].scenario for id in ids), tuple(texts), self.seed)
+        return Labelled(self, round, ids, np.array(texts, dtype=object), folds)
 
     @property
     def main(self) -> Labelled:
-        """The main round's balanced set. Raises RuntimeError if there is none."""
+        """The main round's balanced set. Raises what `balanced_of` does."""
         return self.balanced_of(MAIN_ROUND)
 
     def activations(self, round: str) -> CompletionActivations:
@@ -145,6 +145,13 @@ class Reading:
 
     def _captured(self, round: str) -> Path:
         return capture(self.subject, self.of_round(round), self.layers)
+
+
+@lru_cache(maxsize=8)
+def _folds(
+    deceptive: tuple[bool, ...], scenario: tuple[str, ...], texts: tuple[str, ...], seed: int
+) -> Design:
+    return design(deceptive, scenario, duplicate_groups(texts), seed)
 
 
 _POOLED, _TOKENS = "pooled.safetensors", "tokens.safetensors"

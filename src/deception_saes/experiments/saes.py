@@ -33,7 +33,7 @@ from deception_saes.saes.files import load as load_sae
 from deception_saes.saes.files import save
 from deception_saes.saes.hub import content
 from deception_saes.saes.sae import Sae
-from deception_saes.saes.tags import SaeTag
+from deception_saes.saes.tags import SaeTag, TaggedSaes
 from deception_saes.saes.training import Job
 from deception_saes.saes.training import untrained as untrained_sae
 from deception_saes.store.files import artifacts_root
@@ -47,27 +47,16 @@ _FILE = "activations.safetensors"
 
 
 @dataclass(frozen=True)
-class SaeSet:
-    """The SAEs of one task: what decides their weights.
-
-    tags: in ascending order of layers. recipe: how each is trained. release: None: they are trained
-    here; else a hub repository "organisation/name" or a folder that they are taken from, with its
-    content, see `released`.
-    """
+class SaeSet(TaggedSaes):
+    """The SAEs of one task: what decides their weights."""
 
     task: Task
     tags: tuple[SaeTag, ...]
     recipe: Recipe
+    """How each is trained."""
     release: tuple[str, str] | None = None
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """The layers that they read, in ascending order."""
-        return tuple(sorted({tag.layer for tag in self.tags}))
-
-    def at(self, layer: int) -> tuple[SaeTag, ...]:
-        """The tags of a layer."""
-        return tuple(tag for tag in self.tags if tag.layer == layer)
+    """None: they are trained here; else a hub repository "organisation/name" or a folder that they
+    are taken from, with its content, see `released`."""
 
     def bank(self, layer: int) -> Bank:
         """The SAEs of a layer, trained unless they have been. Raises SaeError."""
@@ -84,13 +73,15 @@ def released(source: str | None) -> tuple[str, str] | None:
 
 @dataclass(frozen=True)
 class TrainedSae:
-    """One SAE of a set, before it is loaded. seed: None: the set's; a number from 0: trained anew,
-    with weights and an order of rows of its own, as that of so many (`of`) seeds."""
+    """One SAE of a set, before it is loaded."""
 
     saes: SaeSet
     tag: SaeTag
     seed: int | None = None
+    """None: the set's; a number from 0: trained anew, with weights and an order of rows of its
+    own."""
     of: int | None = None
+    """How many seeds it is trained anew with."""
 
     def load(self) -> Sae:
         """The SAE, trained unless it has been. Raises SaeError."""

@@ -7,7 +7,6 @@ Shape suffixes: N rows, Q questions, F features, R draws, K components, D d_mode
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from deception_saes.activations.capture import Activations
+from deception_saes.analysis.bootstrap import empirical_p, percentiles
 from deception_saes.analysis.separation import (
     Separation,
     floor_of,
@@ -30,18 +30,8 @@ from deception_saes.saes.tags import SaeTag
 _USUAL_EXPANSION = 4
 
 
-@dataclass(frozen=True)
-class Pair:
-    """The same questions under both conditions, [Q, features]; chosen: of the choosing half."""
-
-    sandbag_QF: np.ndarray
-    genuine_QF: np.ndarray
-    chosen_sandbag_QF: np.ndarray
-    chosen_genuine_QF: np.ndarray
-
-    @property
-    def evaluated(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.sandbag_QF, self.genuine_QF
+Pair = tuple[np.ndarray, np.ndarray]
+"""Features of the same questions, [Q, features], under sandbag and genuine."""
 
 
 @cached()
@@ -59,23 +49,22 @@ def separation_at(
     bank = saes.bank(layer)
     halves = [read(activations(half, saes.layers, "last"), [layer])
               for half in (saes.task.evaluating, saes.task.choosing)]
+    how = {"draws": draws, "permutations": permutations, "seed": seed}
     rows: list[dict[str, Any]] = []
     d_means: dict[str, dict[str, np.ndarray]] = {}
 
-    def measures(pair: Pair) -> dict[str, float]:
-        return _measures(pair, draws, permutations, seed)
-
-    for name, pair in _without_sae(halves, layer):
-        rows.append({"dictionary": name, "layer": layer, **measures(pair)})
+    for name, pairs in _without_sae(halves, layer):
+        rows.append({"dictionary": name, "layer": layer, **_measures(pairs, **how)})
     for tag in tqdm(bank.tags, desc=f"separation at L{layer}", unit="SAE"):
-        pair = _encoded(bank.sae(tag), halves, layer)
+        pairs = _encoded(bank.sae(tag), halves, layer)
         row = {"dictionary": tag.name, "layer": layer, "train_set": tag.train_set,
                "architecture": tag.architecture, "k": tag.k, "expansion": tag.expansion,
-               **measures(pair)}
+               **_measures(pairs, **how)}
         if _is_compared(tag, k):
-            start = _encoded(untrained(saes, tag), halves, layer)
-            row |= {f"untrained_{name}": value for name, value in measures(start).items()}
-            d_means.setdefault(tag.train_set, {})[tag.architecture] = _d_mean(pair, draws, seed)
+            start = _measures(_encoded(untrained(saes, tag), halves, layer), **how)
+            row |= {f"untrained_{name}": value for name, value in start.items()}
+            d_means.setdefault(tag.train_set, {})[tag.architecture] = _d_mean(
+                pairs[0], draws, seed)
         rows.append(row)
     return {"rows": rows, "d_means": d_means}
 
@@ -85,12 +74,12 @@ def _is_compared(tag: SaeTag, k: int) -> bool:
         tag.architecture == "jumprelu" or (tag.architecture, tag.k) == ("topk", k))
 
 
-def _encoded(sae: Sae, halves: list[Activations], layer: int) -> Pair:
+def _encoded(sae: Sae, halves: list[Activations], layer: int) -> list[Pair]:
     with torch.inference_mode():
-        return _pair(halves, lambda of: sae.encode(of.x_by_layer[layer]).double().numpy())
+        return _pairs(halves, lambda of: sae.encode(of.x_by_layer[layer]).double().numpy())
 
 
-def _without_sae(halves: list[Activations], layer: int) -> Iterator[tuple[str, Pair]]:
+def _without_sae(halves: list[Activations], layer: int) -> Iterator[tuple[str, list[Pair]]]:
     """The residual's coordinates, and its principal components, found on the choosing half."""
 
     def raw(of: Activations) -> np.ndarray:
@@ -101,42 +90,40 @@ def _without_sae(halves: list[Activations], layer: int) -> Iterator[tuple[str, P
     mean_D = raw(choosing).mean(axis=0)
     _, size_K, axes_KD = np.linalg.svd(raw(choosing) - mean_D, full_matrices=False)
     axes_KD = axes_KD[size_K > 1e-9 * size_K[0]]
-    yield "raw", _pair(halves, raw)
-    yield "components", _pair(halves, lambda of: (raw(of) - mean_D) @ axes_KD.T)
+    yield "raw", _pairs(halves, raw)
+    yield "components", _pairs(halves, lambda of: (raw(of) - mean_D) @ axes_KD.T)
 
 
-def _pair(halves: list[Activations], features: Callable[[Activations], np.ndarray]) -> Pair:
-    found = []
-    for half in halves:
-        of_half = features(half)
-        found += [of_half[half.condition == c] for c in ("sandbag", "genuine")]
-    return Pair(*found)
+def _pairs(halves: list[Activations], features: Callable[[Activations], np.ndarray]) -> list[Pair]:
+    """Of each half."""
+    return [(of_half[half.condition == "sandbag"], of_half[half.condition == "genuine"])
+            for half in halves for of_half in [features(half)]]
 
 
-def _measures(pair: Pair, draws: int, permutations: int, seed: int) -> dict[str, float]:
+def _measures(pairs: list[Pair], *, draws: int, permutations: int, seed: int) -> dict[str, float]:
     """d_max with and without the floor beside its null; the feature picked on the choosing half,
     with its interval over questions; means over features."""
-    chosen = pair.chosen_sandbag_QF, pair.chosen_genuine_QF
-    floor = floor_of(*pair.evaluated)
-    found = separation(*pair.evaluated, floor)
-    null = null_d_max(*pair.evaluated, floor, permutations, seed)
+    evaluated, chosen = pairs
+    floor = floor_of(*evaluated)
+    found = separation(*evaluated, floor)
+    null = null_d_max(*evaluated, floor, permutations, seed)
     measures = {
-        "n_questions": float(len(pair.sandbag_QF)), "n_live": float(found.live_F.sum()),
+        "n_questions": float(len(evaluated[0])), "n_live": float(found.live_F.sum()),
         "d_max": found.d_max,
-        "d_max_no_floor": separation(*pair.evaluated, 0.0).d_max,
+        "d_max_no_floor": separation(*evaluated, 0.0).d_max,
         "null_95": float(np.quantile(null, 0.95)),
-        "p": (1 + float((null >= found.d_max).sum())) / (1 + len(null)),
+        "p": empirical_p(found.d_max, null),
         "d_mean_live": found.d_mean_live, "d_mean_all": found.d_mean_all,
         "sd_of_best": _share_of_median_sd(found),
         "d_picked": float("nan"), "d_picked_low": float("nan"), "d_picked_high": float("nan"),
     }
     picked = separation(*chosen, floor_of(*chosen)).best
     if picked is not None:
-        d_R = np.abs(np.concatenate(list(resampled_d(
-            pair.sandbag_QF[:, [picked]], pair.genuine_QF[:, [picked]], floor, draws, seed))))
-        low, high = np.quantile(d_R, [0.025, 0.975])
-        measures |= {"d_picked": float(abs(found.d_F[picked])), "d_picked_low": float(low),
-                     "d_picked_high": float(high)}
+        sandbag_Q1, genuine_Q1 = (of_QF[:, [picked]] for of_QF in evaluated)
+        d_R = np.abs(np.concatenate(list(resampled_d(sandbag_Q1, genuine_Q1, floor, draws, seed))))
+        low, high = percentiles(d_R)
+        measures |= {"d_picked": float(abs(found.d_F[picked])), "d_picked_low": low,
+                     "d_picked_high": high}
     return measures
 
 
@@ -147,8 +134,8 @@ def _share_of_median_sd(found: Separation) -> float:
     return float(found.sd_F[found.best] / np.median(found.sd_F[found.live_F]))
 
 
-def _d_mean(pair: Pair, draws: int, seed: int) -> np.ndarray:
-    floor = floor_of(*pair.evaluated)
-    drawn = resampled_d(*pair.evaluated, floor, draws, seed)
-    return np.concatenate([[separation(*pair.evaluated, floor).d_mean_all],
+def _d_mean(evaluated: Pair, draws: int, seed: int) -> np.ndarray:
+    floor = floor_of(*evaluated)
+    drawn = resampled_d(*evaluated, floor, draws, seed)
+    return np.concatenate([[separation(*evaluated, floor).d_mean_all],
                            *(np.abs(d_RF).mean(axis=1) for d_RF in drawn)])

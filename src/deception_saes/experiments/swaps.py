@@ -1,5 +1,4 @@
-"""SAE interventions at one layer, last prompt position: effects on P(correct), gaps between them,
-and what is said of those.
+"""SAE interventions at one layer, last prompt position: effects on P(correct).
 
 Shape suffixes: N edits, Q questions, D d_model.
 """
@@ -7,7 +6,7 @@ Shape suffixes: N edits, Q questions, D d_model.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -48,17 +47,15 @@ Effects = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Prompts:
-    """Questions of a half, run clean under both conditions.
-
-    fold_Q: the fold of each question; what edits one is learned from the other folds.
-    clean: by condition, P(correct) in percent, [Q].
-    """
+    """Questions of a half, run clean under both conditions."""
 
     asked: PromptSet
     lm: LanguageModel
     runs: dict[Condition, LastPositionRun]
     fold_Q: np.ndarray
-    clean: dict[Condition, np.ndarray] = field(default_factory=dict)
+    """The fold of each question; what edits one is learned from the other folds."""
+    clean: dict[Condition, np.ndarray]
+    """By condition, P(correct) in percent, [Q]."""
 
     def p_correct(
         self, condition: Condition, layer: int, x_NQD: torch.Tensor
@@ -76,16 +73,6 @@ class Prompts:
         return effects_NQ
 
 
-def prompts_of(
-    lm: LanguageModel, asked: PromptSet, runs: dict[Condition, LastPositionRun],
-    folds: dict[str, int],
-) -> Prompts:
-    """Prompts that have been run already. folds: of every question, by id."""
-    clean = {c: 100 * token_mass(lm.model, run.clean_QD, asked.correct[c])
-             for c, run in runs.items()}
-    return Prompts(asked, lm, runs, np.array([folds[id] for id in asked.ids]), clean)
-
-
 @lru_cache(maxsize=2)
 def run_clean(half: AskedHalf, count: int | None) -> Prompts:
     """So many questions of a half, evenly spread, run clean once for edits at any layer."""
@@ -94,7 +81,9 @@ def run_clean(half: AskedHalf, count: int | None) -> Prompts:
     asked = half.spread(count).prompts
     layers = range(lm.model.config.num_hidden_layers)
     runs = {c: LastPositionRun(lm.model, asked.prompts[c], layers) for c in SWAP_CONDITIONS}
-    return prompts_of(lm, asked, runs, folds)
+    clean = {c: 100 * token_mass(lm.model, run.clean_QD, asked.correct[c])
+             for c, run in runs.items()}
+    return Prompts(asked, lm, runs, np.array([folds[id] for id in asked.ids]), clean)
 
 
 def question_folds(ids: Sequence[str], seed: int) -> dict[str, int]:
@@ -116,26 +105,27 @@ def edit_effects(
     conditions: tuple[Condition, ...] = SWAP_CONDITIONS,
 ) -> dict[str, Any]:
     """Effects of edits of resid_post at a layer, last position, by condition and name; beside them
-    `clean`, P(correct) in percent by condition, [Q], and `few`, the places of the questions that
-    drawn edits are run on.
+    `clean`, P(correct) in percent by condition, [Q], and `drawn_subset`, the places of the
+    questions that drawn edits are run on.
 
     What edits a question is learned from questions of other folds. sae: None for edits without one.
     drawn: edits that are drawn at random, so many `draws` of each, an even number; these are run on
     `draw_questions` of the half, evenly spread (None: on all). All SAEs of a layer are given the
     same draws.
     """
-    every, few = run_clean(half, None), run_clean(half, draw_questions)
+    all_questions, drawn_subset = run_clean(half, None), run_clean(half, draw_questions)
     learned = sae.load() if sae is not None else None
-    halves_NQ = relabellings(every.fold_Q, draws, half.task.seed)
+    halves_NQ = relabellings(all_questions.fold_Q, draws, half.task.seed)
     found: dict[str, Any] = {}
     label = f"{sae.tag.name if sae is not None else 'edits without an SAE'}, L{layer}"
     for condition in tqdm(conditions, desc=label, unit="condition"):
-        found[condition] = undrawn_effects(edits, every, learned, layer, condition)
+        found[condition] = undrawn_effects(edits, all_questions, learned, layer, condition)
         if drawn:
-            found[condition] |= _drawn_effects(drawn, every, few, learned, layer, condition,
-                                               halves_NQ, half.task.seed)
-    places = [every.asked.ids.index(id) for id in few.asked.ids]
-    return {**found, "clean": {c: every.clean[c] for c in conditions}, "few": np.array(places)}
+            found[condition] |= _drawn_effects(drawn, all_questions, drawn_subset, learned, layer,
+                                               condition, halves_NQ, half.task.seed)
+    places = [all_questions.asked.ids.index(id) for id in drawn_subset.asked.ids]
+    return {**found, "clean": {c: all_questions.clean[c] for c in conditions},
+            "drawn_subset": np.array(places)}
 
 
 def undrawn_effects(
@@ -153,15 +143,16 @@ def undrawn_effects(
 
 
 def _drawn_effects(
-    edits: Mapping[str, DrawnEdit], every: Prompts, few: Prompts, sae: Sae | None, layer: int,
-    condition: Condition, halves_NQ: torch.Tensor, seed: int,
+    edits: Mapping[str, DrawnEdit], all_questions: Prompts, drawn_subset: Prompts,
+    sae: Sae | None, layer: int, condition: Condition, halves_NQ: torch.Tensor, seed: int,
 ) -> Effects:
     def apply(edit: DrawnEdit, training: Training, x_QD: torch.Tensor, _: torch.Tensor, fold: int
               ) -> torch.Tensor:
-        learned_from = halves_NQ[:, torch.from_numpy(every.fold_Q != fold)].to(x_QD.device)
+        learned_from = halves_NQ[:, torch.from_numpy(all_questions.fold_Q != fold)].to(x_QD.device)
         return edit(training, x_QD, Draws(learned_from, seed, (f"L{layer}",)))
 
-    return _run(_by_fold(edits, apply, every, few, sae, layer, condition), condition, layer, few)
+    edited = _by_fold(edits, apply, all_questions, drawn_subset, sae, layer, condition)
+    return _run(edited, condition, layer, drawn_subset)
 
 
 def _by_fold(
@@ -201,9 +192,9 @@ def _other(condition: Condition) -> Condition:
 def centre_sizes(half: AskedHalf, layer: int, sae: TrainedSae) -> dict[str, float]:
     """L0 of a sandbag prompt and of the medians and means over all questions, and the norms of
     the steps between those."""
-    every = run_clean(half, None)
-    training = Training(sae.load(), every.runs["genuine"].residual(layer),
-                        every.runs["sandbag"].residual(layer))
+    all_questions = run_clean(half, None)
+    training = Training(sae.load(), all_questions.runs["genuine"].residual(layer),
+                        all_questions.runs["sandbag"].residual(layer))
 
     def norm(x_D: torch.Tensor) -> float:
         return float(torch.linalg.vector_norm(x_D))
@@ -217,19 +208,19 @@ def centre_sizes(half: AskedHalf, layer: int, sae: TrainedSae) -> dict[str, floa
 
 @dataclass(frozen=True)
 class Cell:
-    """One SAE, or none (PLAIN), at one layer, on the prompts of one condition.
-
-    depth: name of the layer in ids. few: which of all questions the drawn edits were run on.
-    clean_Q: P(correct) in percent without intervention.
-    """
+    """One SAE, or none, at one layer, on the prompts of one condition."""
 
     name: str
+    """The SAE's architecture, or PLAIN."""
     depth: str
+    """Name of the layer in ids."""
     layer: int
     condition: Condition
     effects: Effects
     clean_Q: np.ndarray
-    few: np.ndarray
+    """P(correct) in percent without intervention."""
+    drawn_subset: np.ndarray
+    """Which of all questions the drawn edits were run on."""
 
     @property
     def about(self) -> dict[str, object]:
@@ -241,8 +232,8 @@ def cells_of(
     found: Mapping[str, Any], *, architecture: str = PLAIN, depth: str, layer: int
 ) -> list[Cell]:
     """What `edit_effects` found, a cell a condition."""
-    return [Cell(architecture, depth, layer, condition, found[condition], clean_Q, found["few"])
-            for condition, clean_Q in found["clean"].items()]
+    return [Cell(architecture, depth, layer, condition, found[condition], clean_Q,
+                 found["drawn_subset"]) for condition, clean_Q in found["clean"].items()]
 
 
 def effects_at(
@@ -269,7 +260,17 @@ def effects_at(
             cells += cells_of(found, architecture=tag.architecture, depth=depth, layer=layer)
             sizes.append({"architecture": tag.architecture, "depth": depth, "layer": layer,
                           **centre_sizes(half, layer, sae)})
-    return cells, centre_table(sizes)
+    return cells, described(
+        pd.DataFrame(sizes), "how much of a prompt the medians keep; an SAE a row, all evaluating "
+        "questions",
+        l0_prompt=("features", "active features of a sandbag prompt, mean"),
+        l0_m_G=("features", "features that are not 0 in the median of genuine prompts, m_G"),
+        l0_m_S=("features", "the same in the median of sandbag prompts, m_S"),
+        l0_mean_G=("features", "the same in the mean of genuine prompts"),
+        step_median=("residual", "norm of the decoded step from m_S to m_G"),
+        step_mean=("residual", "the same from mean to mean of the features"),
+        mean_difference=("residual", "norm of the mean genuine residual less the mean sandbag "
+                                     "one"))
 
 
 def effects_by_seed(
@@ -287,18 +288,3 @@ def effects_by_seed(
         cells += cells_of(found, architecture="jumprelu", layer=layer,
                           depth=depth_name(layer, half.task.subject.model.shape.layers))
     return cells
-
-
-def centre_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """What `centre_sizes` gave, an SAE a row."""
-    return described(
-        pd.DataFrame(list(rows)), "how much of a prompt the medians keep; an SAE a row, all "
-        "evaluating questions",
-        l0_prompt=("features", "active features of a sandbag prompt, mean"),
-        l0_m_G=("features", "features that are not 0 in the median of genuine prompts, m_G"),
-        l0_m_S=("features", "the same in the median of sandbag prompts, m_S"),
-        l0_mean_G=("features", "the same in the mean of genuine prompts"),
-        step_median=("residual", "norm of the decoded step from m_S to m_G"),
-        step_mean=("residual", "the same from mean to mean of the features"),
-        mean_difference=("residual", "norm of the mean genuine residual less the mean sandbag "
-                                     "one"))

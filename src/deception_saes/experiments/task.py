@@ -19,25 +19,24 @@ from deception_saes.models.load import LanguageModel, load, weights_hash
 from deception_saes.models.spec import ModelSpec
 from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.framings import CONDITIONS, Condition, Framing
-from deception_saes.tasks.prompts import PromptSet, prompt_set
-from deception_saes.tasks.scoring import Score, logit, scorable, score
-from deception_saes.tasks.splits import Half, answerable, halves
-from deception_saes.tasks.trivia import Question, spread
+from deception_saes.tasks.prompts import PromptSet, prompt_set, scorable
+from deception_saes.tasks.scoring import Score, answerable, logit, score
+from deception_saes.tasks.trivia import Half, Question, halves, spread
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and how it is run, which decides the last bits of what it gives.
-
-    threads: of torch. batch_size: prompts a forward pass. weights: what decides the weights beside
-    the model's name, see `models.load.weights_hash`; `subject` fills it in.
-    """
+    """A model and how it is run, which decides the last bits of what it gives."""
 
     model: ModelSpec
     device: str
     threads: int
+    """Of torch."""
     batch_size: int
+    """Prompts a forward pass."""
     weights: tuple[str, ...]
+    """What decides the weights beside the model's name, see `models.load.weights_hash`; `subject`
+    fills it in."""
 
     def load(self) -> LanguageModel:
         """The loaded model, with this many threads from here on. Raises ModelUnavailable."""
@@ -52,16 +51,15 @@ def subject(model: ModelSpec, *, device: str, threads: int, batch_size: int) -> 
 
 @dataclass(frozen=True)
 class Task:
-    """A subject asked questions under a framing.
-
-    least_p_correct: least P(correct | genuine) of an answerable question. seed: of the halves.
-    """
+    """A subject asked questions under a framing."""
 
     subject: Subject
     framing: Framing
     questions: tuple[Question, ...]
     least_p_correct: float
+    """Least P(correct | genuine) of an answerable question."""
     seed: int
+    """Of the halves."""
 
     @property
     def model(self) -> str:

@@ -38,19 +38,19 @@ SWAPS: dict[str, Edit] = {
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The evaluating half at one layer.
-
-    prompts: run clean; clean_QV: by condition, their log-probabilities of the next token.
-    tokens, last: activations of question tokens, and of last prompt positions.
-    mean_D: the mean training row.
-    """
+    """The evaluating half at one layer."""
 
     layer: int
     prompts: Prompts
+    """Run clean."""
     clean_QV: dict[Condition, torch.Tensor]
+    """By condition, their log-probabilities of the next token."""
     tokens: Activations
+    """Of question tokens."""
     last: Activations
+    """Of last prompt positions."""
     mean_D: torch.Tensor
+    """The mean training row."""
 
     def divergence(self, edit: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
         """KL(clean ‖ edited) of each question in nats, summed over conditions, if resid_post at the

@@ -69,9 +69,10 @@ def load_claims() -> dict[str, Claim]:
     """All claims by id, in the order of the file."""
     with CLAIMS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    numbers = {"low", "high", "no_effect"}
-    return {row["id"]: Claim(**{name: _number(cell) if name in numbers else cell
-                                for name, cell in row.items()})
+    numbers = ("low", "high", "no_effect")
+    return {row["id"]: Claim(**{name: cell for name, cell in row.items() if name not in numbers},
+                             low=_number(row["low"]), high=_number(row["high"]),
+                             no_effect=_number(row["no_effect"]))
             for row in rows}
 
 

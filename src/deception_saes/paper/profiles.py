@@ -32,7 +32,7 @@ class Profile:
     """One way to run the book.
 
     models: the primary model first.
-    framings: names of `tasks.wordings.FRAMINGS`; primary_framings: the two co-primary ones.
+    framings: names of `tasks.framings.FRAMINGS`; primary_framings: the two co-primary ones.
     questions: how many of the shipped questions are asked under the co-primary framings, evenly
         spread over the file; None: all. secondary_questions: the same under the other framings.
     answerable_min_p: least P(correct | genuine) of an answerable question.

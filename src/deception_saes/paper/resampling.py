@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deception_saes.errors import UserError
 from deception_saes.models.load import load
 from deception_saes.models.registry import get
 from deception_saes.paper.profiles import Profile
-from deception_saes.tasks.resampling import ResampleError, check_out, resample_file
+from deception_saes.tasks.resampling import check_out, resample_file
 
 DRAWN_WITH_THREADS = 2
 """Of torch, when the shipped completions were drawn."""
@@ -19,13 +20,13 @@ def resample_profile(profile: Profile, seed: int, artifacts: Path, out: Path) ->
 
     Device and batch size are the profile's, threads those that the shipped ones were drawn with:
     all three decide the last bits.
-    Raises ResampleError, before the model is loaded, if the profile reads no completions or `out`
+    Raises UserError, before the model is loaded, if the profile reads no completions or `out`
     cannot be written; ModelUnavailable if the model cannot be had.
     """
     import torch
 
     if profile.behaviour is None:
-        raise ResampleError(f"the profile {profile.name} reads no completions; choose another one")
+        raise UserError(f"the profile {profile.name} reads no completions; choose another one")
     check_out(out)
     torch.set_num_threads(DRAWN_WITH_THREADS)
     lm = load(get(profile.behaviour.sampled_by), artifacts, profile.device)

@@ -28,10 +28,9 @@ from deception_saes.paper.subjects import (
     why_not_read,
 )
 from deception_saes.saes.tags import SAE_DEPTHS, K, is_swapped, layer_at_same_depth, tags_at
-from deception_saes.tasks.framings import Framing
+from deception_saes.tasks.framings import FRAMINGS, Framing, reworded
 from deception_saes.tasks.labels import load_labels
-from deception_saes.tasks.trivia import Question, QuestionFileError, load_questions
-from deception_saes.tasks.wordings import FRAMINGS, reworded
+from deception_saes.tasks.trivia import Question, load_questions
 
 PARAMETERS = ("model", "framing", "questions", "sandbag_instruction", "judge", "layers", "k",
               "n_heads", "draws", "permutations", "resamples")
@@ -169,10 +168,7 @@ class Settings:
         if not path.is_file():
             raise UserError(f"questions: there is no file {path}; give the path of a CSV with the "
                             "columns id, topic, question, answer, aliases, foil")
-        try:
-            return load_questions(path)
-        except QuestionFileError as error:
-            raise UserError(str(error)) from None
+        return load_questions(path)
 
     def questions(self, framing: Framing) -> tuple[Question, ...]:
         """The questions that are asked under a framing."""

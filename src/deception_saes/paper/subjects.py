@@ -12,11 +12,10 @@ from deception_saes.models.load import at_commit
 from deception_saes.models.spec import ModelSpec
 from deception_saes.saes.tags import behavioural_tags, is_swapped, sandbagging_tags
 from deception_saes.tasks.completions import Completion, load_completions
-from deception_saes.tasks.framings import Framing
+from deception_saes.tasks.framings import FRAMINGS, Framing
 from deception_saes.tasks.labels import load_labels
 from deception_saes.tasks.scenarios import load_scenarios
 from deception_saes.tasks.trivia import Question, load_questions, spread
-from deception_saes.tasks.wordings import FRAMINGS
 
 if TYPE_CHECKING:
     from deception_saes.paper.profiles import Behaviour, Profile

@@ -53,13 +53,13 @@ class JumpReLURule(TrainingRule):
             threshold_S = threshold_S.detach()
         above_BS = (pre_BS > threshold_S).to(pre_BS.dtype)
         # 0, but with the gradient of the kernel's integral, which is `above_BS` made smooth
-        smooth_BS: torch.Tensor = torch.special.ndtr(
-            (pre_BS.detach() - threshold_S) / recipe.bandwidth)
+        distance_BS = (pre_BS.detach() - threshold_S) / recipe.bandwidth
+        smooth_BS: torch.Tensor = torch.special.ndtr(distance_BS)
         estimate_BS = smooth_BS - smooth_BS.detach()
         features_BS = pre_BS * above_BS + threshold_S.detach() * estimate_BS
         error_BD = x_BD - (features_BS @ weights["W_dec"] + weights["b_dec"])
         l0, target = (above_BS + estimate_BS).sum(1).mean(), recipe.target_l0
-        penalty = l0 if target is None else target * (l0 / target - 1).square()
+        penalty = l0 if target is None else target * (l0 / target - 1) ** 2
         return error_BD.square().mean() + recipe.l0 * penalty
 
     def __init__(self, config: SaeConfig, recipe: Recipe, weights: Weights) -> None:

@@ -119,6 +119,22 @@ def _listed(layers: Iterable[int]) -> str:
     return ", ".join(f"L{layer}" for layer in layers)
 
 
+class TaggedSaes:
+    """SAEs by their tags; a base for dataclasses that say what decides their weights."""
+
+    tags: tuple[SaeTag, ...]
+    """In ascending order of layers."""
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that they read, in ascending order."""
+        return tuple(sorted({tag.layer for tag in self.tags}))
+
+    def at(self, layer: int) -> tuple[SaeTag, ...]:
+        """The tags of a layer."""
+        return tuple(tag for tag in self.tags if tag.layer == layer)
+
+
 def is_swapped(tag: SaeTag, k: int = K) -> bool:
     """Whether the features of this SAE are swapped: of the release's usual size, trained on both
     conditions, and if it is a TopK, with this k."""

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from deception_saes.errors import UserError
 from deception_saes.store.files import read_shipped
 
+Failure = Callable[[int, str, str], UserError]
+"""Makes the error for a row's number, what is wrong with it and the remedy."""
 
-def read_rows(
-    path: Path, columns: Sequence[str], error: type[ValueError]
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """The number of each row (the header is row 1) and its cells by column, as they stand.
 
-    Raises `error` for another set of columns, a row of another width, broken quoting, or bytes
+def failure(path: Path) -> Failure:
+    """Makes the errors of this file."""
+    return lambda row, wrong, remedy: UserError(f"{path.name}, row {row}: {wrong}; {remedy}")
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The number of each row (the header is row 1) and its cells by column, unchanged.
+
+    Raises UserError for another set of columns, a row of another width, broken quoting, or bytes
     that are not UTF-8; FileNotFoundError if there is no file.
     """
-    fail = failure(path, error)
+    fail = failure(path)
     reader = csv.reader(io.StringIO(_decode(path, fail), newline=""), strict=True)
     numbered = _numbered(reader, fail)
     _, header = next(numbered, (1, []))
@@ -31,19 +38,14 @@ def read_rows(
         yield number, dict(zip(header, cells, strict=True))
 
 
-def failure(path: Path, error: type[ValueError]) -> Callable[[int, str, str], ValueError]:
-    """Makes the error that names a row, what is wrong with it and the remedy."""
-    return lambda row, wrong, remedy: error(f"{path.name}, row {row}: {wrong}; {remedy}")
-
-
-def quoted(rows: Iterator[Sequence[str]]) -> str:
+def quoted(rows: Iterable[Sequence[str]]) -> str:
     """CSV text of rows of cells, every cell quoted."""
     text = io.StringIO(newline="")
     csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
-def _decode(path: Path, fail: Callable[[int, str, str], ValueError]) -> str:
+def _decode(path: Path, fail: Failure) -> str:
     data = read_shipped(path)
     try:
         return data.decode("utf-8-sig")
@@ -53,9 +55,7 @@ def _decode(path: Path, fail: Callable[[int, str, str], ValueError]) -> str:
                    "save the file as UTF-8") from None
 
 
-def _numbered(
-    reader: Iterator[list[str]], fail: Callable[[int, str, str], ValueError]
-) -> Iterator[tuple[int, list[str]]]:
+def _numbered(reader: Iterator[list[str]], fail: Failure) -> Iterator[tuple[int, list[str]]]:
     number = 0
     while True:
         number += 1
@@ -64,6 +64,6 @@ def _numbered(
         except StopIteration:
             return
         except csv.Error as error:
-            raise fail(number, str(error), "mend the quoting") from None
+            raise fail(number, str(error), "correct the quoting") from None
         if cells:
             yield number, cells

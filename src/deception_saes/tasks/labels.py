@@ -1,4 +1,5 @@
-"""Labels of completions by judge: a CSV that is checked row by row, and what is made of it."""
+"""Labels of completions by judge: a CSV that is checked row by row; balanced sets and
+near-duplicates."""
 
 from __future__ import annotations
 
@@ -8,32 +9,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import scipy
+
 from deception_saes.rng import generator
 from deception_saes.store.files import write_atomic
 from deception_saes.tasks.csv_rows import failure, quoted, read_rows
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from deception_saes.tasks.completions import Completion
 
 LABELS = ("honest", "deceptive", "ambiguous")
 LABELS_FILE = Path(__file__).parent / "data" / "labels.csv"
 COLUMNS = ("completion", "judge", "label", "note")
 
-_GRAM = 5
-_NEAR = 0.8
+_GRAM = 5  # characters
+_NEAR = 0.8  # Jaccard overlap
 _ROWS_AT_ONCE = 512
-
-
-class LabelFileError(ValueError):
-    """A labels file is malformed. The message names file, row, what is wrong and the remedy."""
 
 
 def load_labels(path: Path = LABELS_FILE) -> dict[str, dict[str, str]]:
     """By judge, the label of each completion id, in the file's order.
 
-    Raises LabelFileError with the row number (the header is row 1).
+    Raises UserError with the row number (the header is row 1).
     """
     found: dict[str, dict[str, str]] = {}
     for completion, judge, label, _ in _rows(path):
@@ -41,22 +39,19 @@ def load_labels(path: Path = LABELS_FILE) -> dict[str, dict[str, str]]:
     return found
 
 
-def write_labels(
-    path: Path, judge: str, labels: Mapping[str, str], notes: Mapping[str, str] | None = None
-) -> None:
-    """Put one judge's labels into a labels file, in place of those it had there; the rows of
-    other judges stay as they are. The file is made if there is none.
+def write_labels(path: Path, judge: str, labels: Mapping[str, str]) -> None:
+    """Write one judge's labels into a labels file, in place of those it had there; the rows of
+    other judges stay. The file is made if there is none.
 
-    Raises LabelFileError if the file is malformed, ValueError for what may not stand in one.
+    Raises UserError if the file is malformed, ValueError for what may not stand in one.
     """
     for completion, label in labels.items():
         if label not in LABELS or not completion or not judge:
             raise ValueError(f"label {label!r} of {completion!r} by {judge!r} may not stand in a "
                              f"labels file; expected one of {LABELS}, an id and a judge's name")
-    kept = [row for row in _rows(path) if row[1] != judge] if path.exists() else []
-    new = [(completion, judge, label, (notes or {}).get(completion, ""))
-           for completion, label in labels.items()]
-    write_atomic(path, quoted(iter([COLUMNS, *kept, *new])))
+    others = [row for row in _rows(path) if row[1] != judge] if path.exists() else []
+    new = [(completion, judge, label, "") for completion, label in labels.items()]
+    write_atomic(path, quoted([COLUMNS, *others, *new]))
 
 
 def balanced(
@@ -87,10 +82,6 @@ def duplicate_groups(texts: Sequence[str]) -> np.ndarray:
     five-character pieces overlap by 0.8 or more (Jaccard); so are those that a chain of near ones
     links (single linkage).
     """
-    import numpy as np
-    from scipy.sparse import coo_array, csr_array
-    from scipy.sparse.csgraph import connected_components
-
     n = len(texts)
     if n == 0:
         return np.zeros(0, dtype=np.int64)
@@ -99,8 +90,8 @@ def duplicate_groups(texts: Sequence[str]) -> np.ndarray:
               for text in texts]
     size_N = np.array([len(of_text) for of_text in pieces])
     ends = np.concatenate([[0], size_N.cumsum()])
-    has_NP = csr_array((np.ones(ends[-1], dtype=np.int32), np.concatenate(pieces), ends),
-                       shape=(n, len(column)))
+    has_NP = scipy.sparse.csr_array(
+        (np.ones(ends[-1], dtype=np.int32), np.concatenate(pieces), ends), shape=(n, len(column)))
     near: list[np.ndarray] = []
     for start in range(0, n, _ROWS_AT_ONCE):
         shared_BN = (has_NP[start : start + _ROWS_AT_ONCE] @ has_NP.T).toarray()
@@ -108,8 +99,8 @@ def duplicate_groups(texts: Sequence[str]) -> np.ndarray:
         row, other = np.nonzero(shared_BN >= _NEAR * union_BN)
         near.append(np.stack([row + start, other]))
     row, other = np.concatenate(near, axis=1)
-    linked = coo_array((np.ones(len(row), dtype=bool), (row, other)), shape=(n, n))
-    _, group_N = connected_components(linked, directed=False)
+    linked = scipy.sparse.coo_array((np.ones(len(row), dtype=bool), (row, other)), shape=(n, n))
+    _, group_N = scipy.sparse.csgraph.connected_components(linked, directed=False)
     _, first, of_N = np.unique(group_N, return_index=True, return_inverse=True)
     numbered: np.ndarray = first.argsort().argsort()[of_N]
     return numbered
@@ -122,9 +113,9 @@ def _pieces(text: str) -> set[str]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
-    fail = failure(path, LabelFileError)
+    fail = failure(path)
     seen: dict[tuple[str, str], int] = {}
-    for number, cell in read_rows(path, COLUMNS, LabelFileError):
+    for number, cell in read_rows(path, COLUMNS):
         completion, judge, label = (cell[name].strip() for name in COLUMNS[:3])
         for name, value in (("completion", completion), ("judge", judge)):
             if not value:

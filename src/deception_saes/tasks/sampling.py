@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import transformers
 from tqdm import tqdm
 
 from deception_saes.models.forward import finite_logits
@@ -25,13 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampled:
-    """One continuation.
-
-    finished: whether an end token came before the limit of tokens; the text leaves it out.
-    """
+    """One continuation."""
 
     text: str
+    """Without the end token."""
     finished: bool
+    """Whether an end token came before the limit of tokens."""
 
 
 @dataclass
@@ -55,9 +55,9 @@ def sample(
 ) -> list[Sampled]:
     """`draws` continuations of one prompt, from the full softmax at `temperature`.
 
-    Draw i takes its numbers from a stream of (seed, i) alone. So it depends neither on how many
-    others are drawn nor on the size of a batch, except where the last bits of a matrix product,
-    which do depend on it, meet the edge between two tokens.
+    Draw i takes its numbers from a stream of (seed, i) alone. So it depends neither on the number
+    of draws nor on the batch size, except where the last bits of a matrix product, which do depend
+    on the batch size, decide between two tokens.
     The prompt is read once; draws that have ended are left out of the batch.
     Raises ValueError for an empty prompt, or a count or temperature that is not positive;
     FloatingPointError if a logit is not finite.
@@ -103,9 +103,7 @@ def choose(logits_BV: torch.Tensor, temperature: float, uniforms: Sequence[float
 
 @torch.inference_mode()
 def _prefill(lm: LanguageModel, prompt_ids: Sequence[int]) -> tuple[torch.Tensor, DynamicCache]:
-    from transformers import DynamicCache
-
-    out = _run(lm, [list(prompt_ids)], DynamicCache(config=lm.model.config))
+    out = _run(lm, [list(prompt_ids)], transformers.DynamicCache(config=lm.model.config))
     return out.last_hidden_state[:, -1], out.past_key_values
 
 

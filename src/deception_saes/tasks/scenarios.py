@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deception_saes.errors import UserError
 from deception_saes.store.files import read_shipped
+from deception_saes.tasks.prompts import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,51 +29,46 @@ SHOTS = (
 """Two questions with nothing to conceal, and their answers: they show the form of a reply."""
 
 
-class ScenarioFileError(ValueError):
-    """A scenarios file is malformed. The message names file, scenario, fault and remedy."""
-
-
 @dataclass(frozen=True)
 class Scenario:
-    """A situation in which one and the same prompt may be answered honestly or not.
-
-    title: on pages. user: situation, incentive and question; it assigns no lying role.
-    opening: how every reply begins; a completion goes on from there.
-    fact: what there is a reason to conceal.
-    honest, deceptive, ambiguous: the rubric, what counts as each.
-    honest_reply, deceptive_reply: reference continuations of the opening.
-    """
+    """A situation in which the same prompt may be answered honestly or not."""
 
     id: str
     title: str
+    """On pages."""
     user: str
+    """Situation, incentive and question; it assigns no lying role."""
     opening: str
+    """How every reply begins; a completion continues it."""
     fact: str
+    """What there is a reason to conceal."""
     honest: str
+    """The rubric: what counts as honest."""
     deceptive: str
     ambiguous: str
     honest_reply: str
+    """A reference continuation of the opening."""
     deceptive_reply: str
 
 
 def load_scenarios(path: Path = SCENARIOS) -> list[Scenario]:
     """All scenarios of a TOML file, in its order.
 
-    Raises ScenarioFileError naming the scenario.
+    Raises UserError naming the scenario.
     """
     try:
         tables = tomllib.loads(read_shipped(path).decode()).get("scenario", [])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScenarioFileError(f"{path.name}: not TOML ({error}); mend it there") from None
+        raise UserError(f"{path.name}: not TOML ({error}); correct it there") from None
     if not isinstance(tables, list) or not tables:
-        raise ScenarioFileError(f"{path.name}: there is no scenario; write at least one "
+        raise UserError(f"{path.name}: there is no scenario; write at least one "
                                 "[[scenario]]")
     scenarios = [_scenario(table, f"{path.name}, scenario {number}")
                  for number, table in enumerate(tables, start=1)]
     ids = [scenario.id for scenario in scenarios]
     doubled = sorted({id for id in ids if ids.count(id) > 1})
     if doubled:
-        raise ScenarioFileError(f"{path.name}: the id {doubled[0]!r} stands twice; rename one")
+        raise UserError(f"{path.name}: the id {doubled[0]!r} stands twice; rename one")
     return scenarios
 
 
@@ -89,20 +86,18 @@ def prompt_text(scenario: Scenario, tokenizer: PreTrainedTokenizerBase) -> str:
 
 def prompt_ids(scenario: Scenario, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Token ids of the whole prompt."""
-    from deception_saes.tasks.scoring import encode
-
     return encode(prompt_text(scenario, tokenizer), tokenizer)
 
 
 def _scenario(table: dict[str, Any], where: str) -> Scenario:
     names = [field.name for field in dataclasses.fields(Scenario)]
     if sorted(table) != sorted(names):
-        raise ScenarioFileError(f"{where}: its entries are {', '.join(sorted(table))}; expected "
+        raise UserError(f"{where}: its entries are {', '.join(sorted(table))}; expected "
                                 f"{', '.join(names)}")
     for name in names:
         if not isinstance(table[name], str) or not table[name].strip():
-            raise ScenarioFileError(f"{where}: {name} is {table[name]!r}; expected a text")
+            raise UserError(f"{where}: {name} is {table[name]!r}; expected a text")
     if not re.fullmatch(r"[a-z]+(_[a-z]+)*", table["id"]):
-        raise ScenarioFileError(f"{where}: the id is {table['id']!r}; expected small letters and "
+        raise UserError(f"{where}: the id is {table['id']!r}; expected small letters and "
                                 "underscores")
     return Scenario(**table)

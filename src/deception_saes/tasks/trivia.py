@@ -1,37 +1,33 @@
-"""The trivia questions: a CSV that is checked row by row."""
+"""The trivia questions, a CSV that is checked row by row, and their two halves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from deception_saes.tasks.csv_rows import failure, read_rows
+from deception_saes.rng import generator
+from deception_saes.tasks.csv_rows import Failure, failure, read_rows
 
 T = TypeVar("T")
+Half = Literal["choosing", "evaluating"]
 
 QUESTIONS = Path(__file__).parent / "data" / "questions.csv"
 COLUMNS = ("id", "topic", "question", "answer", "aliases", "foil")
 
 
-class QuestionFileError(ValueError):
-    """A questions file is malformed. The message names file, row, what is wrong and the remedy."""
-
-
 @dataclass(frozen=True)
 class Question:
-    """One trivia question.
-
-    accepted: the answer first, then its aliases, as one writes them on an answer line.
-    foil: one plausible wrong answer of the same kind.
-    """
+    """One trivia question."""
 
     id: str
     topic: str
     text: str
     accepted: tuple[str, ...]
+    """The answer first, then its aliases, as one writes them on an answer line."""
     foil: str
+    """One plausible wrong answer of the same kind."""
 
 
 def load_questions(path: Path = QUESTIONS) -> list[Question]:
@@ -39,17 +35,17 @@ def load_questions(path: Path = QUESTIONS) -> list[Question]:
 
     Columns: id, topic, question, answer, aliases (separated by `|`, may be empty), foil.
     Numbers are written in words, since most tokenizers give digits no token of their own.
-    Raises QuestionFileError with the row number (the header is row 1).
+    Raises UserError with the row number (the header is row 1).
     """
-    fail = failure(path, QuestionFileError)
+    fail = failure(path)
     questions: list[Question] = []
     seen: dict[str, int] = {}
-    for number, cells in read_rows(path, COLUMNS, QuestionFileError):
+    for number, cells in read_rows(path, COLUMNS):
         question = _question(cells, number, fail)
         for kind, key in (("id", question.id), ("question", " ".join(question.text.split()))):
             first = seen.setdefault(f"{kind} {key.casefold()}", number)
             if first != number:
-                raise fail(number, f"the {kind} {key!r} stands in row {first} already",
+                raise fail(number, f"the {kind} {key!r} is in row {first} already",
                            "remove one of the two")
         questions.append(question)
     if not questions:
@@ -64,9 +60,14 @@ def spread(items: Sequence[T], count: int | None) -> list[T]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def _question(
-    cell: dict[str, str], number: int, fail: Callable[[int, str, str], ValueError]
-) -> Question:
+def halves(questions: Sequence[str], seed: int) -> dict[str, Half]:
+    """The half of each question id, at random by seed; of an odd count evaluation gets one more."""
+    order = generator(seed, "choosing and evaluating halves").permutation(sorted(questions))
+    choosing = set(order[: len(order) // 2].tolist())
+    return {q: "choosing" if q in choosing else "evaluating" for q in sorted(questions)}
+
+
+def _question(cell: dict[str, str], number: int, fail: Failure) -> Question:
     cell = {name: text.strip() for name, text in cell.items()}
     for name in COLUMNS:
         if not cell[name] and name != "aliases":
@@ -79,4 +80,3 @@ def _question(
         raise fail(number, f"the foil {cell['foil']!r} is an accepted answer",
                    "choose a wrong one")
     return Question(cell["id"], cell["topic"], cell["question"], accepted, cell["foil"])
-

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Scripted:
     """script(number of the request from 1, message) gives what happens: a text is the reply of a
     chat completion; (status, headers, body) is sent as it is; "DROP" closes the connection;
-    "HALF" closes it in mid-answer; "HANG" answers nothing until the server ends; "DRIP" sends a
-    byte now and then; "DIE" drops the connection and ends the server."""
+    "HALF" closes it in mid-answer; "HANG" answers nothing until the server ends; "DIE" drops the
+    connection and ends the server."""
 
     def __init__(self, script, port=0):
         self.script, self.asked, self.headers = script, [], []
@@ -52,7 +52,7 @@ class Scripted:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 with scripted.lock:
                     scripted.asked.append(body)
-                    scripted.headers.append(dict(self.headers))
+                    scripted.headers.append({k.lower(): v for k, v in self.headers.items()})
                     number = len(scripted.asked)
                 message = body["messages"][-1]["content"]
                 happens = scripted.script(number, message)
@@ -73,18 +73,15 @@ class Scripted:
                     self.complete(happens, message)
 
             def complete(self, happens, message):
-                text = "" if happens in ("HALF", "DRIP") else happens
+                text = "" if happens == "HALF" else happens
                 choice = {"index": 0, "message": {"role": "assistant", "content": text}}
                 usage = {"prompt_tokens": 100, "completion_tokens": 5}
                 data = json.dumps({"choices": [choice], "usage": usage}).encode()
-                if happens in ("HALF", "DRIP"):
+                if happens == "HALF":
                     self.send_response(200)
                     self.send_header("content-length", str(len(data)))
                     self.end_headers()
-                    for byte in data[: len(data) // 2]:
-                        self.wfile.write(bytes([byte]))
-                        if happens == "DRIP" and scripted.ends.wait(0.05):
-                            break
+                    self.wfile.write(data[: len(data) // 2])
                     self.close_connection = True
                 else:
                     with scripted.lock:

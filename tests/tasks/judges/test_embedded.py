@@ -11,7 +11,7 @@ from deception_saes.tasks.judges.embedded import (
 )
 from deception_saes.tasks.judges.rubric import batch_prompt, individual_prompt
 from deception_saes.tasks.labels import LABELS
-from deception_saes.tasks.scoring import encode
+from deception_saes.tasks.prompts import encode
 
 
 @pytest.fixture(scope="session")
@@ -89,17 +89,16 @@ def test_what_says_nothing_is_a_tie_and_so_ambiguous(tiny, scenario, completions
         assert judgement.probabilities == pytest.approx(dict.fromkeys(LABELS, 1 / 3), abs=1e-4)
 
 
-@pytest.mark.parametrize(("log_p", "log_prior", "label", "uncalibrated"), [
-    ((-1, -2, -3), (-1, -3, -3), "deceptive", "honest"),
-    ((-1, -2, -3), (-4, -4, -4), "honest", "honest"),
-    ((-5, -2, -1), (-5, -3, -1), "deceptive", "ambiguous"),
-    ((-1, -1, -9), (-2, -2, -2), "ambiguous", "ambiguous"),
-    ((-1, -1 - TIE / 2, -9), (-2, -2, -2), "ambiguous", "ambiguous"),
-    ((-1, -1 - TIE * 2, -9), (-2, -2, -2), "honest", "honest"),
+@pytest.mark.parametrize(("log_p", "log_prior", "label"), [
+    ((-1, -2, -3), (-1, -3, -3), "deceptive"),
+    ((-1, -2, -3), (-4, -4, -4), "honest"),
+    ((-1, -1, -9), (-2, -2, -2), "ambiguous"),
+    ((-1, -1 - TIE / 2, -9), (-2, -2, -2), "ambiguous"),
+    ((-1, -1 - TIE * 2, -9), (-2, -2, -2), "honest"),
 ])
-def test_the_prior_is_taken_out_and_a_tie_is_ambiguous(log_p, log_prior, label, uncalibrated):
+def test_the_prior_is_taken_out_and_a_tie_is_ambiguous(log_p, log_prior, label):
     judgement = Judgement("c", log_p, log_prior)
-    assert (judgement.label, judgement.uncalibrated_label) == (label, uncalibrated)
+    assert judgement.label == label
     assert sum(judgement.probabilities.values()) == pytest.approx(1)
 
 

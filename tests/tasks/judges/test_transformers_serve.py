@@ -8,13 +8,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from deception_saes.__main__ import main
-from deception_saes.models.load import converted, load
+from deception_saes.models.load import load
 from deception_saes.models.registry import get
 from deception_saes.tasks.completions import Completion, id_of, write_completions
 from deception_saes.tasks.labels import load_labels
@@ -31,8 +31,6 @@ TEMPLATE = ("{% set asked = messages[0]['content'] %}{{ asked }}"
 def speaking(artifacts, tmp_path_factory):
     """A model that says SINGLE or BATCH: attention and MLP add nothing, so that each token alone
     decides the next."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     tokenizer = load(get("tinyllama-random"), artifacts, "cpu").tokenizer
     folder = tmp_path_factory.mktemp("speaking")
     tokenizer.save_pretrained(folder)
@@ -96,59 +94,39 @@ def wait_until_healthy(port, running, log):
 
 
 @pytest.fixture
-def judge(tmp_path, server, monkeypatch):
-    """Judge three completions of each of two shipped scenarios with a model; the labels and what
-    was written down of the answers."""
-    monkeypatch.setenv("JUDGE_KEY", KEY)
+def completions(tmp_path):
+    """A file with three completions of each of two shipped scenarios."""
+    path, texts = tmp_path / "c.csv", (" that.", " <|im_end|>\n", " <one> no.")
     write_completions([Completion(id_of(s.id, "R3", draw), "smollm2it", s.id, "R3", draw, 1.0, 0,
                                   True, text)
-                       for s in load_scenarios()[:2]
-                       for draw, text in enumerate([" that.", " <|im_end|>\n", " <one> no."])],
-                      tmp_path / "c.csv")
-
-    def run(model, *more):
-        code = main(["judge", "--base-url", server, "--model", str(model), "--judge", "j", "--yes",
-                     "--completions", str(tmp_path / "c.csv"), "--out", str(tmp_path / "l.csv"),
-                     "--key-variable", "JUDGE_KEY", "--attempts", "2", *more])
-        assert code == 0
-        lines = (tmp_path / "l.j.answers.jsonl").read_text().splitlines()
-        for path in Path(tmp_path).iterdir():
-            assert KEY not in path.read_text()
-        return load_labels(tmp_path / "l.csv").get("j", {}), [json.loads(of) for of in lines[1:]]
-
-    return run
+                       for s in load_scenarios()[:2] for draw, text in enumerate(texts)], path)
+    return path
 
 
-def test_individually(judge, speaking):
-    labels, answers = judge(speaking)
-    assert len(labels) == len(answers) == 6
-    assert set(labels.values()) == {"deceptive"}
-    assert {answer["reply"] for answer in answers} == {SINGLE}
+@pytest.mark.parametrize(("more", "requests", "labels"), [
+    ((), 6, ("deceptive",) * 3),
+    (("--mode", "batch", "--per-prompt", "3"), 2, ("honest", "ambiguous", "deceptive")),
+])
+def test_a_real_server_is_asked(server, speaking, completions, monkeypatch, more, requests, labels):
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    out = completions.with_name("l.csv")
+    assert main(["judge", "--base-url", server, "--model", str(speaking), "--judge", "j", "--yes",
+                 "--completions", str(completions), "--out", str(out),
+                 "--key-variable", "JUDGE_KEY", "--attempts", "2", *more]) == 0
+    found = load_labels(out)["j"]
+    assert len(found) == 6
+    assert found == {id: labels[int(id[-1])] for id in found}
+    answers = [json.loads(line) for line in (out.parent / "l.j.answers.jsonl").read_text()
+               .splitlines()[1:]]
+    assert len(answers) == requests
     assert all(answer["prompt_tokens"] > 100 for answer in answers)
     assert {answer["completion_tokens"] for answer in answers} <= {1, 2}
+    for path in out.parent.iterdir():
+        assert KEY not in path.read_text()
 
 
-def test_in_batches(judge, speaking):
-    labels, answers = judge(speaking, "--mode", "batch", "--per-prompt", "3")
-    assert len(answers) == 2
-    assert labels == {id: ("honest", "ambiguous", "deceptive")[int(id[-1])] for id in labels}
-    assert len(labels) == 6
-
-
-@pytest.mark.parametrize("mode", ["individual", "batch"])
-def test_a_random_model_says_no_label_and_none_is_guessed(judge, artifacts, mode):
-    folder = converted(get("tinyllama-random"), artifacts)
-    labels, answers = judge(folder, "--mode", mode, "--per-prompt", "3")
-    assert labels == {}
-    assert [label for answer in answers for label in answer["labels"]] == [None] * 6
-    assert all(answer["reply"] for answer in answers)
-
-
-def test_a_model_that_the_server_has_not_is_a_refusal_or_trouble(server, tmp_path, capsys):
-    id = load_scenarios()[0].id
-    write_completions([Completion(id_of(id, "R3", 0), "smollm2it", id, "R3", 0, 1.0, 0, True, "x")],
-                      tmp_path / "c.csv")
-    assert main(["judge", "--base-url", server, "--model", "no-such/model", "--yes",
-                 "--attempts", "1", "--completions", str(tmp_path / "c.csv"), "--out",
-                 str(tmp_path / "l.csv")]) == 1
+def test_a_model_that_the_server_does_not_have_is_an_error(server, completions, capsys):
+    assert main(["judge", "--base-url", server, "--model", "no-such/model", "--yes", "--attempts",
+                 "1", "--completions", str(completions), "--out",
+                 str(completions.with_name("l.csv"))]) == 1
     assert "HTTP" in capsys.readouterr().err

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from deception_saes.experiments.asking import MEASURES
+from deception_saes.experiments.asking import ANSWER_MEASURES
 from deception_saes.paper.numbers import row_value, with_interval
-from deception_saes.tasks.framings import CONDITIONS
-from deception_saes.tasks.wordings import FRAMINGS
+from deception_saes.tasks.framings import CONDITIONS, FRAMINGS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,7 +132,7 @@ def contrast_rows(contrasts: pd.DataFrame) -> pd.DataFrame:
 
 def measure_rows(contrasts: pd.DataFrame) -> pd.DataFrame:
     """The same contrasts in every measure, co-primary framings, answerable questions."""
-    rows = [{"measure": title, **row} for measure, (title, _) in MEASURES.items()
+    rows = [{"measure": title, **row} for measure, (title, _) in ANSWER_MEASURES.items()
             for row in _contrast_rows(contrasts, measure, CO_PRIMARY)]
     return _named_if_several(pd.DataFrame(rows))
 

@@ -9,7 +9,7 @@ import pandas as pd
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.front_page import published
 from deception_saes.paper.numbers import row_value, with_interval
-from deception_saes.tasks.wordings import FRAMINGS
+from deception_saes.tasks.framings import FRAMINGS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from deception_saes.experiments.separation_tables import BASELINES, compared
+from deception_saes.experiments.sae_tables import BASELINES, compared
 from deception_saes.paper.plots.architectures import look, present, shifts
 from deception_saes.paper.plots.s25 import TRAIN_SETS
 

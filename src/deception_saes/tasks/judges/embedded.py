@@ -25,7 +25,7 @@ from deception_saes.models.forward import (
 )
 from deception_saes.tasks.judges.rubric import CUE, batch_prompt, individual_prompt
 from deception_saes.tasks.labels import LABELS
-from deception_saes.tasks.scoring import encode
+from deception_saes.tasks.prompts import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,26 +42,22 @@ TIE = 1e-4
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the judge makes of one completion.
-
-    label: of the largest log_p − log_prior; ambiguous if two are largest (see TIE).
-    log_p: log-probability of each label word at the answer position, by LABELS.
-    log_prior: the same where every completion of the prompt says nothing and the same labels stand
-        before.
-    """
+    """What the judge makes of one completion."""
 
     completion: str
+    """Its id."""
     log_p: tuple[float, ...]
+    """Log-probability of each label word at the answer position, in the order of LABELS."""
     log_prior: tuple[float, ...]
+    """The same where every completion of the prompt is NOTHING, after the same labels."""
 
     @property
     def label(self) -> str:
-        return _largest([p - prior for p, prior in zip(self.log_p, self.log_prior, strict=True)])
-
-    @property
-    def uncalibrated_label(self) -> str:
-        """The label of the largest log_p."""
-        return _largest(self.log_p)
+        """That of the largest log_p − log_prior; ambiguous if two are largest (see TIE)."""
+        gains = [p - prior for p, prior in zip(self.log_p, self.log_prior, strict=True)]
+        largest = [label for label, gain in zip(LABELS, gains, strict=True)
+                   if gain > max(gains) - TIE]
+        return largest[0] if len(largest) == 1 else "ambiguous"
 
     @property
     def probabilities(self) -> dict[str, float]:
@@ -131,13 +127,12 @@ def judge_batch(
 
 @dataclass(frozen=True)
 class _Item:
-    """The part of a reply that is one completion's.
-
-    labels: token ids of each label behind its number. cues: of the next number behind each label.
-    """
+    """The part of a reply that is about one completion."""
 
     labels: list[tuple[int, ...]]
+    """Token ids of each label after the number."""
     cues: list[tuple[int, ...]]
+    """Token ids of the next number after each label."""
 
 
 def _items(lm: LanguageModel, n: int) -> list[_Item]:
@@ -182,12 +177,6 @@ def _written(model: PreTrainedModel, batch: SuffixBatch, tokens: Sequence[int]) 
     return SuffixBatch(batch.rows, out.last_hidden_state, out.past_key_values)
 
 
-def _largest(scores: Sequence[float]) -> str:
-    best = max(scores)
-    near = [label for label, score in zip(LABELS, scores, strict=True) if score > best - TIE]
-    return near[0] if len(near) == 1 else "ambiguous"
-
-
 def _by_scenario(
     scenarios: Sequence[Scenario], completions: Sequence[Completion]
 ) -> Iterator[tuple[Scenario, list[Completion]]]:
@@ -214,7 +203,7 @@ def _reply_of(lm: LanguageModel, message: str, begun: str) -> list[int]:
 
 
 def _continuations(lm: LanguageModel, before: str, texts: Sequence[str]) -> list[tuple[int, ...]]:
-    """The ids that each text gets behind `before`."""
+    """The token ids that each text gets after `before`."""
     def ids(text: str) -> list[int]:
         found: list[int] = lm.tokenizer(text, add_special_tokens=False)["input_ids"]
         return found

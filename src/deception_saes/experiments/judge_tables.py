@@ -11,20 +11,20 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from deception_saes.analysis.agreement import agreement
-from deception_saes.analysis.bootstrap import mean_interval
-from deception_saes.analysis.probes import activation_probe, one_thread
-from deception_saes.analysis.relabelled import (
+from deception_saes.analysis.agreement import (
     DECEPTIVE,
     HONEST,
     NEITHER,
     Scored,
+    agreement,
     codes,
     common_folds,
     held_out_under,
     scored,
     widening_under,
 )
+from deception_saes.analysis.bootstrap import mean_interval
+from deception_saes.analysis.probes import activation_probe, one_thread
 from deception_saes.cache import cached
 from deception_saes.experiments.judging import Labels
 from deception_saes.experiments.probing import LIBRARIES
@@ -175,11 +175,11 @@ def agreement_tables(
             rows.append({**pair, "n": 0, "kappa": np.nan, "ci_low": np.nan, "ci_high": np.nan,
                          "same": np.nan})
             continue
-        found = agreement(labels[a], labels[b], resamples, seed, group)
+        found = agreement(labels[a], labels[b], group, resamples, seed)
         rows.append({**pair, "n": found.n, "kappa": found.kappa, "ci_low": found.low,
                      "ci_high": found.high, "same": 100.0 * found.observed})
         counts += [{"a": a, "b": b, "label_a": x, "label_b": y, "n": int(found.table_LL[i, j])}
-                   for i, x in enumerate(found.labels) for j, y in enumerate(found.labels)]
+                   for i, x in enumerate(LABELS) for j, y in enumerate(LABELS)]
     one, other = ("", "one judge"), ("", "the other judge")
     return {
         "agreement": described(
@@ -195,7 +195,7 @@ def agreement_tables(
 
 
 @cached(data=SCENARIOS, libraries=LIBRARIES)
-def probe_table(
+def judge_probe_table(
     reading: Reading, labels: Labels, short: Short, *, layer: int, permutations: int,
     resamples: int,
 ) -> pd.DataFrame:

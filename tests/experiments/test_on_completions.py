@@ -1,27 +1,64 @@
-"""§21 of the smoke profile: what stands in its table and values is what the scores say."""
+"""Features of completions, and §21 of the smoke profile: what stands in its table and values is
+what the scores say."""
 
 import numpy as np
 import pytest
+import torch
 from cells import run_cells
 
-from deception_saes.analysis.completion_features import completion_features
+from deception_saes.activations.completions import TokenRows
 from deception_saes.analysis.probes import activation_probe, held_out_scores
-from deception_saes.experiments.behavioural_saes import TRAIN_ROUNDS, trained_on
+from deception_saes.experiments.on_completions import completion_features
 from deception_saes.experiments.reading import MAIN_ROUND
 from deception_saes.paper.profiles import PROFILES
 from deception_saes.paper.settings import Settings
+from deception_saes.saes.registry import build
+from deception_saes.saes.sae import SaeConfig
 
 MODEL = "tinyllama-random"
+D_IN, D_SAE = 6, 11
+
+
+
+@pytest.fixture(scope="module")
+def made_up_sae():
+    random = torch.Generator().manual_seed(0)
+    decoder = torch.randn(D_SAE, D_IN, generator=random)
+    return build(SaeConfig("topk", D_IN, D_SAE, 3), {
+        "W_enc": decoder.T.contiguous(), "W_dec": decoder, "b_enc": torch.zeros(D_SAE),
+        "b_dec": torch.randn(D_IN, generator=random)})
+
+
+@pytest.fixture(scope="module")
+def made_up_rows():
+    names = np.repeat(["one", "two", "three"], [4, 1, 1500])  # more than are read at once
+    x = torch.randn(len(names), D_IN, generator=torch.Generator().manual_seed(1))
+    return TokenRows({5: x}, names, np.arange(len(names)))
+
+
+@pytest.mark.parametrize("ids", [["three", "one"], ["two"], ["one", "two", "three"]])
+def test_features_are_those_of_a_plain_loop_over_tokens(made_up_sae, made_up_rows, ids):
+    sae, rows = made_up_sae, made_up_rows
+    found = completion_features(sae, rows, 5, ids)
+    for n, id in enumerate(ids):
+        f = sae.encode(rows.x_by_layer[5][torch.from_numpy(rows.completion == id)])
+        np.testing.assert_allclose(found.mean_NS[n], f.mean(dim=0).numpy(), rtol=1e-5, atol=1e-7)
+        assert (found.fires_NS[n] == (f > 0).any(dim=0).numpy()).all()
+    assert found.fires_NS.any()
+    assert not found.fires_NS.all()
+
+
+def test_a_completion_without_tokens_is_named(made_up_sae, made_up_rows):
+    with pytest.raises(ValueError, match="four"):
+        completion_features(made_up_sae, made_up_rows, 5, ["one", "four"])
+
+
+# §21
 
 
 @pytest.fixture(scope="module")
 def run(smoke, artifacts):
     return run_cells(21, smoke, smoke.seed, artifacts)
-
-
-@pytest.fixture(scope="module")
-def saes(behavioural_saes):
-    return behavioural_saes
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +134,6 @@ def test_power_falls_with_fewer_completions(run):
     here, study = value(run, "power.here"), value(run, "power.study")
     assert study.n == 33 < here.n
     assert study.value == pytest.approx(here.value * np.sqrt(here.n / study.n))
-
-
-def test_no_sae_saw_a_completion_that_is_scored(saes):
-    for train_set in ("honest_only", "deceptive_only", "mixed"):
-        seen = trained_on(saes.reading, train_set)
-        assert seen
-        assert not set(seen) & set(saes.reading.main.ids)
-        assert {id.split("-")[1] for id in seen} <= set(TRAIN_ROUNDS)
 
 
 def test_a_model_without_labels_is_not_run():
