@@ -140,7 +140,7 @@ def test_a_killed_training_leaves_no_saes_and_goes_on_from_its_checkpoints(
         saes, artifacts, tmp_path, monkeypatch):
     undisturbed = digests(train_saes(saes, LAYERS[0]))
     shutil.copytree(artifacts / "models", tmp_path / "models")
-    monkeypatch.setattr(training, "_SECONDS_BETWEEN_CHECKPOINTS", -1)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     whole, steps = training.train, []
 
     def killed(job, x_ND, seed, checkpoint, progress):
