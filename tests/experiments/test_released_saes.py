@@ -35,6 +35,7 @@ import dataclasses, json, pathlib, sys, time
 sys.path.insert(0, sys.argv[2])
 from cells import run_cells
 from huggingface_hub import close_session
+from places import artifacts_at
 from deception_saes.paper.profiles import profile_named
 
 time.sleep = lambda seconds: None  # between the attempts of the hub's client

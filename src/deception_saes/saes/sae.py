@@ -76,8 +76,8 @@ def autoencoder_shapes(config: SaeConfig) -> dict[str, tuple[int, ...]]:
 
 class TrainingRule(ABC):
     """How one architecture is trained: `loss` is what is minimised, as its paper writes it, and
-    `step` its gradients at the present weights, written out by hand because autograd takes several
-    times as long. Tests hold the two against each other.
+    `step` its gradients at the present weights, written out by hand because autograd takes up to
+    two and a half times as long. A test compares the two.
 
     Weights and inputs are in the scaled space of `saes.training`. Every buffer is made once: at
     these sizes allocating costs more than an element-wise pass.
