@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 from jsonschema import Draft202012Validator
 
+from deception_saes.errors import OneLine
 from deception_saes.store.files import write_atomic
 
 SCHEMA = Path(__file__).with_name("results.schema.json")
 
 
-class ResultsError(ValueError):
+class ResultsError(OneLine, ValueError):
     """A results file does not follow the schema. The message names file, place and remedy."""
 
 

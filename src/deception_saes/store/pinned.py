@@ -23,6 +23,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from deception_saes.errors import OneLine
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -41,7 +43,7 @@ _PINNED_VARIABLE = "DECEPTION_SAES_PINNED"
 """Names the process that was pinned. Those that it starts inherit its environment and are not."""
 
 
-class WorkerDied(RuntimeError):
+class WorkerDied(OneLine, RuntimeError):
     """A pinned process ended without a result. The message says how and what to do."""
 
 
