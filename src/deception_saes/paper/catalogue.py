@@ -12,11 +12,14 @@ from deception_saes.store.files import checkout
 
 @dataclass(frozen=True)
 class Section:
-    """number: as in "§23". name: notebook name after `sNN_`. part: of the book."""
+    """A results section of the book."""
 
     number: int
+    """As in "§23"."""
     name: str
+    """Notebook name after `sNN_`."""
     part: str
+    """The part of the book it stands in."""
 
     @property
     def key(self) -> str:

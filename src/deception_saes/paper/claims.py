@@ -32,13 +32,11 @@ _RELATIVE_TOLERANCE = {"approximate": 0.1, "count": 0.0, "threshold": 0.0, "laye
 
 @dataclass(frozen=True)
 class Claim:
-    """One published number. low, high: its published interval or bounds; section: "28.1".
-    no_effect: where no effect would lie, 50 of a balanced accuracy; None where there is no such
-    place.
-    """
+    """One published number."""
 
     id: str
     section: str
+    """Of this book: "28.1" is the first part of §28."""
     card: str
     model: str
     quantity: str
@@ -47,7 +45,9 @@ class Claim:
     kind: str
     low: float | None
     high: float | None
+    """Its published interval or bounds."""
     no_effect: float | None
+    """Where no effect would lie, 50 of a balanced accuracy; None where there is no such place."""
     note: str
 
     @property
@@ -58,10 +58,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """word: one of VERDICTS. why: one phrase for the reader."""
+    """What this run says of a claim."""
 
     word: str
+    """One of VERDICTS."""
     why: str
+    """One phrase for the reader."""
 
 
 @lru_cache(maxsize=1)

@@ -49,14 +49,16 @@ class Meaning:
 
 @dataclass(frozen=True)
 class DataFile:
-    """A published CSV. section: None for those that come with the code. columns: by name."""
+    """A published CSV."""
 
     name: str
     section: Section | None
+    """None for those that come with the code."""
     about: str
     rows: int
     bytes: int
     columns: dict[str, Meaning]
+    """By name."""
 
     @property
     def key(self) -> str:

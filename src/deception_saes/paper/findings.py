@@ -22,23 +22,26 @@ _SAME_PREFIX = "two_shot_same_prefix.answerable.p_correct"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a finding's figure. colour: a name of `figures.PALETTES`."""
+    """One line of a finding's figure."""
 
     label: str
     value: Value
     colour: str
+    """A name of `figures.PALETTES`."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """sections: where it is shown in full, the first of them decisive. axis: what the rows
-    measure; none: where no effect stands on it."""
+    """One sentence of the answer, with the values it rests on."""
 
     sections: tuple[int, ...]
+    """Where it is shown in full, the first of them decisive."""
     sentence: str
     rows: tuple[Row, ...]
     axis: str
+    """What the rows measure."""
     none: float = 0.0
+    """Where no effect stands on it."""
 
     @property
     def alt(self) -> str:

@@ -41,12 +41,13 @@ _FINDING_SIZE = (4.6, 1.9)  # inches
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """One line of the claims table. failed: the source checks of this claim that do not hold."""
+    """One line of the claims table."""
 
     claim: Claim
     value: Value | None
     verdict: Verdict
     failed: list[SourceCheck]
+    """The source checks of this claim that do not hold."""
 
 
 def claim_rows(profile: Profile, results: Sequence[Results]) -> list[ClaimRow]:

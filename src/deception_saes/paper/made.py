@@ -21,16 +21,17 @@ from deception_saes.store.ensure import marker_path
 
 @dataclass(frozen=True)
 class Made:
-    """One unit. pinned: whether it was made in a process pinned to one instruction set. files: what
-    it wrote, by its path below the artifacts. why_not_promised: why its last bits may be others
-    elsewhere."""
+    """One unit."""
 
     unit: str
     pinned: bool
+    """Whether it was made in a process pinned to one instruction set."""
     files: dict[str, Path]
+    """What it wrote, by its path below the artifacts."""
     processor: str
     instruction_set: str | None
     why_not_promised: str | None
+    """Why its last bits may be others elsewhere."""
 
 
 def made(profile: Profile, seed: int, tree: Path) -> list[Made]:

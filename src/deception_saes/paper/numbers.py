@@ -58,10 +58,11 @@ def row_value(row: pd.Series) -> Value:
 
 @dataclass(frozen=True)
 class Headline:
-    """rest: the value's id behind "sNN.{primary model}."."""
+    """A number that the status page compares between seeds."""
 
     section: int
     rest: str
+    """The value's id behind "sNN.{primary model}."."""
     title: str
 
 

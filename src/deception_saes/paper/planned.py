@@ -26,17 +26,15 @@ class BuildFailed(OneLine, RuntimeError):
 
 @dataclass(frozen=True)
 class Unit:
-    """A piece of work that Snakemake may order.
-
-    needs: names of the units whose artifacts it reads. make: brings it about, if need be; can be
-    pickled.
-    """
+    """A piece of work that Snakemake may order."""
 
     name: str
     tree: Path
     spec: Spec
     needs: tuple[str, ...]
+    """Names of the units whose artifacts it reads."""
     make: Callable[[], object]
+    """Brings it about, if need be; can be pickled."""
 
     @property
     def marker(self) -> Path:

@@ -12,90 +12,90 @@ from deception_saes.saes.config import Recipe
 
 @dataclass(frozen=True)
 class Behaviour:
-    """Which completions §17 to §22 are about.
-
-    model: slug of the model of the profile that reads them. sampled_by: slug of the model whose
-        shipped completions they are. judge: whose labels are the primary ones.
-    completions_per_scenario: the first so many of each scenario and round; None: all.
-    scenarios: the first so many of the file; None: all.
-    """
+    """Which completions §17 to §22 are about."""
 
     model: str
+    """Slug of the model of the profile that reads them."""
     sampled_by: str
+    """Slug of the model whose shipped completions they are."""
     judge: str = "claude-1"
+    """Whose labels are the primary ones."""
     completions_per_scenario: int | None = None
+    """The first so many of each scenario and round; None: all."""
     scenarios: int | None = None
+    """The first so many of the file; None: all."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One way to run the book.
-
-    models: the primary model first.
-    framings: names of `tasks.framings.FRAMINGS`; primary_framings: the two co-primary ones.
-    questions: how many of the shipped questions are asked under the co-primary framings, evenly
-        spread over the file; None: all. secondary_questions: the same under the other framings.
-    answerable_min_p: least P(correct | genuine) of an answerable question.
-    bootstrap_draws: resamples behind every confidence interval.
-    batch_size: prompts a forward pass.
-    device: a torch device.
-    circuit_framing: the framing under which heads are ranked and ablated.
-    circuit_size: how many suppressor heads are ablated together.
-    sweep_sandbag_questions, sweep_genuine_questions: questions of the head sweep under each
-        condition, spread over the choosing half; None: the whole half.
-    draw_questions: evaluating questions of the random-head draws and of subsets of heads that no
-        claim is about, choosing questions for heads' means and the best subset, spread over their
-        half; None: the whole half.
-    random_draws: draws of each kind of random heads. permutations: draws of every null.
-    sae_recipe: how every SAE is trained.
-    behaviour_recipe: how the behavioural SAEs are trained; None: as the others.
-    sae_source: None: the SAEs are trained here. A hub repository "organisation/name" or a folder:
-        those of that release are used.
-    swaps: by section, §24, §26 and §31, the slug of the model and the framing it is about; a
-        section without an entry is not run.
-    swap_draws: draws of each random edit, an even number. swap_draw_questions: evaluating
-        questions that they are run on, spread over the half; None: the whole half.
-    training_seeds: how many seeds the headline gap is measured with.
-    equivalence_share: what counts as no gap, as a share of the clean genuine − sandbag difference.
-    behaviour: whose completions are told apart; None: §17 to §22 are not run.
-    threads: of torch in each unit of work, which decide the last bits of results. jobs: how many
-        units are made at once: on few cores two units of one thread each are faster than one of
-        two, since much of a unit does not share its work between threads.
-    verdicts: whether the front page judges the claims; random weights prove nothing.
-    seconds: what each section may take on the machine that the profile is meant for.
-    """
+    """One way to run the book."""
 
     name: str
     seed: int
     models: tuple[ModelSpec, ...]
+    """The primary model first."""
     framings: tuple[str, ...]
+    """Names of `tasks.framings.FRAMINGS`."""
     primary_framings: tuple[str, ...]
+    """The two co-primary ones."""
     questions: int | None
+    """How many of the shipped questions are asked under the co-primary framings, evenly spread over
+    the file; None: all."""
     secondary_questions: int | None
+    """The same under the other framings."""
     answerable_min_p: float
+    """Least P(correct | genuine) of an answerable question."""
     bootstrap_draws: int
+    """Resamples behind every confidence interval."""
     batch_size: int
+    """Prompts a forward pass."""
     device: str
+    """A torch device."""
     threads: int
+    """Of torch in each unit of work, which decide the last bits of results."""
     jobs: int
+    """How many units are made at once: on few cores two units of one thread each are faster than
+    one of two, since much of a unit does not share its work between threads."""
     circuit_framing: str
+    """The framing under which heads are ranked and ablated."""
     circuit_size: int
+    """How many suppressor heads are ablated together."""
     sweep_sandbag_questions: int | None
     sweep_genuine_questions: int | None
+    """Questions of the head sweep under each condition, spread over the choosing half; None: the
+    whole half."""
     draw_questions: int | None
+    """Evaluating questions of the random-head draws and of subsets of heads that no claim is about,
+    choosing questions for heads' means and the best subset, spread over their half; None: the whole
+    half."""
     random_draws: int
+    """Draws of each kind of random heads."""
     permutations: int
+    """Draws of every null."""
     sae_recipe: Recipe
+    """How every SAE is trained."""
     swaps: Mapping[int, tuple[str, str]]
+    """By section, §24, §26 and §31, the slug of the model and the framing it is about; a section
+    without an entry is not run."""
     swap_draws: int
+    """Draws of each random edit, an even number."""
     swap_draw_questions: int | None
+    """Evaluating questions that they are run on, spread over the half; None: the whole half."""
     verdicts: bool
+    """Whether the front page judges the claims; random weights prove nothing."""
     behaviour: Behaviour | None = None
+    """Whose completions are told apart; None: §17 to §22 are not run."""
     behaviour_recipe: Recipe | None = None
+    """How the behavioural SAEs are trained; None: as the others."""
     sae_source: str | None = None
+    """None: the SAEs are trained here. A hub repository "organisation/name" or a folder: those of
+    that release are used."""
     training_seeds: int = 5
+    """How many seeds the headline gap is measured with."""
     equivalence_share: float = 0.1
+    """What counts as no gap, as a share of the clean genuine − sandbag difference."""
     seconds: Mapping[int, float] = field(default_factory=dict)
+    """What each section may take on the machine that the profile is meant for."""
 
     def __post_init__(self) -> None:
         """Raises ValueError where a run would stop only after minutes of work."""

@@ -34,11 +34,11 @@ class NoReference(OneLine, FileNotFoundError):
 
 @dataclass(frozen=True)
 class Difference:
-    """A number that is not as the reference has it. what: value, ci_low, ci_high or n; presence:
-    one of the two lacks the value."""
+    """A number that is not as the reference has it."""
 
     id: str
     what: str
+    """One of value, ci_low, ci_high and n; "presence" where one of the two lacks the value."""
     reference: float | None
     found: float | None
 
@@ -67,16 +67,16 @@ def is_timing(value: Value) -> bool:
 
 @dataclass(frozen=True)
 class Origin:
-    """What made a reference.
-
-    commit: of the code. processor: its name. specs: hash of each section's spec, by its key.
-    files: SHA-256 of the content of models, activations and SAEs, by path.
-    """
+    """What made a reference."""
 
     commit: str
+    """Of the code."""
     processor: str
+    """Its name."""
     specs: dict[str, str]
+    """Hash of each section's spec, by its key."""
     files: dict[str, str]
+    """SHA-256 of the content of models, activations and SAEs, by path."""
 
 
 def origin_file(profile: Profile, seed: int) -> Path:

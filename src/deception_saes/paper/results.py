@@ -25,37 +25,34 @@ class ResultsError(OneLine, ValueError):
 
 @dataclass(frozen=True)
 class Value:
-    """One measured number. What does not apply, and what is not finite, is None.
-
-    id: unique in the book. claim: id of the published claim it answers.
-    value, ci_low, ci_high: in `unit`; the interval is a 95% one, or a 90% one where a claim of no
-        effect is tested, which the quantity then says.
-    n: questions, prompts or draws behind it.
-    condition: genuine, neutral, sandbag or an intervention; train_set: an SAE's training condition.
-    """
+    """One measured number. What does not apply, and what is not finite, is None."""
 
     id: str
+    """Unique in the book."""
     quantity: str
     value: float | None
     unit: str
     claim: str | None = None
+    """Id of the published claim it answers."""
     ci_low: float | None = None
     ci_high: float | None = None
+    """In `unit`; the interval is a 95% one, or a 90% one where a claim of no effect is tested,
+    which the quantity then says."""
     n: int | None = None
+    """Questions, prompts or draws behind it."""
     model: str | None = None
     framing: str | None = None
     layer: int | None = None
     tag: str | None = None
     train_set: str | None = None
+    """An SAE's training condition."""
     condition: str | None = None
+    """Genuine, neutral, sandbag or an intervention."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """A section's outcome. status "not run" comes with a reason and no values.
-
-    seconds: wall time of the computation; commit, versions: of what computed it.
-    """
+    """A section's outcome. status "not run" comes with a reason and no values."""
 
     section: int
     status: Literal["done", "not run"]
@@ -64,7 +61,9 @@ class Results:
     seed: int
     commit: str
     versions: dict[str, str]
+    """Of what computed it."""
     seconds: float
+    """Wall time of the computation."""
     values: Sequence[Value]
 
     def value(self, id: str) -> Value:

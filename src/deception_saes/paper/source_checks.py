@@ -16,11 +16,14 @@ _LAYERS = 16  # of Llama-3.2-1B
 
 @dataclass(frozen=True)
 class SourceCheck:
-    """claims: what it is about. text: the comparison in numbers. holds: whether they agree."""
+    """A comparison of the study's numbers with each other."""
 
     claims: tuple[str, ...]
+    """Ids of those it is about."""
     text: str
+    """The comparison in numbers."""
     holds: bool
+    """Whether they agree."""
 
 
 def source_checks() -> list[SourceCheck]:

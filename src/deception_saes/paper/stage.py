@@ -55,16 +55,18 @@ class UnfinishedNotebook(RuntimeError):
 
 @dataclass(frozen=True)
 class Built:
-    """What a book is made of. results: one record a section, in the sections' order. tree: the
-    profile's, where tables and executed notebooks lie. other_seeds: results files by seed."""
+    """What a book is made of."""
 
     profile: Profile
     seed: int
     sections: Sequence[Section]
     results: Sequence[Results]
+    """One record a section, in the sections' order."""
     tree: Path
+    """The profile's, where tables and executed notebooks lie."""
     commit: str
     other_seeds: Mapping[int, Sequence[Path]]
+    """Results files by seed."""
 
 
 def stage(checkout: Path, site: Path, of: Built) -> None:

@@ -21,12 +21,14 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class UnitTime:
-    """The making of a unit. seconds: by the clock; cpu_seconds: of the processors. Without the
-    start and the end of its process, and with whatever it waited for."""
+    """The making of a unit."""
 
     unit: str
     seconds: float
+    """By the clock."""
     cpu_seconds: float
+    """Of the processors. Without the start and the end of its process, and with whatever it waited
+    for."""
 
 
 def times(profile: Profile, seed: int) -> list[UnitTime]:

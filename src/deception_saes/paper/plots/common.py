@@ -20,11 +20,14 @@ Colours = dict[str, str]
 
 @dataclass(frozen=True)
 class ArchitectureStyle:
-    """name: in legends and tables. colour: a name of the figures' colours. marker: matplotlib's."""
+    """How an architecture is drawn."""
 
     name: str
+    """In legends and tables."""
     colour: str
+    """A name of the figures' colours."""
     marker: str
+    """One of Matplotlib's."""
 
 
 _STYLES = {
