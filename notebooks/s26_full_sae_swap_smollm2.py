@@ -10,8 +10,8 @@
 # # §26 Full-SAE-swap, SmolLM2
 #
 # The same interventions as in [§24](s24_full_sae_swap_primary.ipynb) on another subject, as the study has it. A profile
-# whose only model is that of §24 asks it under the same-prefix framing instead: both conditions end in the same words
-# there, so that no edit can work by turning “Wrong” into “Correct”.
+# that has no other model for it asks that of §24 again, under the same-prefix framing: both conditions end in the same
+# words there, so that no edit can work by turning “Wrong” into “Correct”.
 #
 # *E1 is a half dose, not a null*: it takes genuine features from half of the questions and sandbag features
 # from the rest, so it stands between E4 and E6, and a small gap E6 − E1 is what even a specific swap would

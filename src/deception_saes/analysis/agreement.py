@@ -103,7 +103,7 @@ def _kappa_interval(table_GLL: np.ndarray, draws: int, seed: int) -> tuple[float
                                for picked_G in resampled_places(n, draws, seed)]))
     if np.count_nonzero(~np.isnan(kappa_R)) < (1 - _MOST_UNDEFINED) * draws:
         return float("nan"), float("nan")
-    return percentiles(kappa_R)
+    return percentiles(kappa_R[~np.isnan(kappa_R)])
 
 
 # A probe under each judge's labels
@@ -185,7 +185,7 @@ def scored(
     if not np.isfinite(found):
         return None
     resampled = bootstrap(scores_N[None, rows], part, draws, seed).auroc[:, 0]
-    return Scored(float(found), *percentiles(resampled))
+    return Scored(float(found), *percentiles(resampled[~np.isnan(resampled)]))
 
 
 def widening_under(

@@ -41,8 +41,8 @@ def percentiles(
     drawn_R: np.ndarray, shares: tuple[float, float] = (0.025, 0.975)
 ) -> tuple[float, float]:
     """Ends of the percentile interval (Efron and Tibshirani 1993, ch. 13): below each lies this
-    share of the draws. Draws that are NaN do not count; at least one must not be."""
-    low, high = np.nanquantile(drawn_R, shares)
+    share of the draws. NaN if a draw is."""
+    low, high = np.quantile(drawn_R, shares)
     return float(low), float(high)
 
 

@@ -50,7 +50,7 @@ def interval(
 ) -> tuple[float, float]:
     """95% percentile interval, its ends `widen` times as far from the point, see
     `analysis.probes.widening`; within: what the quantity is bounded by."""
-    low, high = percentiles(resampled_R)
+    low, high = percentiles(resampled_R[~np.isnan(resampled_R)])
     ends = (point - widen * (point - low), point + widen * (high - point))
     return (float(np.clip(ends[0], *within)), float(np.clip(ends[1], *within)))
 

@@ -10,7 +10,6 @@ Shape suffixes: N completions, D features, L layers, P permutations, R resamples
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,7 +45,7 @@ _WIDENING_DRAWS = 300
 def one_thread() -> Iterator[None]:
     """Matrix libraries on one thread meanwhile: on matrices this small a second one costs several
     times more than it does, and one gives the same last bits on any number of cores."""
-    importlib.import_module("sklearn.linear_model")  # only what is loaded can be limited
+    _ = sklearn.linear_model  # loads it: only what is loaded can be limited
     with threadpoolctl.threadpool_limits(limits=1):
         yield
 

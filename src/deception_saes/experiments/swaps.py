@@ -250,10 +250,11 @@ def effects_at(
     sizes = []
     for layer in layers:
         depth = depth_name(layer, n_layers)
+        swapped = swapped_at(saes.tags, layer, k=k)
         plain = edit_effects(half, layer, None, without_sae, drawn_without_sae, draws=draws,
                              draw_questions=draw_questions)
         cells += cells_of(plain, depth=depth, layer=layer)
-        for tag in swapped_at(saes.tags, layer, k=k):
+        for tag in swapped:
             sae = TrainedSae(saes, tag)
             found = edit_effects(half, layer, sae, edits, drawn, draws=draws,
                                  draw_questions=draw_questions)

@@ -87,7 +87,7 @@ def plan(profile: Profile, seed: int, device: Device) -> Plan:
     """What a build costs on a device. Loads and fetches nothing: a model that has yet to be fetched
     counts as here."""
     work = _on_questions(profile) | ({} if why_not_read(profile) else _on_completions(profile))
-    seconds = {number: of.flops / device.rate + _SECONDS[number] / profile.jobs
+    seconds = {number: of.flops / device.rate + _SECONDS.get(number, 0) / profile.jobs
                for number, of in sorted(work.items())}
     units = [name for name in book_units(profile, seed) if not name.startswith("notebook-")]
     starts = len(units) * _SECONDS_A_UNIT + len(SECTIONS) * _SECONDS_A_NOTEBOOK
@@ -209,7 +209,7 @@ def plan_text(profile: Profile, seed: int, device: Device) -> str:
     for section in SECTIONS.values():
         title, work = f"§{section.number} {section.title}", found.work.get(section.number)
         if work is None:
-            lines.append(f"{title:34} not run: no model or nothing to read")
+            lines.append(f"{title:34} not counted: not run in this profile, or without an estimate")
             continue
         lines.append(f"{title:34} {work.rows:9,.0f} {work.flops / 1e12:9,.1f} "
                      f"{found.seconds[section.number]:8,.0f} "

@@ -49,9 +49,9 @@ def write_plan(tree: Path, units: Mapping[str, Unit]) -> None:
     """Write each unit down in the book's tree, and nothing else. The process that makes one reads
     it, and need not work out all others to find it."""
     paths = {plan_path(tree, unit.name, unit.spec.hash): unit for unit in units.values()}
-    for path in (tree / ".plan").glob("*"):
+    for path in (tree / ".plan").glob("[!.]*"):
         if path not in paths:
-            path.unlink()
+            path.unlink(missing_ok=True)
     for path, unit in paths.items():
         # anew, as artifacts may have been moved
         write_atomic(path, pickle.dumps(unit.spec.pinned) + pickle.dumps(unit))

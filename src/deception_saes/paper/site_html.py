@@ -35,6 +35,9 @@ def place_figures(
             if "drawing" in about:
                 drawing = Drawing(**about["drawing"])
                 name = f"{stem.partition('_')[0]}-{next(numbers):02d}"
+                if drawing.inline not in page:
+                    raise ValueError(f"{stem}: the drawing {name} is not the one in its metadata; "
+                                     "run the notebook again")
                 page = page.replace(drawing.inline, images(static, name, drawing))
             before, end, after = page.rpartition("</figcaption>")
             output["data"]["text/html"] = (

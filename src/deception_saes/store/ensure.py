@@ -19,6 +19,7 @@ from deception_saes.errors import OneLine
 from deception_saes.store.files import sha256_file, write_atomic
 from deception_saes.store.pinned import (
     instruction_set,
+    is_pinned,
     processor,
     run_pinned,
     why_not_promised,
@@ -104,7 +105,8 @@ def ensure(tree: Path, spec: Spec, make: Callable[[Path], None]) -> Path:
             return tree
         for half_made in tree.glob(f".making-{name}-????????"):
             shutil.rmtree(half_made)  # of a killed run: we hold its lock
-        if not spec.pinned and (edited := edited_since_loaded(spec)):
+        in_this_process = not spec.pinned or is_pinned()
+        if in_this_process and (edited := edited_since_loaded(spec)):
             raise SourcesChanged(f"{spec.unit}: {', '.join(edited)} was edited after this process "
                                  "had loaded it; restart the kernel and run the same again")
         out = Path(tempfile.mkdtemp(dir=tree, prefix=f".making-{name}-"))

@@ -258,6 +258,23 @@ def test_answers_to_other_questions_are_not_mixed_in(work, capsys):
     assert len(scripted.asked) == N
 
 
+def test_a_batch_run_of_some_is_widened_to_all(work):
+    everyone = (work / "c.csv").read_text(encoding="utf-8")
+    some = "".join(everyone.splitlines(keepends=True)[:8])  # the header and 7, in turns
+    with Scripted(right) as scripted:
+        for text in (some, everyone):
+            (work / "c.csv").write_text(text, encoding="utf-8")
+            assert main(options(work, scripted, "--mode", "batch", "--per-prompt", "3")) == 0
+    assert all_right(work, "m-batch")
+
+
+def test_without_a_key_none_is_sent(work):
+    with Scripted(right) as scripted:
+        assert main(options(work, scripted)) == 0
+    assert scripted.headers
+    assert not any("authorization" in headers for headers in scripted.headers)
+
+
 def test_two_runs_do_not_share_an_answers_file(work):
     second = []
 

@@ -20,7 +20,7 @@ import openai
 from deception_saes.errors import UserError
 
 _LONGEST_EXCERPT = 300  # of what a server says, in an error
-_NO_KEY = "no-key-given"  # the client insists on one
+_NO_KEY = "no-key-given"  # the client insists on one; no server gets it
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def connect(
     """A client of a server; use it in a `with` statement.
 
     base_url: up to "/chat/completions". key_variable: name of the environment variable that holds
-        the key. timeout: seconds without a byte of the answer. rpm: requests a minute at most,
-        repeated ones included.
+        the key. timeout: seconds without a byte of the answer. attempts: at one question. rpm:
+        requests a minute at most, repeated ones included.
     Removes the other variables of the environment that the client would read.
     Raises UserError for a URL or a key that cannot be used.
     """
@@ -80,13 +80,17 @@ def ask(client: openai.OpenAI, model: str, fields: Mapping[str, Any], message: s
     Raises UserError if the server refuses, or has not answered after all attempts.
     """
     body = {name: openai.omit if value is None else value for name, value in fields.items()}
+    headers = {"Authorization": openai.Omit()} if client.api_key == _NO_KEY else {}
     try:
         answer = client.chat.completions.create(
-            model=model, messages=[{"role": "user", "content": message}], extra_body=body)
+            model=model, messages=[{"role": "user", "content": message}], extra_headers=headers,
+            extra_body=body)
         text = answer.choices[0].message.content or ""
+        if not isinstance(text, str):
+            raise TypeError
         prompt, completion = (getattr(answer.usage, name, None)
                               for name in ("prompt_tokens", "completion_tokens"))
-        return Reply(scrubbed(client, text), *(n if isinstance(n, int) else None
+        return Reply(scrubbed(client, text), *(n if isinstance(n, int) and n >= 0 else None
                                                for n in (prompt, completion)))
     except openai.APIStatusError as error:
         trouble = f"HTTP {error.status_code}: {error.response.text}"
@@ -118,7 +122,7 @@ def _key(variable: str | None) -> str:
 
 
 def _without(key: str, text: str) -> str:
-    for shown in (key, quote(key, safe="")):
+    for shown in () if key == _NO_KEY else (key, quote(key, safe="")):
         text = text.replace(shown, "[key]")
     return text
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from deception_saes.errors import UserError
-from deception_saes.store.files import ShippedDataError
 from deception_saes.tasks.completions import COMPLETIONS, Completion, load_completions
 from deception_saes.tasks.judges.chat_server import connect, scrubbed
 from deception_saes.tasks.judges.hosted import (
@@ -51,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--price-completion", type=money, help="money for a million tokens of reply")
     add("--max-cost", type=money, help="stop before this much money is spent")
     add("--rpm", type=amount, help="requests a minute at most")
-    add("--timeout", type=amount, default=60, help="seconds for an answer")
+    add("--timeout", type=amount, default=60, help="seconds without a byte of the answer")
     add("--attempts", type=count, default=10, help="at one request")
     add("--max-tokens", type=count, help="of a reply; a model that thinks first needs thousands")
     add("--extra", type=_object, default={},
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     """Judge; 0, 1 if the user does not want to, 130 if interrupted. Raises UserError."""
     try:
         return _judge(options)
-    except (OSError, ShippedDataError) as error:
+    except OSError as error:
         raise UserError(str(error)) from None
     except KeyboardInterrupt:
         print(f"interrupted; {RESUME}", file=sys.stderr)
@@ -72,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _judge(options: argparse.Namespace) -> int:
     per_prompt = options.per_prompt if options.mode == "batch" else None
-    requests = requests_about(_chosen(options), load_scenarios(), per_prompt)
+    chosen, scenarios = _chosen(options), {of.id: of for of in load_scenarios()}
     max_tokens = options.max_tokens or _TOKENS_OF_A_LABEL + 16 * (per_prompt or 0)
     fields = {"temperature": 0, "max_tokens": max_tokens, **options.extra}
     max_tokens = fields["max_tokens"] or fields.get("max_completion_tokens")
@@ -93,7 +92,8 @@ def _judge(options: argparse.Namespace) -> int:
         raise UserError("the key stands in the model's name or the extra fields; it belongs into "
                         "an environment variable only")
     with client, answers_file(path, asked) as file:
-        left = file.unanswered(requests, spent)
+        open_ones = file.unanswered(chosen, scenarios, per_prompt is not None, spent)
+        left = requests_about(open_ones, scenarios, per_prompt)
         if not _confirmed(options, left, max_tokens, spent):
             return 1
         ask_all(client, options.model, fields, left, file, spent, max_tokens, options.max_cost)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,7 +71,8 @@ class Answer:
         """Raises ValueError or TypeError for what is no answer."""
         counts = (self.prompt_tokens, self.completion_tokens)
         if not (len(self.completions) == len(self.labels) and {*self.labels} <= {None, *LABELS}
-                and all(count is None or isinstance(count, int) for count in counts)):
+                and all(count is None or (isinstance(count, int) and count >= 0)
+                        for count in counts)):
             raise ValueError
 
 
@@ -109,32 +110,34 @@ def tokens_of(text: str) -> int:
     return _TOKENS_AROUND + len(text.encode()) // _BYTES_A_TOKEN
 
 
+def request_about(
+    completions: Sequence[Completion], scenarios: Mapping[str, Scenario], batch: bool
+) -> Request:
+    """The question about these completions, which are of one scenario; about a single one if it is
+    no batch. Raises UserError if that scenario is unknown."""
+    first = completions[0]
+    if first.scenario not in scenarios:
+        raise UserError(f"completion {first.id!r} is of scenario {first.scenario!r}, which has no "
+                        f"rubric; known: {', '.join(scenarios)}")
+    texts, scenario = [of.text for of in completions], scenarios[first.scenario]
+    message = batch_prompt(scenario, texts) if batch else individual_prompt(scenario, texts[0])
+    return Request(tuple(of.id for of in completions), message, batch)
+
+
 def requests_about(
-    completions: Sequence[Completion], scenarios: Sequence[Scenario], per_prompt: int | None
+    completions: Iterable[Completion], scenarios: Mapping[str, Scenario], per_prompt: int | None
 ) -> list[Request]:
     """The questions about these completions, scenario by scenario.
 
-    per_prompt: completions in one batch prompt; None asks individually.
+    scenarios: by id. per_prompt: completions in one batch prompt; None asks individually.
     Raises UserError for a completion of an unknown scenario.
     """
-    by_id = {scenario.id: scenario for scenario in scenarios}
     of: dict[str, list[Completion]] = {}
     for completion in completions:
-        if completion.scenario not in by_id:
-            raise UserError(f"completion {completion.id!r} is of scenario "
-                            f"{completion.scenario!r}, which has no rubric; known: "
-                            f"{', '.join(by_id)}")
         of.setdefault(completion.scenario, []).append(completion)
-    requests, size = [], per_prompt or 1
-    for id, of_scenario in of.items():
-        for start in range(0, len(of_scenario), size):
-            part = of_scenario[start : start + size]
-            texts = [completion.text for completion in part]
-            message = (individual_prompt(by_id[id], texts[0]) if per_prompt is None
-                       else batch_prompt(by_id[id], texts))
-            ids = tuple(completion.id for completion in part)
-            requests.append(Request(ids, message, per_prompt is not None))
-    return requests
+    size = per_prompt or 1
+    return [request_about(together[start : start + size], scenarios, per_prompt is not None)
+            for together in of.values() for start in range(0, len(together), size)]
 
 
 @dataclass
@@ -150,14 +153,20 @@ class AnswersFile:
         _write_line(self.file, asdict(answer))
         self.answers.append(answer)
 
-    def unanswered(self, requests: Sequence[Request], spent: Bill) -> list[Request]:
-        """The requests without an answer; what the others cost is added to `spent`.
+    def unanswered(
+        self, completions: Sequence[Completion], scenarios: Mapping[str, Scenario], batch: bool,
+        spent: Bill,
+    ) -> list[Completion]:
+        """The completions that no answer is about; what the answers cost is added to `spent`.
 
-        Raises UserError for an answer to none of the requests.
+        Raises UserError for an answer to another question than that about these completions.
         """
-        left = {request.completions: request for request in requests}
+        left = {completion.id: completion for completion in completions}
         for answer in self.answers:
-            request = left.pop(tuple(answer.completions), None)
+            about = [left.pop(id, None) for id in answer.completions]
+            known = [completion for completion in about if completion is not None]
+            request = (request_about(known, scenarios, batch)
+                       if known and len(known) == len(about) else None)
             if request is None or request.sha256 != answer.prompt_sha256:
                 raise UserError(f"{self.path} holds answers about other completions than these: "
                                 f"other ids or another text of {', '.join(answer.completions)}, or "
@@ -234,8 +243,9 @@ def _answers(path: Path, lines: Sequence[bytes], asked: Mapping[str, Any]) -> li
             if number > 1:
                 answers.append(Answer(**record))
         except (ValueError, TypeError):
-            raise UserError(f"{path}, line {number}: not an answer; remove the line, and its "
-                            "completions are judged again") from None
+            remedy = ("remove the line, and its completions are judged again" if number > 1
+                      else "give another file for the answers")
+            raise UserError(f"{path}, line {number}: not an answer; {remedy}") from None
         if number == 1 and record != asked:
             raise UserError(f"{path} holds the answers to other questions ({record}, not "
                             f"{dict(asked)}); give another file for these")
