@@ -186,6 +186,15 @@ def test_artifacts_of_an_earlier_form_are_refused_in_one_line(root):
         of_this_module(lambda: 0)()
 
 
+@pytest.mark.parametrize("changed", [{"x": 2}, {"y": 2}, {"draws": 2}, {"seed": 2}])
+def test_each_argument_alone_makes_another_call(changed):
+    def function(x, y=1, *, draws=1, seed=1):
+        return once(len(TIMES))
+
+    count, given = of_this_module(function), {"x": 1, "y": 1, "draws": 1, "seed": 1}
+    assert [count(**given), count(**{**given, **changed}), count(**given)] == [0, 1, 0]
+
+
 # What calls of the book depend on
 
 REACHED = {

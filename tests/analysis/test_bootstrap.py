@@ -3,7 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from deception_saes.analysis.bootstrap import FEWEST, empirical_p, mean_interval, ratio_interval
+from deception_saes.analysis.bootstrap import (
+    FEWEST,
+    empirical_p,
+    mean_interval,
+    percentiles,
+    ratio_interval,
+)
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +24,10 @@ def test_the_interval_is_the_one_of_normal_theory(sample):
     assert found.n == 400
     assert found.mean - found.low == pytest.approx(half, rel=0.05)
     assert found.high - found.mean == pytest.approx(half, rel=0.05)
+
+
+def test_percentiles_leave_out_as_much_at_both_ends():
+    assert percentiles(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
 
 
 def test_a_lower_level_gives_a_narrower_interval(sample):

@@ -23,7 +23,7 @@ PROMPTS = [[5, 6, 7, 8, 9], [5, 6, 30, 31, 32]]
 SHARING = [[5, 6, 7, 8, 9], [5, 6, 7, 8, 9, 40, 41], [5, 6, 30], [5, 6, 30, 31, 32, 33], [5, 6, 30]]
 CORRECT = [[100, 101], [7], [2000], [300, 5], [2000]]
 EVERY_HEAD = [(Head(layer, head),) for layer in range(8) for head in range(4)]
-SEVERAL = [(), (Head(0, 1), Head(0, 2)), (Head(2, 0), Head(5, 3), Head(7, 1)), (Head(7, 0),)]
+SEVERAL = [(), (Head(0, 1), Head(0, 2)), (Head(2, 0), Head(3, 3), Head(7, 1)), (Head(7, 0),)]
 
 
 @torch.inference_mode()

@@ -129,6 +129,8 @@ def test_on_the_studys_own_model_the_published_interval_decides(id, measured, wo
     ("S-15", (-1.0, -2.0, -0.5), "agrees"),
     ("S-15", (1.0, 0.5, 2.0), "disagrees"),
     ("S-15", (-0.5, -2.0, 1.0), "inconclusive"),
+    ("S-07", (5.0, 0.0, 8.0), "inconclusive"),  # an end at no effect holds it
+    ("S-07", (-5.0, -8.0, 0.0), "inconclusive"),
 ])
 def test_on_another_model_the_direction_or_equivalence_decides(id, measured, word):
     assert judged(id, *measured, same=False) == word

@@ -78,7 +78,7 @@ def test_a_missing_cell_is_a_dash():
 
 def test_tokens_are_shown_as_text_and_shaded():
     tokens = pd.DataFrame({
-        "completion": ["a", "a", "b"], "label": ["honest", "honest", "deceptive"],
+        "completion": ["<script>a", "<script>a", "b{{"], "label": ["honest", "honest", "<script>"],
         "token": [" <script>alert(1)</script>", "$x$", "{{ n }}"], "share": [0.0, 1.0, 0.5]})
     found = tokens_html(tokens, caption="c")
     assert "<script" not in found

@@ -4,7 +4,7 @@ import re
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from deception_saes.paper.figures import draw_svg, figure_html
+from deception_saes.paper.figures import PALETTES, draw_svg, figure_html
 from deception_saes.paper.site_html import for_print, place_figures
 
 ALT = 'a "line"'
@@ -37,6 +37,13 @@ def test_drawings_are_in_files_of_their_own_for_every_theme(tmp_path):
         assert (tmp_path / source).read_text().rstrip().endswith("</svg>")
     assert "<svg" not in "".join(pages)
     assert metadata == [{}, {}]
+
+
+def test_every_theme_has_the_drawing_in_its_own_colours(tmp_path):
+    placed(tmp_path, figure("s28_draws"))
+    for theme in PALETTES:
+        drawn = (tmp_path / "figures" / f"s28-01-{theme}.svg").read_text()
+        assert [of for of, colours in PALETTES.items() if colours["ink"] in drawn] == [theme]
 
 
 def test_an_image_has_its_words_and_its_size_in_pixels_before_it_is_loaded(tmp_path):

@@ -249,3 +249,15 @@ def test_of_a_long_list_every_item_counts_and_none_is_written_down(spec):
 def test_whether_others_stay_beside_it_does_not_change_the_hash(spec):
     assert dataclasses.replace(spec, side_by_side=True).hash == spec.hash
     assert dataclasses.replace(spec, pinned=True).hash != spec.hash
+
+
+@dataclasses.dataclass(frozen=True)
+class Several:
+    a: int = 0
+    b: int = 0
+    c: int = 0
+
+
+@pytest.mark.parametrize("field", ["a", "b", "c"])
+def test_each_field_of_a_dataclass_counts(field):
+    assert plain(Several(**{field: 1})) != plain(Several())
