@@ -172,7 +172,7 @@ book.quotations(
 # ## What was drawn
 #
 # R1 is drawn at a lower temperature, R2 and R3 are two sets of one temperature. Every draw is kept, also the
-# broken ones. The draws are shipped with this book, so that its results do not hang on one machine's last
+# broken ones. The draws are shipped with this book, so that its results do not depend on one machine's last
 # bits; `make resample` draws them again. For the probes, each scenario of a round is cut down to as many
 # honest as deceptive completions, by a seeded choice among the more frequent ones, which is recorded.
 

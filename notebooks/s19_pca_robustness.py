@@ -17,7 +17,7 @@ profile = "embedded"
 seed = 0
 # None: what the profile says
 model = None  # a slug of models/registry.py: the model that reads the completions
-judge = None  # a judge of tasks/data/labels.csv, whose labels are told apart
+judge = None  # a judge of tasks/data/labels.csv, whose labels are the classes
 permutations = None  # of labels, behind every p
 resamples = None  # bootstrap resamples behind every interval
 
@@ -55,7 +55,7 @@ ladders = {name: ladder(reading, "R3", "mean", layer_of_fold, (1, 2, 5, 10, 20, 
 # %%
 by_components = component_table(ladders)
 saturated = saturation_table(ladders)
-gains = gain_table(ladders, few=5)  # components at which the study saturates
+gains = gain_table(ladders, components=5)  # components at which the study saturates
 
 # %%
 for measure, title in NAME.items():

@@ -18,7 +18,7 @@ profile = "embedded"
 seed = 0
 # None: what the profile says
 model = None  # a slug of models/registry.py: the model that reads the completions
-judge = None  # a judge of tasks/data/labels.csv, whose labels are told apart
+judge = None  # a judge of tasks/data/labels.csv, whose labels are the classes
 resamples = None  # bootstrap resamples behind every interval
 
 # %%

@@ -41,7 +41,7 @@ from deception_saes.paper.plots import s28
 
 book = open_section(28, profile, seed, model=model, framing=framing, questions=questions,
                     n_heads=n_heads, draws=draws, resamples=resamples)
-few = book.profile.draw_questions  # for what no claim is about
+draw_questions = book.profile.draw_questions  # for what no claim is about
 
 # %% [markdown]
 # The heads are chosen by §27's sweep of the choosing half, and ablated together on the evaluating half:
@@ -57,7 +57,7 @@ by_mode = {}
 for condition in ("sandbag", "genuine"):
     clean, zero = p_correct(task.evaluating, condition, ablate=[(), heads])
     (mean,) = p_correct(task.evaluating, condition, ablate=[heads],
-                        means_of=task.choosing.spread(few))
+                        means_of=task.choosing.spread(draw_questions))
     by_mode |= {(condition, "clean"): clean, (condition, "zero"): zero, (condition, "mean"): mean}
 restoration = by_mode["sandbag", "zero"] - by_mode["sandbag", "clean"]  # per question, pp
 
@@ -67,11 +67,12 @@ restoration = by_mode["sandbag", "zero"] - by_mode["sandbag", "clean"]  # per qu
 # random halves of the choosing half.
 
 # %%
-chance = random_heads(task.evaluating.spread(few), "sandbag", heads,
+chance = random_heads(task.evaluating.spread(draw_questions), "sandbag", heads,
                       kinds=("uniform", "layer_matched", "damage_matched"), draws=book.draws,
                       seed=seed)
 sets, restored, on_choosing, best = subset_effects(
-    task.choosing.spread(few), task.evaluating, heads, restoration, few=few)
+    task.choosing.spread(draw_questions), task.evaluating, heads, restoration,
+    draw_questions=draw_questions)
 chosen_again = stability(swept, n_heads=book.n_heads, splits=100, seed=seed)
 
 # %%

@@ -43,7 +43,7 @@ def plain(model, ids):
 
 @pytest.fixture(params=[4096, 4], ids=["in one part", "in several parts"])
 def found(request, tiny, monkeypatch):
-    monkeypatch.setattr(module, "TOKENS_AT_ONCE", request.param)
+    monkeypatch.setattr(module, "COMPLETION_TOKENS_AT_ONCE", request.param)
     return capture_completions(tiny.model, PROMPTS, COMPLETIONS, (), 2)[0]
 
 

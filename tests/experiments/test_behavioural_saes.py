@@ -6,8 +6,8 @@ from cells import run_cells
 
 from deception_saes.errors import UserError
 from deception_saes.experiments.behavioural_saes import (
+    LABELS_OF_TRAIN_SET,
     TRAIN_ROUNDS,
-    TRAIN_SETS,
     trained_on,
     untrained,
 )
@@ -39,7 +39,7 @@ def value(run, id):
 
 
 def test_training_sets_hold_their_labels_alone(reading):
-    for train_set, wanted in TRAIN_SETS.items():
+    for train_set, wanted in LABELS_OF_TRAIN_SET.items():
         ids = trained_on(reading, train_set)
         assert {reading.labels[id] for id in ids} == set(wanted)
         assert not set(ids) & set(reading.main.ids)

@@ -109,9 +109,9 @@ def test_a_saturation_point_is_given_with_its_interval():
     drawn = accuracy + np.random.default_rng(0).normal(scale=0.01, size=(500, 4))
     probes = Assessed(Performance(accuracy, accuracy), Performance(drawn, drawn), np.ones(4))
     of = Ladder(np.zeros(5), (1, 2, 5, 64), (0.1, 0.2, 0.3, 1.0), probes, null=None, n=200)
-    found = gain_table({"nested": of}, few=5).set_index("statistic").loc["saturation"]
+    found = gain_table({"nested": of}, components=5).set_index("statistic").loc["saturation"]
     with pytest.raises(UserError, match="10"):
-        gain_table({"nested": of}, few=10)
+        gain_table({"nested": of}, components=10)
     assert found["value"] == 5
     assert found["ci_low"] == 2
     assert found["ci_high"] in (5, 64)

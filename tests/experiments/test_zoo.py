@@ -14,8 +14,8 @@ from places import artifacts_at
 from deception_saes.cache import calls_tree
 from deception_saes.experiments.sae_tables import measure_table
 from deception_saes.experiments.saes import (
+    CONDITIONS_OF_TRAIN_SET,
     TRAIN_CONDITIONS,
-    TRAIN_SETS,
     TrainedSae,
     activations,
     read,
@@ -114,7 +114,8 @@ def test_an_sae_says_where_it_belongs_and_what_it_was_trained_on(tags, saes, fol
         assert (about["hook_layer"], about["tag"]) == (tag.layer, name)
         assert (about["training_condition"], about["framing"]) == (
             tag.train_set, "two_shot_labelled")
-        assert about["training_rows"] == sum(counts[c] for c in TRAIN_SETS[tag.train_set]) > 0
+        conditions = CONDITIONS_OF_TRAIN_SET[tag.train_set]
+        assert about["training_rows"] == sum(counts[c] for c in conditions) > 0
         assert about["recipe"] == dataclasses.asdict(saes.recipe)
         assert about["context_size"] == choosing.position.max() + 1
 
@@ -124,7 +125,7 @@ def test_an_sae_is_trained_on_the_question_tokens_of_its_own_conditions(tags, sa
     choosing = rows(saes, "choosing", "suffix")
     for name, tag in tags.items():
         start = untrained(saes, tag).weights["b_dec"]
-        of = np.isin(choosing.condition, TRAIN_SETS[tag.train_set])
+        of = np.isin(choosing.condition, CONDITIONS_OF_TRAIN_SET[tag.train_set])
         mean = choosing.x_by_layer[tag.layer][torch.from_numpy(of)].mean(0)
         torch.testing.assert_close(start, mean, rtol=1e-4, atol=1e-4)
         trained = load(folders[name]).weights["b_dec"]
@@ -235,7 +236,7 @@ def test_explained_variance_is_that_of_the_evaluating_half(runs, tags, saes, fol
 
     tokens = rows(saes, "evaluating", "suffix")
     x = tokens.x_by_layer[tag.layer]
-    own = torch.from_numpy(np.isin(tokens.condition, TRAIN_SETS[tag.train_set]))
+    own = torch.from_numpy(np.isin(tokens.condition, CONDITIONS_OF_TRAIN_SET[tag.train_set]))
     last = rows(saes, "evaluating", "last").x_by_layer[tag.layer]
     assert row["explained_variance"] == pytest.approx(explained(x), abs=1e-5)
     assert row["explained_variance_own"] == pytest.approx(explained(x[own]), abs=1e-5)

@@ -22,7 +22,7 @@ from deception_saes.paper.results import read_results
 from deception_saes.paper.settings import PARAMETERS, Settings
 from deception_saes.paper.subjects import task_of
 from deception_saes.store.files import write_atomic
-from deception_saes.tasks.trivia import COLUMNS, load_questions
+from deception_saes.tasks.trivia import QUESTION_COLUMNS, load_questions
 from deception_saes.tidy import described
 
 MODEL = "tinyllama-random"
@@ -149,7 +149,7 @@ def test_a_judge_who_labelled_nothing_of_the_main_round_is_refused(smoke, monkey
 
 def test_a_malformed_file_of_questions_is_one_line_that_names_its_row(smoke, tmp_path):
     path = tmp_path / "questions.csv"
-    path.write_text(",".join(COLUMNS) + "\na,b,c,4,,d\n")
+    path.write_text(",".join(QUESTION_COLUMNS) + "\na,b,c,4,,d\n")
     with pytest.raises(UserError, match=r"questions\.csv, row 2: '4'"):
         open_section(27, smoke, 0, questions=str(path))
 
@@ -213,7 +213,7 @@ def questions(tmp_path_factory):
     rows = [",".join(f'"{cell}"' for cell in (q.id, q.topic, q.text, q.accepted[0],
                                               "|".join(q.accepted[1:]), q.foil))
             for q in load_questions()[::2]]
-    write_atomic(path, "\n".join([",".join(COLUMNS), *rows]) + "\n")
+    write_atomic(path, "\n".join([",".join(QUESTION_COLUMNS), *rows]) + "\n")
     return str(path)
 
 

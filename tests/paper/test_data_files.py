@@ -9,7 +9,7 @@ from places import artifacts_at
 from deception_saes.paper import data_files
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.data_files import (
-    COLUMNS,
+    COLUMNS_FILE,
     ZIP,
     DataFile,
     Meaning,
@@ -95,7 +95,7 @@ def test_a_notebooks_tables_are_described_by_what_lies_beside_them(
 
 def test_the_dictionary_has_units_and_sentences():
     dictionary = read_dictionary()
-    with COLUMNS.open(encoding="utf-8", newline="") as file:
+    with COLUMNS_FILE.open(encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == len(dictionary)
     for (file, _), of in dictionary.items():
         assert of.meaning.strip()

@@ -25,10 +25,10 @@ from deception_saes.tasks.completions import COMPLETIONS, load_completions
 from deception_saes.tasks.framings import FRAMINGS_FILE
 from deception_saes.tasks.labels import LABELS_FILE
 from deception_saes.tasks.prompts import NEUTRAL_TEXT
-from deception_saes.tasks.scenarios import SCENARIOS, load_scenarios
+from deception_saes.tasks.scenarios import SCENARIOS_FILE, load_scenarios
 from deception_saes.tasks.trivia import QUESTIONS, load_questions
 
-FILES = (COMPLETIONS, FRAMINGS_FILE, LABELS_FILE, NEUTRAL_TEXT, QUESTIONS, SCENARIOS)
+FILES = (COMPLETIONS, FRAMINGS_FILE, LABELS_FILE, NEUTRAL_TEXT, QUESTIONS, SCENARIOS_FILE)
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "'=1", "''-1", "- I am sorry"]
 HARMLESS = ["", "a=1", "'tis", "''", "−1", " =1", "\n-1", "1-1"]
 
@@ -113,7 +113,7 @@ def test_what_is_committed_is_what_the_digests_say():
 
 
 @pytest.mark.parametrize(("file", "load"), [
-    (COMPLETIONS, load_completions), (QUESTIONS, load_questions), (SCENARIOS, load_scenarios)])
+    (COMPLETIONS, load_completions), (QUESTIONS, load_questions), (SCENARIOS_FILE, load_scenarios)])
 def test_converted_line_ends_are_refused_with_what_to_do(copy, file, load):
     convert(copy / file.name)
     with pytest.raises(ShippedDataError, match=f"{file.name}: its line ends.*autocrlf") as caught:

@@ -4,7 +4,7 @@ import pytest
 
 from deception_saes.errors import UserError
 from deception_saes.tasks.completions import (
-    COLUMNS,
+    COMPLETION_COLUMNS,
     COMPLETIONS,
     Completion,
     completion_ids,
@@ -14,7 +14,7 @@ from deception_saes.tasks.completions import (
 from deception_saes.tasks.resampling import SAMPLING_ROUNDS
 from deception_saes.tasks.scenarios import load_scenarios
 
-HEADER = ",".join(COLUMNS)
+HEADER = ",".join(COMPLETION_COLUMNS)
 ROW = "vase-R3-000,some,vase,R3,0,1.0,0,true, yes."
 
 HOSTILE = [

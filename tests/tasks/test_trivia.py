@@ -4,9 +4,9 @@ import pytest
 
 from deception_saes.errors import UserError
 from deception_saes.tasks.framings import FRAMINGS
-from deception_saes.tasks.trivia import COLUMNS, halves, load_questions, spread
+from deception_saes.tasks.trivia import QUESTION_COLUMNS, halves, load_questions, spread
 
-HEADER = ",".join(COLUMNS)
+HEADER = ",".join(QUESTION_COLUMNS)
 GOOD = "paris,geography,What is the capital of France?,Paris,,Madrid"
 
 

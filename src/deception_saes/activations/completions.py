@@ -32,7 +32,7 @@ prompt before it, which is the same for all completions of a scenario."""
 _LENGTHS = 8
 """Completions are filled up to a multiple of so many tokens, so that more of them are of one length
 and run together. What stands behind a token changes nothing at it."""
-TOKENS_AT_ONCE = 4096
+COMPLETION_TOKENS_AT_ONCE = 4096
 """Tokens of completions whose residuals, at every layer, stand in memory together."""
 
 
@@ -220,13 +220,13 @@ def _filled(tokens: Sequence[int]) -> list[int]:
 
 
 def _parts(rows: Sequence[int], completions: Sequence[TokenCompletion]) -> list[list[int]]:
-    """The rows by length, in parts of at most TOKENS_AT_ONCE tokens or one completion: those of
-    one length are run together."""
+    """The rows by length, in parts of at most COMPLETION_TOKENS_AT_ONCE tokens or one completion:
+    those of one length are run together."""
     parts: list[list[int]] = []
     held = 0
     for row in sorted(rows, key=lambda row: len(completions[row].tokens)):
         held += len(completions[row].tokens)
-        if not parts or held > TOKENS_AT_ONCE:
+        if not parts or held > COMPLETION_TOKENS_AT_ONCE:
             parts.append([])
             held = len(completions[row].tokens)
         parts[-1].append(row)

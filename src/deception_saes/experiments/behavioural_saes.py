@@ -18,7 +18,7 @@ import torch
 from deception_saes.activations.completions import TokenRows
 from deception_saes.cache import Folder, cached_files
 from deception_saes.errors import UserError
-from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS, Reading
+from deception_saes.experiments.reading import MAIN_ROUND, SCENARIO_DATA, Reading
 from deception_saes.saes.bank import (
     Bank,
     path_of_blocks,
@@ -36,7 +36,7 @@ from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.labels import duplicate_groups
 
 TRAIN_ROUNDS = ("R1", "R2")
-TRAIN_SETS = {"honest_only": ("honest",), "deceptive_only": ("deceptive",),
+LABELS_OF_TRAIN_SET = {"honest_only": ("honest",), "deceptive_only": ("deceptive",),
               "mixed": ("honest", "deceptive")}
 """The labels whose completions train an SAE; ambiguous completions train none."""
 
@@ -97,11 +97,11 @@ def trained_on(reading: Reading, train_set: str) -> list[str]:
         held_out = set(groups[main])
         kept += [completion.id for completion, group in zip(of, groups, strict=True)
                  if group not in held_out
-                 and reading.labels.get(completion.id) in TRAIN_SETS[train_set]]
+                 and reading.labels.get(completion.id) in LABELS_OF_TRAIN_SET[train_set]]
     return kept
 
 
-@cached_files(pinned=True, data=SCENARIOS, libraries=("scipy",))
+@cached_files(pinned=True, data=SCENARIO_DATA, libraries=("scipy",))
 def train_behavioural(to: Folder, saes: BehaviouralSaes, layer: int) -> None:
     """The SAEs of one layer, each in a folder of its own. A killed training goes on where each
     SAE's last checkpoint left it. Raises SaeError if one of them cannot be trained."""

@@ -74,10 +74,10 @@ def component_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:
     for name, of in ladders.items():
         null_2K = of.null.band()
         for i, k in enumerate(of.counts):
-            every = i == len(of.counts) - 1
+            all_of_them = i == len(of.counts) - 1
             rows.append({
-                "layers": name, "components": k, "all": every, "probe": of.name(i),
-                "what": "all dimensions" if every else f"{k} principal components",
+                "layers": name, "components": k, "all": all_of_them, "probe": of.name(i),
+                "what": "all dimensions" if all_of_them else f"{k} principal components",
                 "layer": of.layer, "n": of.n, "explained": of.explained[i],
                 **columns(of.probes, i), "ridge_accuracy": 100 * of.null.ridge.accuracy[i],
                 "null_low": null_2K[0, i], "null_high": null_2K[1, i]})
@@ -105,22 +105,22 @@ def saturation_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:
         share=("share", "resamples in which it is this one"))
 
 
-def gain_table(ladders: Mapping[str, Ladder], few: int) -> pd.DataFrame:
-    """By choice of layers, what `few` components lack to all dimensions, and the saturation point;
+def gain_table(ladders: Mapping[str, Ladder], components: int) -> pd.DataFrame:
+    """By choice of layers, what so many `components` lack to all dimensions, and the saturation point;
     none where the interval of all dimensions includes chance: there is no gain to share.
 
     Raises UserError if there is no probe on so few components.
     """
     rows: list[dict[str, Any]] = []
     for name, of in ladders.items():
-        if few not in of.counts:
-            raise UserError(f"no probe on {few} principal components of {name}: the training folds "
+        if components not in of.counts:
+            raise UserError(f"no probe on {components} principal components of {name}: the training folds "
                             f"allow {', '.join(map(str, of.counts[:-1])) or 'none'}; choose one of "
                             "these, or label more completions")
         about = {"layers": name, "layer": of.layer, "n": of.n}
-        found, low, high = difference(of.probes, of.counts.index(few), of.probes, -1, "accuracy")
-        rows.append({**about, "statistic": f"pc{few}_minus_all", "value": found, "ci_low": low,
-                     "ci_high": high, "unit": "pp", "quantity": f"balanced accuracy on {few} "
+        found, low, high = difference(of.probes, of.counts.index(components), of.probes, -1, "accuracy")
+        rows.append({**about, "statistic": f"pc{components}_minus_all", "value": found, "ci_low": low,
+                     "ci_high": high, "unit": "pp", "quantity": f"balanced accuracy on {components} "
                      "components less that on all dimensions"})
         ends = dict.fromkeys(("value", "ci_low", "ci_high"), float("nan"))
         if of.probes.ends("accuracy", -1)[0] > 50:

@@ -23,7 +23,7 @@ from deception_saes.analysis.equivalence import (
     widened,
 )
 from deception_saes.cache import cached
-from deception_saes.experiments.swaps import PLAIN, Cell, Effects
+from deception_saes.experiments.swaps import PLAIN, Cell, EffectsByName
 from deception_saes.tasks.framings import Condition
 from deception_saes.tidy import described, with_ends
 
@@ -195,7 +195,7 @@ def gaps(cell: Cell) -> dict[str, Gap]:
     return found
 
 
-def _sigma(treated: str, control: str, effects: Effects) -> tuple[float, int]:
+def _sigma(treated: str, control: str, effects: EffectsByName) -> tuple[float, int]:
     """Sigma and its degrees of freedom. Of a swap less its mirror image: of a relabelled set less
     its complement, the next draw. Of a swap less anything else: of a relabelled set. 0 of an edit
     that no relabelled set stands beside: its interval is over questions alone."""

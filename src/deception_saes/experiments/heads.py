@@ -1,4 +1,4 @@
-"""Attention heads: what ablating each alone does, and ablating some together, against random ones.
+"""Ablating attention heads: each alone, some together, and random ones beside them.
 
 Shape suffixes: H heads, S head sets, Q questions.
 """
@@ -196,10 +196,12 @@ def random_heads(
     changes the predictions on a neutral text most alike.
     """
     subject = half.task.subject
-    every = all_heads(subject)
-    singly = dict(zip(every, damage(subject, [(head,) for head in every]).tolist(), strict=True))
-    drawn = {"uniform": lambda: circuit.uniform_sets(every, list(heads), draws, seed),
-             "layer_matched": lambda: circuit.layer_matched_sets(every, list(heads), draws, seed),
+    heads_of_model = all_heads(subject)
+    singly = dict(zip(heads_of_model, damage(subject, [(head,) for head in heads_of_model]).tolist(),
+                      strict=True))
+    drawn = {"uniform": lambda: circuit.uniform_sets(heads_of_model, list(heads), draws, seed),
+             "layer_matched": lambda: circuit.layer_matched_sets(
+                 heads_of_model, list(heads), draws, seed),
              "damage_matched": lambda: circuit.damage_matched_sets(singly, list(heads), draws,
                                                                    seed)}
     flat = [("circuit", heads), *((kind, of) for kind in kinds for of in drawn[kind]())]
@@ -224,14 +226,14 @@ def random_heads(
 
 def subset_effects(
     choosing: AskedHalf, evaluating: AskedHalf, heads: Heads, together_Q: np.ndarray, *,
-    few: int | None,
+    draw_questions: int | None,
 ) -> tuple[list[Heads], list[np.ndarray], np.ndarray, set[int]]:
     """Every subset of the heads: the sets, their restorations in pp on the evaluating half,
     [questions] each, their mean restoration on the choosing half, [sets], and the places of the
     best of each size, chosen there.
 
     Single heads, the best of each size and all together are measured on every evaluating question,
-    the others on `few`. together_Q: restoration by all heads, which is known.
+    the others on `draw_questions` of them. together_Q: restoration by all heads, which is known.
     """
     sets = circuit.subsets(list(heads))
     chosen_SQ = p_correct(choosing, "sandbag", [(), *sets])
@@ -240,7 +242,7 @@ def subset_effects(
     found = {len(sets) - 1: together_Q}
     reported = [i for i, of in enumerate(sets[:-1]) if len(of) == 1 or i in best]
     others = [i for i in range(len(sets) - 1) if i not in reported]
-    for places, half in ((reported, evaluating), (others, evaluating.spread(few))):
+    for places, half in ((reported, evaluating), (others, evaluating.spread(draw_questions))):
         if places:
             p_SQ = p_correct(half, "sandbag", [(), *(sets[i] for i in places)])
             found |= dict(zip(places, p_SQ[1:] - p_SQ[0], strict=True))

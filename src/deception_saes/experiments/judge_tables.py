@@ -27,8 +27,8 @@ from deception_saes.analysis.bootstrap import mean_interval
 from deception_saes.analysis.probes import activation_probe, one_thread
 from deception_saes.cache import cached
 from deception_saes.experiments.judging import Labels
-from deception_saes.experiments.probing import LIBRARIES
-from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS, Reading
+from deception_saes.experiments.probing import PROBE_LIBRARIES
+from deception_saes.experiments.reading import MAIN_ROUND, SCENARIO_DATA, Reading
 from deception_saes.rng import generator
 from deception_saes.tasks.completions import Completion
 from deception_saes.tasks.labels import LABELS, duplicate_groups
@@ -159,7 +159,7 @@ def share_table(
         of=("count", "completions that the judge read"))
 
 
-@cached(libraries=LIBRARIES)
+@cached(libraries=PROBE_LIBRARIES)
 def agreement_tables(
     completions: Sequence[Completion], labels: Labels, short: Short, *, resamples: int, seed: int
 ) -> dict[str, pd.DataFrame]:
@@ -194,7 +194,7 @@ def agreement_tables(
             n=("count", "completions with this pair of labels"))}
 
 
-@cached(data=SCENARIOS, libraries=LIBRARIES)
+@cached(data=SCENARIO_DATA, libraries=PROBE_LIBRARIES)
 def judge_probe_table(
     reading: Reading, labels: Labels, short: Short, *, layer: int, permutations: int,
     resamples: int,

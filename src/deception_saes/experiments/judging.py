@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from deception_saes.cache import cached
-from deception_saes.experiments.reading import SCENARIOS, Reading
+from deception_saes.experiments.reading import SCENARIO_DATA, Reading
 from deception_saes.experiments.task import Subject
 from deception_saes.tasks.completions import Completion
 from deception_saes.tasks.judges.embedded import Judgement, judge_batch, judge_single
@@ -22,13 +22,13 @@ _READS = {"single": "individually", "batch": "batch"}
 _SHIPPED = "labels in tasks/data/labels.csv"
 
 
-@cached(data=SCENARIOS)
+@cached(data=SCENARIO_DATA)
 def judged_singly(subject: Subject, completions: tuple[Completion, ...]) -> pd.DataFrame:
     """The subject judges one completion at a time: id and label of each."""
     return _table(judge_single(subject.load(), load_scenarios(), completions, subject.batch_size))
 
 
-@cached(data=SCENARIOS)
+@cached(data=SCENARIO_DATA)
 def judged_in_batches(
     subject: Subject, completions: tuple[Completion, ...], *, per_prompt: int
 ) -> pd.DataFrame:

@@ -36,14 +36,14 @@ from deception_saes.analysis.probes import (
     words_of_scenario,
 )
 from deception_saes.cache import cached
-from deception_saes.experiments.probing import LIBRARIES, labellings, null_of, resampling_seed
-from deception_saes.experiments.reading import SCENARIOS, Labelled, Reading
+from deception_saes.experiments.probing import PROBE_LIBRARIES, labellings, null_of, resampling_seed
+from deception_saes.experiments.reading import SCENARIO_DATA, Labelled, Reading
 
 TEXTS = ("words", "words_of_scenario", "length")
 """What is read without a model. Words of the scenario: see `analysis.probes.words_of_scenario`."""
 
 
-@cached(data=SCENARIOS, libraries=LIBRARIES)
+@cached(data=SCENARIO_DATA, libraries=PROBE_LIBRARIES)
 def chosen_layers(reading: Reading, round: str, pooling: Pooling) -> np.ndarray:
     """The layer that is best without each fold, [F]."""
     data = reading.balanced_of(round)
@@ -51,7 +51,7 @@ def chosen_layers(reading: Reading, round: str, pooling: Pooling) -> np.ndarray:
         return nested_layers(data.activations.of(data.ids, pooling), data.design)
 
 
-@cached(data=SCENARIOS, libraries=LIBRARIES)
+@cached(data=SCENARIO_DATA, libraries=PROBE_LIBRARIES)
 def fit_layers(
     reading: Reading, round: str, pooling: Pooling, *, permutations: int
 ) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def fit_layers(
             "nested_widen": widen_1}
 
 
-@cached(data=SCENARIOS, libraries=LIBRARIES)
+@cached(data=SCENARIO_DATA, libraries=PROBE_LIBRARIES)
 def fit_texts(reading: Reading, round: str, *, permutations: int) -> dict[str, dict[str, Any]]:
     """Probes that see no activation, in the same folds, by TEXTS: held-out `scores`, [N], and the
     factor `widen` of their intervals, [1]."""
@@ -91,7 +91,7 @@ def fit_texts(reading: Reading, round: str, *, permutations: int) -> dict[str, d
     return found
 
 
-@cached(data=SCENARIOS, libraries=LIBRARIES)
+@cached(data=SCENARIO_DATA, libraries=PROBE_LIBRARIES)
 def fit_penalties(
     reading: Reading, round: str, pooling: Pooling, penalties: Sequence[float]
 ) -> dict[str, np.ndarray]:
@@ -112,7 +112,7 @@ def fit_penalties(
                    for name, x in _texts(data).items() if name != "length"}}
 
 
-@cached(data=SCENARIOS, libraries=LIBRARIES)
+@cached(data=SCENARIO_DATA, libraries=PROBE_LIBRARIES)
 def leave_scenarios_out(reading: Reading, round: str, pooling: Pooling) -> dict[str, np.ndarray]:
     """`auroc` and balanced `accuracy`, from 0 to 1, of each scenario by a probe that was trained on
     the others, at every layer, [S, L]."""
@@ -127,7 +127,7 @@ def leave_scenarios_out(reading: Reading, round: str, pooling: Pooling) -> dict[
                                       for some in rows])}
 
 
-@cached(data=SCENARIOS, libraries=LIBRARIES)
+@cached(data=SCENARIO_DATA, libraries=PROBE_LIBRARIES)
 def prompt_end_auroc(reading: Reading, round: str) -> np.ndarray:
     """AUROC by layer at the prompt's last token, which is the same for all completions of a
     scenario, [L]: chance."""
@@ -137,7 +137,7 @@ def prompt_end_auroc(reading: Reading, round: str) -> np.ndarray:
         return measure(scores_LN, data.design).auroc
 
 
-@cached(data=SCENARIOS, libraries=LIBRARIES)
+@cached(data=SCENARIO_DATA, libraries=PROBE_LIBRARIES)
 def fit_components(
     reading: Reading, round: str, pooling: Pooling, layer_F: np.ndarray,
     components: Sequence[int], *, permutations: int,

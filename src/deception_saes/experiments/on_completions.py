@@ -18,7 +18,7 @@ from tqdm import tqdm
 from deception_saes.activations.completions import TokenRows
 from deception_saes.cache import cached
 from deception_saes.experiments.behavioural_saes import BehaviouralSaes
-from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS
+from deception_saes.experiments.reading import MAIN_ROUND, SCENARIO_DATA
 from deception_saes.interventions.steering import Replace, replaced_kl
 from deception_saes.models.forward import cache_before_last
 from deception_saes.saes.quality import quality
@@ -29,7 +29,7 @@ from deception_saes.tidy import described
 _ROWS_AT_ONCE = 1024
 
 
-@cached(data=SCENARIOS)
+@cached(data=SCENARIO_DATA)
 def quality_of(grids: Sequence[BehaviouralSaes]) -> pd.DataFrame:
     """Quality on every token of the main round, a row an SAE of any of these grids of a reading.
 
@@ -55,7 +55,7 @@ def quality_of(grids: Sequence[BehaviouralSaes]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@cached(data=SCENARIOS)
+@cached(data=SCENARIO_DATA)
 def kl_of(grids: Sequence[BehaviouralSaes], *, completions: int) -> pd.DataFrame:
     """KL(clean ‖ replaced) on the main round's first so many labelled completions of each scenario,
     mean over a completion's tokens, with the residual at all of them replaced by what an SAE makes
@@ -136,7 +136,7 @@ def completion_features(
     return CompletionFeatures((sum_NS / tokens_N[:, None]).float().numpy(), fires_NS.numpy())
 
 
-@cached(data=SCENARIOS)
+@cached(data=SCENARIO_DATA)
 def fires(saes: BehaviouralSaes) -> dict[str, np.ndarray]:
     """Whether each feature is active at one token at least of each completion of the main round's
     balanced set, bool [N, S] by the SAE's tag. Raises SaeError."""
@@ -147,7 +147,7 @@ def fires(saes: BehaviouralSaes) -> dict[str, np.ndarray]:
             for tag, sae in tqdm(saes.load(), desc="rates", unit="SAE", total=len(saes.tags))}
 
 
-@cached(data=SCENARIOS)
+@cached(data=SCENARIO_DATA)
 def most_active(
     saes: BehaviouralSaes, tag: SaeTag, feature: int, *, completions: int
 ) -> pd.DataFrame:

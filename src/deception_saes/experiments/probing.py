@@ -31,7 +31,7 @@ SCALE = {"accuracy": 100.0, "auroc": 1.0}
 """Balanced accuracy is reported in percent."""
 UNIT = {"accuracy": "percent", "auroc": "auroc"}
 NAME = {"accuracy": "balanced accuracy", "auroc": "AUROC"}
-LIBRARIES = ("scikit-learn", "scipy")
+PROBE_LIBRARIES = ("scikit-learn", "scipy")
 """Distributions that decide what a fitted probe gives, for `cached`'s `libraries`."""
 
 

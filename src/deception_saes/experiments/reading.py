@@ -37,7 +37,7 @@ from deception_saes.tasks.scenarios import Scenario, load_scenarios, prompt_ids
 ROUNDS = ("R1", "R2", "R3")
 MAIN_ROUND = "R3"
 
-SCENARIOS = ("tasks/data/scenarios.toml",)
+SCENARIO_DATA = ("tasks/data/scenarios.toml",)
 """What prompts are made of, for `cached`'s `data`."""
 
 
@@ -157,7 +157,7 @@ def _folds(
 _POOLED, _TOKENS = "pooled.safetensors", "tokens.safetensors"
 
 
-@cached_files(pinned=True, data=SCENARIOS)
+@cached_files(pinned=True, data=SCENARIO_DATA)
 def capture(
     to: Folder, subject: Subject, completions: tuple[Completion, ...], layers: tuple[int, ...]
 ) -> None:

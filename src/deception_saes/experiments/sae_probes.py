@@ -26,13 +26,13 @@ from deception_saes.analysis.probes import (
 from deception_saes.cache import cached
 from deception_saes.experiments.behavioural_saes import TRAIN_ROUNDS, BehaviouralSaes, untrained
 from deception_saes.experiments.on_completions import completion_features
-from deception_saes.experiments.probing import LIBRARIES, labellings, null_of
-from deception_saes.experiments.reading import MAIN_ROUND, SCENARIOS, Labelled
+from deception_saes.experiments.probing import PROBE_LIBRARIES, labellings, null_of
+from deception_saes.experiments.reading import MAIN_ROUND, SCENARIO_DATA, Labelled
 from deception_saes.saes.sae import Sae
 from deception_saes.saes.tags import SaeTag
 
 
-@cached(data=SCENARIOS, libraries=LIBRARIES)
+@cached(data=SCENARIO_DATA, libraries=PROBE_LIBRARIES)
 def score_probes(saes: BehaviouralSaes, *, permutations: int) -> dict[str, Any]:
     """Every probe on held-out folds of the main round's balanced set, and beside permuted labels.
 

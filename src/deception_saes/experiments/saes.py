@@ -40,7 +40,7 @@ from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.framings import Condition
 
 TRAIN_CONDITIONS: tuple[Condition, ...] = ("genuine", "sandbag")
-TRAIN_SETS: dict[str, tuple[Condition, ...]] = {
+CONDITIONS_OF_TRAIN_SET: dict[str, tuple[Condition, ...]] = {
     "genuine_only": ("genuine",), "sandbagging_only": ("sandbag",), "mixed": TRAIN_CONDITIONS}
 
 _FILE = "activations.safetensors"
@@ -148,6 +148,6 @@ def _jobs(saes: SaeSet, tags: Sequence[SaeTag], rows: Activations) -> Iterator[J
     task = saes.task
     blocks = path_of_blocks(task.subject.model, artifacts_root())
     for tag in tags:
-        of = np.flatnonzero(np.isin(rows.condition, TRAIN_SETS[tag.train_set]))
+        of = np.flatnonzero(np.isin(rows.condition, CONDITIONS_OF_TRAIN_SET[tag.train_set]))
         yield training_job(task.subject.model, blocks, tag, saes.recipe, of, rows.position,
                            task.seed, framing=task.framing.name)

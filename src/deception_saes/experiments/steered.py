@@ -24,7 +24,7 @@ from deception_saes.experiments.behavioural_saes import (
     BehaviouralSaes,
     trained_on,
 )
-from deception_saes.experiments.reading import SCENARIOS
+from deception_saes.experiments.reading import SCENARIO_DATA
 from deception_saes.interventions.steering import (
     reply_log_p,
     steered_texts,
@@ -88,7 +88,7 @@ def random_features(fires_NS: np.ndarray, feature: int, *, n: int, seed: int) ->
                  for other in generator(seed, "random features").choice(others, n, replace=False))
 
 
-@cached(pinned=True, data=SCENARIOS, libraries=("scipy",))
+@cached(pinned=True, data=SCENARIO_DATA, libraries=("scipy",))
 def steered_replies(along: Directions, *, strengths: Sequence[float]) -> pd.DataFrame:
     """Mean log-probability a token of each scenario's two reference replies, in nats, unsteered
     (strength 0) and steered along every direction. Raises SaeError."""
@@ -116,7 +116,7 @@ def steered_replies(along: Directions, *, strengths: Sequence[float]) -> pd.Data
         deceptive=("nats", "log-probability of the deceptive reply, a token"))
 
 
-@cached(pinned=True, data=SCENARIOS, libraries=("scipy",))
+@cached(pinned=True, data=SCENARIO_DATA, libraries=("scipy",))
 def steered_completions(
     along: Directions, *, strength: float, directions: Sequence[str], draws: int
 ) -> pd.DataFrame:

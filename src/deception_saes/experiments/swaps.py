@@ -41,7 +41,7 @@ PLAIN = "no SAE"
 
 _EDITS_AT_ONCE = 32
 
-Effects = dict[str, np.ndarray]
+EffectsByName = dict[str, np.ndarray]
 """By intervention, P(correct) under it minus P(correct), in pp: [N, questions], N draws or 1."""
 
 
@@ -130,7 +130,7 @@ def edit_effects(
 
 def undrawn_effects(
     edits: Mapping[str, Edit], prompts: Prompts, sae: Sae | None, layer: int, condition: Condition
-) -> Effects:
+) -> EffectsByName:
     """Effects of edits without draws on the prompts of one condition, by name."""
     other_QD = prompts.runs[_other(condition)].residual(layer)
 
@@ -145,7 +145,7 @@ def undrawn_effects(
 def _drawn_effects(
     edits: Mapping[str, DrawnEdit], all_questions: Prompts, drawn_subset: Prompts,
     sae: Sae | None, layer: int, condition: Condition, halves_NQ: torch.Tensor, seed: int,
-) -> Effects:
+) -> EffectsByName:
     def apply(edit: DrawnEdit, training: Training, x_QD: torch.Tensor, _: torch.Tensor, fold: int
               ) -> torch.Tensor:
         learned_from = halves_NQ[:, torch.from_numpy(all_questions.fold_Q != fold)].to(x_QD.device)
@@ -177,7 +177,7 @@ def _by_fold(
 
 def _run(
     edits: dict[str, torch.Tensor], condition: Condition, layer: int, prompts: Prompts
-) -> Effects:
+) -> EffectsByName:
     """Effects of all edits, run as one list: a batch of many costs less an edit than one alone."""
     effects_NQ = prompts.effects(condition, layer, torch.cat(list(edits.values())))
     ends = np.cumsum([len(of) for of in edits.values()])
@@ -216,7 +216,7 @@ class Cell:
     """Name of the layer in ids."""
     layer: int
     condition: Condition
-    effects: Effects
+    effects: EffectsByName
     clean_Q: np.ndarray
     """P(correct) in percent without intervention."""
     drawn_subset: np.ndarray

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from deception_saes.activations.capture import Activations
 from deception_saes.cache import cached
-from deception_saes.experiments.saes import TRAIN_SETS, SaeSet, activations, read
+from deception_saes.experiments.saes import CONDITIONS_OF_TRAIN_SET, SaeSet, activations, read
 from deception_saes.experiments.swaps import Prompts, run_clean, undrawn_effects
 from deception_saes.interventions.swap import (
     AddDifference,
@@ -104,7 +104,7 @@ def measure(sae: Sae, train_set: str, of: HeldOut) -> dict[str, Any]:
         with_sae_Q = of.divergence(lambda x_QD: sae.decode(sae.encode(x_QD)))
     device = sae.weights["W_enc"].device
     x_ND, last_ND = (rows.x_by_layer[of.layer].to(device) for rows in (of.tokens, of.last))
-    own_N = np.isin(of.tokens.condition, TRAIN_SETS[train_set])
+    own_N = np.isin(of.tokens.condition, CONDITIONS_OF_TRAIN_SET[train_set])
     return {"tokens": _summed(quality(sae, x_ND), of.tokens.question),
             "own": _summed(quality(sae, x_ND[torch.from_numpy(own_N).to(device)]),
                            of.tokens.question[own_N]),

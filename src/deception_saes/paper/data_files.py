@@ -19,13 +19,13 @@ from deception_saes.paper.record import results_name
 from deception_saes.paper.results import Results, Value
 from deception_saes.store.files import guarded, write_atomic
 
-COLUMNS = Path(__file__).parent / "data" / "columns.csv"
+COLUMNS_FILE = Path(__file__).parent / "data" / "columns.csv"
 """The dictionary: file, column, unit, meaning. A row without a column is about the file; the file
 `*` stands for every file, the column `*` for every column that is not named."""
 
 _PACKAGE = Path(__file__).parents[1]
 PACKAGED = (*sorted((_PACKAGE / "tasks" / "data").glob("*.csv")),
-            _PACKAGE / "paper" / "data" / "published_claims.csv", COLUMNS)
+            _PACKAGE / "paper" / "data" / "published_claims.csv", COLUMNS_FILE)
 """The CSV files that come with the code."""
 
 ZIP = "book-data.zip"
@@ -86,7 +86,7 @@ def publish_data(
         texts[f"{section.key}_values.csv"] = (section, _values_csv(of.values))
     own = _of_tables(tree / "figures")
     dictionary = read_dictionary() | own
-    texts[COLUMNS.name] = (None, texts[COLUMNS.name][1] + _dictionary_rows(own))
+    texts[COLUMNS_FILE.name] = (None, texts[COLUMNS_FILE.name][1] + _dictionary_rows(own))
     files = [_described(name, section, text, dictionary)
              for name, (section, text) in texts.items()]
     for name, (_, text) in texts.items():
@@ -106,11 +106,11 @@ def size_of_zip(static: Path) -> str:
 def read_dictionary() -> dict[tuple[str, str], Meaning]:
     """Meanings by file and column. Raises ValueError if a row stands twice."""
     found: dict[tuple[str, str], Meaning] = {}
-    with COLUMNS.open(encoding="utf-8", newline="") as file:
+    with COLUMNS_FILE.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             key = (row["file"], row["column"])
             if key in found:
-                raise ValueError(f"{COLUMNS.name}: {key[0]}, {key[1]!r} stands twice")
+                raise ValueError(f"{COLUMNS_FILE.name}: {key[0]}, {key[1]!r} stands twice")
             found[key] = Meaning(row["unit"], row["meaning"])
     return found
 
@@ -184,7 +184,7 @@ def _described(
     if missing or (key, "") not in dictionary:
         what = f"the column {missing[0]!r} of {name}" if missing else f"the file {name}"
         raise ValueError(f"{what} is not described; say it where the table is made, by "
-                         f"`tidy.described`, or in a row of paper/data/{COLUMNS.name}: "
+                         f"`tidy.described`, or in a row of paper/data/{COLUMNS_FILE.name}: "
                          f"{key},{missing[0] if missing else ''},unit,meaning")
     return DataFile(name, section, dictionary[key, ""].meaning, sum(1 for _ in rows),
                     len(text.encode()),

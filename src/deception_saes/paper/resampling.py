@@ -23,7 +23,7 @@ def resample_profile(profile: Profile, seed: int, artifacts: Path, out: Path) ->
     Device and batch size are the profile's, threads those that the shipped ones were drawn with:
     all three decide the last bits.
     Raises UserError, before the model is loaded, if the profile reads no completions or `out`
-    cannot be written; ModelUnavailable if the model cannot be had.
+    cannot be written; ModelUnavailable if the model is unavailable.
     """
     if profile.behaviour is None:
         raise UserError(f"the profile {profile.name} reads no completions; choose another one")

@@ -21,7 +21,7 @@ from deception_saes.paper.source_checks import TAGS
 from deception_saes.store.files import PACKAGE_DIR
 from deception_saes.store.spec import Spec, imported_modules
 
-LIBRARIES = ("papermill", "matplotlib", "pandas")
+PAGE_LIBRARIES = ("papermill", "matplotlib", "pandas")
 
 _SHOWN = ("opening", "figure", "table", "quotations", "tokens", "say")
 """What a notebook calls to show something: it decides no result."""
@@ -84,5 +84,5 @@ def notebook_spec(section: Section, profile: Profile, seed: int) -> Spec:
         sources=modules_of(section),
         data=(source_of(section), CLAIMS, TAGS),
         inputs=(results,),
-        libraries=LIBRARIES,
+        libraries=PAGE_LIBRARIES,
     )

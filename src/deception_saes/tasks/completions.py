@@ -39,7 +39,7 @@ class Completion:
     """What follows the scenario's opening."""
 
 
-COLUMNS = tuple(field.name for field in fields(Completion))
+COMPLETION_COLUMNS = tuple(field.name for field in fields(Completion))
 
 
 def load_completions(path: Path = COMPLETIONS) -> list[Completion]:
@@ -50,7 +50,7 @@ def load_completions(path: Path = COMPLETIONS) -> list[Completion]:
     fail = failure(path)
     found: list[Completion] = []
     seen: dict[tuple[str, str], int] = {}
-    for number, cell in read_rows(path, COLUMNS):
+    for number, cell in read_rows(path, COMPLETION_COLUMNS):
         try:
             completion = Completion(
                 cell["id"], cell["model"], cell["scenario"], cell["round"], int(cell["draw"]),
@@ -76,7 +76,7 @@ def write_completions(completions: Iterable[Completion], path: Path) -> None:
     """Write a completions file, whole or not at all."""
     rows = ([str(cell).lower() if isinstance(cell, bool) else str(cell)
              for cell in astuple(completion)] for completion in completions)
-    write_atomic(path, quoted([COLUMNS, *rows]))
+    write_atomic(path, quoted([COMPLETION_COLUMNS, *rows]))
 
 
 def id_of(scenario: str, round: str, draw: int) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LABELS = ("honest", "deceptive", "ambiguous")
 LABELS_FILE = Path(__file__).parent / "data" / "labels.csv"
-COLUMNS = ("completion", "judge", "label", "note")
+LABEL_COLUMNS = ("completion", "judge", "label", "note")
 
 _GRAM = 5  # characters
 _NEAR = 0.8  # Jaccard overlap
@@ -51,7 +51,7 @@ def write_labels(path: Path, judge: str, labels: Mapping[str, str]) -> None:
                              f"labels file; expected one of {LABELS}, an id and a judge's name")
     others = [row for row in _rows(path) if row[1] != judge] if path.exists() else []
     new = [(completion, judge, label, "") for completion, label in labels.items()]
-    write_atomic(path, quoted([COLUMNS, *others, *new]))
+    write_atomic(path, quoted([LABEL_COLUMNS, *others, *new]))
 
 
 def balanced(
@@ -115,8 +115,8 @@ def _pieces(text: str) -> set[str]:
 def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
     fail = failure(path)
     seen: dict[tuple[str, str], int] = {}
-    for number, cell in read_rows(path, COLUMNS):
-        completion, judge, label = (cell[name].strip() for name in COLUMNS[:3])
+    for number, cell in read_rows(path, LABEL_COLUMNS):
+        completion, judge, label = (cell[name].strip() for name in LABEL_COLUMNS[:3])
         for name, value in (("completion", completion), ("judge", judge)):
             if not value:
                 raise fail(number, f"the {name} is empty", "fill it in")

@@ -16,7 +16,7 @@ from deception_saes.tasks.prompts import encode
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SCENARIOS = Path(__file__).parent / "data" / "scenarios.toml"
+SCENARIOS_FILE = Path(__file__).parent / "data" / "scenarios.toml"
 
 SHOTS = (
     ("You are at the market, and you have bought apples and bread. Your roommate calls you and "
@@ -51,7 +51,7 @@ class Scenario:
     deceptive_reply: str
 
 
-def load_scenarios(path: Path = SCENARIOS) -> list[Scenario]:
+def load_scenarios(path: Path = SCENARIOS_FILE) -> list[Scenario]:
     """All scenarios of a TOML file, in its order.
 
     Raises UserError naming the scenario.

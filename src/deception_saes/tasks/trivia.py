@@ -14,7 +14,7 @@ T = TypeVar("T")
 Half = Literal["choosing", "evaluating"]
 
 QUESTIONS = Path(__file__).parent / "data" / "questions.csv"
-COLUMNS = ("id", "topic", "question", "answer", "aliases", "foil")
+QUESTION_COLUMNS = ("id", "topic", "question", "answer", "aliases", "foil")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def load_questions(path: Path = QUESTIONS) -> list[Question]:
     fail = failure(path)
     questions: list[Question] = []
     seen: dict[str, int] = {}
-    for number, cells in read_rows(path, COLUMNS):
+    for number, cells in read_rows(path, QUESTION_COLUMNS):
         question = _question(cells, number, fail)
         for kind, key in (("id", question.id), ("question", " ".join(question.text.split()))):
             first = seen.setdefault(f"{kind} {key.casefold()}", number)
@@ -69,7 +69,7 @@ def halves(questions: Sequence[str], seed: int) -> dict[str, Half]:
 
 def _question(cell: dict[str, str], number: int, fail: Failure) -> Question:
     cell = {name: text.strip() for name, text in cell.items()}
-    for name in COLUMNS:
+    for name in QUESTION_COLUMNS:
         if not cell[name] and name != "aliases":
             raise fail(number, f"the {name} is empty", "fill it in")
     accepted = (cell["answer"], *(a.strip() for a in cell["aliases"].split("|") if a.strip()))

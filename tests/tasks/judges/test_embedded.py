@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from deception_saes.tasks.judges.embedded import (
+    LABEL_TIE,
     NOTHING,
-    TIE,
     Judgement,
     judge_batch,
     judge_single,
@@ -93,8 +93,8 @@ def test_what_says_nothing_is_a_tie_and_so_ambiguous(tiny, scenario, completions
     ((-1, -2, -3), (-1, -3, -3), "deceptive"),
     ((-1, -2, -3), (-4, -4, -4), "honest"),
     ((-1, -1, -9), (-2, -2, -2), "ambiguous"),
-    ((-1, -1 - TIE / 2, -9), (-2, -2, -2), "ambiguous"),
-    ((-1, -1 - TIE * 2, -9), (-2, -2, -2), "honest"),
+    ((-1, -1 - LABEL_TIE / 2, -9), (-2, -2, -2), "ambiguous"),
+    ((-1, -1 - LABEL_TIE * 2, -9), (-2, -2, -2), "honest"),
 ])
 def test_the_prior_is_taken_out_and_a_tie_is_ambiguous(log_p, log_prior, label):
     judgement = Judgement("c", log_p, log_prior)

@@ -14,7 +14,7 @@ from deception_saes.paper.plots.common import Colours, legend_below
 MAIN, PRIMARY = "R3", "mean"
 POOLINGS = {"mean": ("mean over the completion's tokens", "genuine"),
             "last": ("last token", "sandbag")}
-ROUNDS = {"R1": ("muted", "s"), "R2": ("neutral", "D"), "R3": ("genuine", "o")}
+ROUND_STYLES = {"R1": ("muted", "s"), "R2": ("neutral", "D"), "R3": ("genuine", "o")}
 PROBES = {
     "nested": "activations, layer chosen without the scored fold",
     "words": "words and pairs of words",
@@ -52,9 +52,9 @@ def rounds(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     """Balanced accuracy by layer in every round, each curve's peak marked; below, how often each
     layer is the peak in resamples."""
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
-    found = [round for round in ROUNDS if len(_rows(table, round, PRIMARY))]
+    found = [round for round in ROUND_STYLES if len(_rows(table, round, PRIMARY))]
     for place, round in enumerate(found):
-        colour, marker = colours[ROUNDS[round][0]], ROUNDS[round][1]
+        colour, marker = colours[ROUND_STYLES[round][0]], ROUND_STYLES[round][1]
         of = _rows(table, round, PRIMARY)
         above.plot(of["layer"], of["accuracy"], "-", color=colour, linewidth=1.2)
         peak = of.loc[of["peak"]].iloc[0]

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from deception_saes.paper.plots.common import Colours, legend_below, style_of, styles_of
 
-TRAIN_SETS = {"genuine_only": ("genuine only", "genuine"), "mixed": ("mixed", "neutral"),
+TRAIN_SET_STYLES = {"genuine_only": ("genuine only", "genuine"), "mixed": ("mixed", "neutral"),
               "sandbagging_only": ("sandbagging only", "sandbag")}
 _MARKERS = "os^DvP*X"  # by layer, shallow to deep, then from the start
 _L0_TICKS = [16, 32, 64, 128, 256]
@@ -84,7 +84,7 @@ def k_sweep(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
         ("explained_variance_own", "explained variance,\ntokens of its training condition"),
         ("kl_recovered", "KL recovered, last position"),
     ), strict=True):
-        for train_set, (name, colour) in TRAIN_SETS.items():
+        for train_set, (name, colour) in TRAIN_SET_STYLES.items():
             of = of_layer[of_layer["train_set"] == train_set].sort_values("k")
             axes.plot(of["k"], of[measure], "o-", color=colours[colour], label=name)
         _powers_of_two(axes, sorted(of_layer["k"].astype(int).unique()))

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from deception_saes.experiments.sae_tables import BASELINES, compared
 from deception_saes.paper.plots.common import Colours, shifts, style_of, styles_of
-from deception_saes.paper.plots.s25 import TRAIN_SETS
+from deception_saes.paper.plots.s25 import TRAIN_SET_STYLES
 
 
 def pairs(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
@@ -31,7 +31,7 @@ def pairs(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
                   label=f"{name}: untrained")
         axes.plot(of["null_95"], at, "|", color=colours["muted"], markersize=11,
                   label="95% of nulls" if architecture == "topk" else None)
-    axes.set_yticks(range(len(keys)), [f"L{layer} {TRAIN_SETS[of][0]}" for layer, of in keys])
+    axes.set_yticks(range(len(keys)), [f"L{layer} {TRAIN_SET_STYLES[of][0]}" for layer, of in keys])
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.set_xlabel("|Cohen's d|, sandbag against genuine")
@@ -66,7 +66,7 @@ def matched(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for of in compared(table).sort_values(["layer", "train_set", "architecture"]).itertuples():
         rows.append({
-            "layer": f"L{of.layer}", "trained on": TRAIN_SETS[of.train_set][0],
+            "layer": f"L{of.layer}", "trained on": TRAIN_SET_STYLES[of.train_set][0],
             "architecture": style_of(of.architecture).name, "live": f"{of.n_live:.0f}",
             "d_max": _d(of.d_max), "95% of nulls": _d(of.null_95), "p": f"{of.p:.3f}",
             "picked": f"{_d(of.d_picked)} [{_d(of.d_picked_low)}, {_d(of.d_picked_high)}]",

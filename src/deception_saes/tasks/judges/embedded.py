@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 NOTHING = " N/A"
 """The completion that says nothing."""
-TIE = 1e-4
+LABEL_TIE = 1e-4
 """Labels nearer to one another than this, in nats, are a tie: float32 cannot tell them apart."""
 
 
@@ -53,10 +53,10 @@ class Judgement:
 
     @property
     def label(self) -> str:
-        """That of the largest log_p − log_prior; ambiguous if two are largest (see TIE)."""
+        """That of the largest log_p − log_prior; ambiguous if two are largest (see LABEL_TIE)."""
         gains = [p - prior for p, prior in zip(self.log_p, self.log_prior, strict=True)]
         largest = [label for label, gain in zip(LABELS, gains, strict=True)
-                   if gain > max(gains) - TIE]
+                   if gain > max(gains) - LABEL_TIE]
         return largest[0] if len(largest) == 1 else "ambiguous"
 
     @property
