@@ -106,22 +106,25 @@ def saturation_table(ladders: Mapping[str, Ladder]) -> pd.DataFrame:
 
 
 def gain_table(ladders: Mapping[str, Ladder], components: int) -> pd.DataFrame:
-    """By choice of layers, what so many `components` lack to all dimensions, and the saturation point;
-    none where the interval of all dimensions includes chance: there is no gain to share.
+    """By choice of layers, what so many `components` lack to all dimensions, and the saturation
+    point; none where the interval of all dimensions includes chance: there is no gain to share.
 
     Raises UserError if there is no probe on so few components.
     """
     rows: list[dict[str, Any]] = []
     for name, of in ladders.items():
         if components not in of.counts:
-            raise UserError(f"no probe on {components} principal components of {name}: the training folds "
-                            f"allow {', '.join(map(str, of.counts[:-1])) or 'none'}; choose one of "
+            raise UserError(f"no probe on {components} principal components of {name}: the "
+                            "training folds allow "
+                            f"{', '.join(map(str, of.counts[:-1])) or 'none'}; choose one of "
                             "these, or label more completions")
         about = {"layers": name, "layer": of.layer, "n": of.n}
-        found, low, high = difference(of.probes, of.counts.index(components), of.probes, -1, "accuracy")
-        rows.append({**about, "statistic": f"pc{components}_minus_all", "value": found, "ci_low": low,
-                     "ci_high": high, "unit": "pp", "quantity": f"balanced accuracy on {components} "
-                     "components less that on all dimensions"})
+        place = of.counts.index(components)
+        found, low, high = difference(of.probes, place, of.probes, -1, "accuracy")
+        rows.append({**about, "statistic": f"pc{components}_minus_all", "value": found,
+                     "ci_low": low, "ci_high": high, "unit": "pp",
+                     "quantity": f"balanced accuracy on {components} components less that on all "
+                     "dimensions"})
         ends = dict.fromkeys(("value", "ci_low", "ci_high"), float("nan"))
         if of.probes.ends("accuracy", -1)[0] > 50:
             low, high = np.quantile(saturation(of.counts, of.probes.resampled.accuracy),

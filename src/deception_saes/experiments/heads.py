@@ -197,8 +197,8 @@ def random_heads(
     """
     subject = half.task.subject
     heads_of_model = all_heads(subject)
-    singly = dict(zip(heads_of_model, damage(subject, [(head,) for head in heads_of_model]).tolist(),
-                      strict=True))
+    alone = damage(subject, [(head,) for head in heads_of_model])
+    singly = dict(zip(heads_of_model, alone.tolist(), strict=True))
     drawn = {"uniform": lambda: circuit.uniform_sets(heads_of_model, list(heads), draws, seed),
              "layer_matched": lambda: circuit.layer_matched_sets(
                  heads_of_model, list(heads), draws, seed),
