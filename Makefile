@@ -53,8 +53,9 @@ types: $(VENV)/.ready-dev  ## mypy
 peers: $(PEERS)/.ready  ## what peers' libraries make of the same SAEs, models and statistics
 	$(PEERS)/bin/python -m pytest tests/peers
 
-test-all:  ## the same with what takes long: every notebook by itself, runs that are done twice
+test-all:  ## the same with every notebook by itself, then torture and shapes (hours, 30 GB, root)
 	$(MAKE) test SLOW=1
+	$(MAKE) torture shapes
 
 torture: $(VENV)/.ready-dev  ## kill, starve and damage builds for an hour (needs root); not part of the tests
 	$(PY) tests/slow/killed_runs.py artifacts/torture/killed
