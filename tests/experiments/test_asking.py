@@ -7,6 +7,7 @@ import pytest
 from cells import run_cells
 from places import artifacts_at
 
+from deception_saes.errors import UserError
 from deception_saes.experiments import task as module
 from deception_saes.experiments.asking import ask_all
 from deception_saes.experiments.heads import sweep
@@ -181,6 +182,13 @@ def test_a_model_without_a_chat_template_is_not_asked_in_a_chat(smoke, tmp_path,
     assert found.subjects["framings_left_out"][0].startswith("chat: ")
     assert set(found.questions["framing"]) == {"two_shot_labelled"}
     assert "chat" not in set(found.dropped["framing"])
+
+
+def test_a_model_that_answers_nothing_is_one_line_with_what_it_came_to(smoke, artifacts):
+    few = dataclasses.replace(smoke, questions=4, secondary_questions=4)
+    asked = {FRAMINGS["zero_shot"]: asked_under(few, "zero_shot")}
+    with pytest.raises(UserError, match=r"0\.\d{3}.* 0\.9 "):
+        ask_all([subject_of(smoke, smoke.models[0])], asked, least_p_correct=0.9, seed=0)
 
 
 def test_an_empty_half_is_an_error_that_names_the_framing(smoke_task):

@@ -159,6 +159,14 @@ def test_more_heads_than_are_left_to_draw_are_refused(smoke, artifacts):
         strongest(sweep(task_of(smoke, 0, smoke.models[0], "zero_shot").choosing, "sandbag"), 17)
 
 
+def test_a_run_of_ones_own_has_one_folder_in_whatever_order_its_parameters_are_given(smoke):
+    own = {"n_heads": 3, "framing": "zero_shot"}
+    one, other = (Book(28, smoke, 0, dict(items)).folder
+                  for items in (own.items(), reversed(own.items())))
+    assert one == other
+    assert one != Book(28, smoke, 0, {"n_heads": 3}).folder
+
+
 @pytest.mark.parametrize(("layers", "found"), [
     (3, (3,)), ([6, 2], (2, 6)), ("2, 6", (2, 6)), (None, (2, 4, 6))])
 def test_layers_may_be_one_or_several(smoke, layers, found):

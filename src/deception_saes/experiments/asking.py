@@ -54,8 +54,8 @@ def ask_all(
     least_p_correct: float, seed: int, missing: Mapping[str, str] | None = None,
 ) -> Asked:
     """Ask every subject the questions of every framing; by framing, its questions. missing: the
-    reasons why other models are unavailable, by slug. Raises UserError if no question can be asked.
-    """
+    reasons why other models are unavailable, by slug. Raises UserError if no question can be asked,
+    or none is answerable."""
     questions, dropped, models = [], [], []
     for subject in subjects:
         left_out = []
@@ -76,10 +76,17 @@ def ask_all(
                         f"{', '.join(str(of['model']) for of in models) or 'no model'}: "
                         f"{models[0]['framings_left_out'] if models else 'none is available'}; "
                         "write other questions, or choose another model")
+    together = pd.concat(questions, ignore_index=True)
+    if together["half"].isna().all():
+        best = together["p_correct_genuine"].max()
+        raise UserError("no question is answerable under any framing: the largest P(correct | "
+                        f"genuine) is {best:.3f}, an answerable question has at least "
+                        f"{least_p_correct:g} and more than P(foil); write easier questions, or "
+                        "choose a model that answers more")
     models += [{"model": slug, "status": "not run", "reason": reason}
                for slug, reason in (missing or {}).items()]
     return Asked(
-        described(pd.concat(questions, ignore_index=True), "every question under every framing",
+        described(together, "every question under every framing",
                   **_QUESTION_COLUMNS),
         described(pd.concat(dropped, ignore_index=True), "questions whose answers cannot be told "
                   "from their foils by a first token under a framing, and so are not asked",

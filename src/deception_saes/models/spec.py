@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from deception_saes.errors import OneLine
+from deception_saes.errors import OneLine, UserError
 
 
 class ModelUnavailable(OneLine, RuntimeError):
@@ -134,10 +134,10 @@ class ModelSpec:
 
     @property
     def shape(self) -> Shape:
-        """How large it is. Raises ValueError if its entry does not say."""
+        """How large it is. Raises UserError if its entry does not say."""
         if isinstance(self.source, RandomWeights):
             return self.source.shape
         if self.sizes is None:
-            raise ValueError(f"the sizes of {self.slug} are not known; give its entry in "
-                             "models/registry.py `sizes`")
+            raise UserError(f"the sizes of {self.slug} are not known; give its entry in "
+                            "models/registry.py `sizes`")
         return self.sizes

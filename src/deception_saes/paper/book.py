@@ -174,7 +174,7 @@ class Book(Settings):
         given = os.environ.get(OUT_VARIABLE)
         if given is not None:
             return Path(given)
-        own = "".join(f" {name}={_short(value)}" for name, value in self.own.items())
+        own = "".join(f" {name}={_short(value)}" for name, value in sorted(self.own.items()))
         tree = profile_tree(self.profile, self.seed).name
         return artifacts_root() / "runs" / tree / f"{self.section.key}{own.replace(' ', '-')}"
 

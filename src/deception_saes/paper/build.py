@@ -57,8 +57,10 @@ def run_own(profile: Profile, seed: int, number: int, own: dict[str, str]) -> st
     anew and where the results are. Raises UserError and NotebookFailed, see `run_alone`."""
     section = _section(number)
     check_form(calls_tree())
-    values = {name: json.loads(value) if re.fullmatch(r"-?\d+", value) else value
+    values = {name: json.loads(value) if re.fullmatch(r"-?\d+(\.\d+)?", value) else value
               for name, value in own.items()}
+    if "questions" in own:  # the notebook runs in its own folder
+        values["questions"] = str(Path(own["questions"]).expanduser().resolve())
     settings = Book(number, profile, seed, values)
     notebook = run_alone(section, profile, seed, values, settings.folder)
     calls = json.loads((settings.folder / "results" / f"{section.key}.calls.json").read_text(
