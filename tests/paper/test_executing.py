@@ -47,7 +47,8 @@ def built(source, smoke, tmp_path):
 
 def printed(notebook):
     return "".join(text for cell in json.loads(notebook.read_text())["cells"]
-                   for output in cell.get("outputs", []) for text in output.get("text", []))
+                   for output in cell.get("outputs", []) if output.get("name") == "stdout"
+                   for text in output["text"])
 
 
 def test_the_source_of_a_section_is_its_notebook(root):

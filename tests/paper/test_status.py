@@ -157,5 +157,5 @@ def test_what_was_made_on_what_stands_beside_what_is_promised():
 
 def test_edited_data_is_named(monkeypatch):
     assert data_note() == "All data files are as they were shipped.\n"
-    monkeypatch.setattr(status, "edited", lambda: ["tasks/data/questions.csv"])
+    monkeypatch.setattr(status, "edited_shipped", lambda: ["tasks/data/questions.csv"])
     assert "Not as shipped: `tasks/data/questions.csv`" in data_note()
