@@ -1,5 +1,5 @@
-"""Every experiment run once, with as little of everything as it runs with: what its calls depend on,
-that those declared are those that notebooks make, what it reports, and what its plots draw."""
+"""Every experiment run once, with as little of everything as it runs with: what its calls depend
+on, that those declared are those that notebooks make, what it reports and what its plots draw."""
 
 import dataclasses
 import functools
