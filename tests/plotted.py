@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pandas as pd
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -29,7 +30,10 @@ from deception_saes.paper.plots import (
     swap_figures,
 )
 
-FRONT = ["l0", "l0_last", "explained_variance", "kl_recovered"]
+
+def points(x, *ys):
+    """Where markers must stand: x and each y together, as complex numbers."""
+    return [x + 1j * y for y in ys]
 
 
 def with_ends(of, name, low="ci_low", high="ci_high"):
@@ -80,10 +84,13 @@ DRAWN = {
         table, f"auroc_{name}", f"low_{name}", f"high_{name}")],
     s18.layers: lambda table, probes: [
         *named(table.query("round == 'R3'"), "accuracy"),
+        *points(table.query("round == 'R3'")["layer"], table.query("round == 'R3'")["accuracy"]),
         table.query("round == 'R3'")[["null_low", "null_high"]],
         probes.query("probe in ('words', 'words_of_scenario')")["accuracy"]],
-    s18.rounds: lambda table: [table.query("pooling == 'mean'")["accuracy"],
-                               100 * table.query("pooling == 'mean'")["peak_share"]],
+    s18.rounds: lambda table: [
+        *points(table.query("pooling == 'mean'")["layer"],
+                table.query("pooling == 'mean'")["accuracy"]),
+        100 * table.query("pooling == 'mean'")["peak_share"]],
     s18.baselines: lambda table: named(table, "accuracy", "auroc"),
     s18.transfer: lambda table, left_out: [
         *named(table.query("round == 'R3' and pooling == 'mean'"), "auroc"),
@@ -92,10 +99,13 @@ DRAWN = {
     s19.ladder: lambda table, drawn: [
         *named(table, "accuracy"), table.query("layers == 'nested'")[["null_low", "null_high"]],
         100 * drawn["share"]],
-    s20.grid: lambda table: table[["l0", "explained_variance", "kl_recovered"]],
-    s20.thresholds: lambda table: [table["low"], table["high"], 100 * table["share"]],
+    s20.grid: lambda table: points(table["l0"], table["explained_variance"], table["kl_recovered"]),
+    s20.thresholds: lambda table: [of for end in ("low", "high") for of in points(
+        table[end], 100 * table["share"])],
     s21.differences: lambda table: named(table.query("kind == 'trained'"), "minus_raw"),
-    s21.chance: lambda _, counts: counts.query("measure == 'beats_raw'")["value"],
+    s21.chance: lambda exchanged, counts: [
+        counts.query("measure == 'beats_raw'")["value"],
+        100 * exchanged["better"].value_counts(normalize=True)],
     s21.baselines: lambda table: table["accuracy"],
     s22.rates: lambda features: named(features.head(12), "honest", "deceptive"),
     s22.largest: lambda table: [*named(table, "remeasured"), table[["null_95", "difference"]]],
@@ -108,25 +118,28 @@ DRAWN = {
         100 * (answerable(questions)["p_correct_genuine"] - answerable(questions)[f"p_correct_{c}"])
         for c in ("sandbag", "neutral")],
     s23.by_topic: lambda table: with_ends(topics(table), "p_correct"),
-    s25.front: lambda table: table[FRONT],
+    s25.front: lambda table: [*points(table["l0"], table["explained_variance"]),
+                              *points(table["l0_last"], table["kl_recovered"])],
     s25.k_sweep: lambda table: table.query(
         "architecture == 'topk' and expansion == expansion.min() and layer == 4")[
         ["k", "explained_variance_own", "kl_recovered"]],
-    s25.swaps: lambda table: table[["l0_last", "E2", "E6", "E6-E4", "E6Δ-E4Δ"]],
+    s25.swaps: lambda table: points(table["l0_last"], *(
+        table[name] for name in ("E2", "E6", "E6-E4", "E6Δ-E4Δ"))),
     s25.cost: lambda table: table["seconds"],
     s27.heat_map: lambda table: table[["effect_sandbag", "effect_genuine"]],
     s27.extremes: lambda table: [of for c in ("sandbag", "genuine") for of in with_ends(
         table.sort_values("effect_sandbag").iloc[[*range(8), *range(-8, 0)]], f"effect_{c}",
         f"ci_low_{c}", f"ci_high_{c}")],
     s27.attention: lambda table: table.query("token == '‹question›'")["attention"],
-    s28.random_heads: lambda table: table[["effect", "kl"]],
+    s28.random_heads: lambda table: points(table["kl"], table["effect"]),
     s28.modes: lambda levels: with_ends(
         levels.query("measure == 'effect' and mode in ('zero', 'mean')"), "value"),
     s28.subset_forest: lambda table: with_ends(table, "restoration"),
     s28.stability: lambda table: 100 * table["share_of_splits"].nlargest(15),
-    s29.by_question: lambda table: [table[["genuine", "sandbag"]],
-                                    table[["genuine", "sandbag"]].mean()],
-    s29.headroom: lambda table: table[["p_correct_genuine", "genuine"]],
+    s29.by_question: lambda table: points(
+        pd.concat([table["genuine"], pd.Series(table["genuine"].mean())]),
+        pd.concat([table["sandbag"], pd.Series(table["sandbag"].mean())])),
+    s29.headroom: lambda table: points(table["p_correct_genuine"], table["genuine"]),
     s30.portions: lambda table: with_ends(
         table.query("measure in ('restoration', 'genuine', 'portion')"), "value"),
     s32.pairs: lambda table: [
@@ -136,7 +149,8 @@ DRAWN = {
     swap_figures.forest: lambda effects: with_ends(effects[
         (effects["prompts"] == "sandbag")
         & ~effects["intervention"].str.contains(r"\.")], "effect"),
-    swap_figures.gap_forest: lambda gaps, _: [
+    swap_figures.gap_forest: lambda gaps, headline: [
+        headline["margin"].clip(lower=0),  # a margin below 0 is not drawn
         *with_ends(gaps.query("prompts == 'sandbag' and gap in ('E6-E4', 'E6-E1', 'E6Δ-E1Δ')"),
                    "mean"),
         gaps.query("prompts == 'sandbag' and gap in ('E6-E4', 'E6-E1', 'E6Δ-E1Δ')")[
@@ -152,33 +166,39 @@ DRAWN = {
 
 
 def numbers(plot, tables):
-    """All coordinates and shades of what a plot draws of tables, and the numbers it writes."""
+    """All coordinates and shades of what a plot draws of tables, and the numbers it writes; then,
+    as complex numbers, the points."""
     figure = Figure()
     plot(figure, PALETTES["light"], *tables)
-    found = []
+    found, at = [], []
     for axes in figure.axes:
-        found += [line.get_xydata() for line in axes.lines]
+        at += [line.get_xydata() for line in axes.lines]
         for patch in axes.patches:
             assert isinstance(patch, Rectangle)
-            found += [patch.get_corners(), (patch.get_width(), patch.get_height())]
+            at.append(patch.get_corners())
+            found.append((patch.get_width(), patch.get_height()))
         for drawn in axes.collections:
-            found.append(drawn.get_offsets())
-            found += [path.vertices for path in drawn.get_paths()]
+            at.append(np.ma.filled(drawn.get_offsets(), np.nan))
+            at += [path.vertices for path in drawn.get_paths()]
             if isinstance(drawn, QuadMesh):
                 found.append(drawn.get_array())
         found.append([float(text.get_text()) for text in axes.texts
                       if re.fullmatch(r"\d+", text.get_text())])
-    return np.unique(np.concatenate([np.ravel(np.ma.filled(of, np.nan)) for of in found]))
+    at = np.concatenate(at)
+    return np.concatenate([at.ravel(), *map(np.ravel, found)]), at @ [1, 1j]
 
 
 def missing(plot, tables):
     """The numbers that a plot must draw of tables and does not."""
-    drawn, wanted = numbers(plot, tables), DRAWN[plot](*tables)
-    of = np.concatenate([np.ravel(part) for part in
-                         (wanted if isinstance(wanted, list) else [wanted])]).astype(float)
-    of = np.unique(of[np.isfinite(of)])
-    assert len(of), "the table has no number to look for"
-    return [x for x in of if not np.isclose(drawn, x, rtol=1e-9, atol=1e-12).any()]
+    coordinates, at = numbers(plot, tables)
+    wanted, lacking = DRAWN[plot](*tables), []
+    for part in wanted if isinstance(wanted, list) else [wanted]:
+        of = np.unique(np.asarray(part))
+        of = of[np.isfinite(of)]
+        assert len(of), "a column has no number to look for"
+        lacking += [x for x in of if not np.isclose(
+            at if np.iscomplexobj(of) else coordinates, x, rtol=1e-9, atol=1e-12).any()]
+    return lacking
 
 
 def altered(tables):

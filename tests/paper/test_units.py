@@ -110,6 +110,7 @@ def test_the_process_of_a_unit_is_pinned_as_the_unit_asks(smoke, tmp_path):
         write_plan(tree, units)
         found = {}
         ours = {name: of for name, of in os.environ.items() if name not in environment()}
+        ours["OMP_NUM_THREADS"] = "1"
         for name in ("tinyllama-random", "ask-tinyllama-random-zero_shot"):
             unit = units[name]
             subprocess.run([sys.executable, "-m", "deception_saes.paper.planned", str(tree), name,
