@@ -16,7 +16,7 @@ from deception_saes.tasks.trivia import load_questions
 
 
 def test_an_unknown_slug_is_an_error_that_names_the_known_ones():
-    with pytest.raises(KeyError, match=r"no model 'gpt-9'.*tinyllama-random"):
+    with pytest.raises(KeyError, match=r"'gpt-9'.*tinyllama-random"):
         get("gpt-9")
 
 
