@@ -30,6 +30,8 @@ from deception_saes.paper.plots import (
     swap_figures,
 )
 
+R3, MEAN = "round == 'R3'", "pooling == 'mean'"
+
 
 def points(x, *ys):
     """Where markers must stand: x and each y together, as complex numbers."""
@@ -75,25 +77,24 @@ def steered(replies):
 
 DRAWN = {
     s17.by_round: lambda shares, _: of_scenarios(of_first(shares, "judge"))[["share"]],
-    s17.by_judge: lambda shares, _: of_scenarios(shares.query("round == 'R3'"))[["share"]],
+    s17.by_judge: lambda shares, _: of_scenarios(shares.query(R3))[["share"]],
     s17.ambiguous: lambda shares: with_ends(
-        shares.query("round == 'R3' and scenario == 'all'"), "share"),
+        shares.query(f"{R3} and scenario == 'all'"), "share"),
     s17.kappa: lambda agreement: with_ends(agreement, "kappa"),
     s17.confusion: lambda table, judges: table[table["a"] == judges["judge"].iloc[0]][["n"]],
     s17.probe: lambda table: [of for name in ("own", "primary", "same") for of in with_ends(
         table, f"auroc_{name}", f"low_{name}", f"high_{name}")],
     s18.layers: lambda table, probes: [
-        *named(table.query("round == 'R3'"), "accuracy"),
-        *points(table.query("round == 'R3'")["layer"], table.query("round == 'R3'")["accuracy"]),
-        table.query("round == 'R3'")[["null_low", "null_high"]],
+        *named(table.query(R3), "accuracy"),
+        *points(table.query(R3)["layer"], table.query(R3)["accuracy"]),
+        table.query(R3)[["null_low", "null_high"]],
         probes.query("probe in ('words', 'words_of_scenario')")["accuracy"]],
     s18.rounds: lambda table: [
-        *points(table.query("pooling == 'mean'")["layer"],
-                table.query("pooling == 'mean'")["accuracy"]),
-        100 * table.query("pooling == 'mean'")["peak_share"]],
+        *points(table.query(MEAN)["layer"], table.query(MEAN)["accuracy"]),
+        100 * table.query(MEAN)["peak_share"]],
     s18.baselines: lambda table: named(table, "accuracy", "auroc"),
     s18.transfer: lambda table, left_out: [
-        *named(table.query("round == 'R3' and pooling == 'mean'"), "auroc"),
+        *named(table.query(f"{R3} and {MEAN}"), "auroc"),
         *named(left_out, "auroc")],
     s18.scenarios: lambda table: [*named(table, "auroc"), table["transfer"]],
     s19.ladder: lambda table, drawn: [
@@ -120,7 +121,7 @@ DRAWN = {
     s23.by_topic: lambda table: with_ends(topics(table), "p_correct"),
     s25.front: lambda table: [*points(table["l0"], table["explained_variance"]),
                               *points(table["l0_last"], table["kl_recovered"])],
-    s25.k_sweep: lambda table: table.query(
+    s25.k_sweep: lambda table: table.query(  # layer 4, the middle one, has every k
         "architecture == 'topk' and expansion == expansion.min() and layer == 4")[
         ["k", "explained_variance_own", "kl_recovered"]],
     s25.swaps: lambda table: points(table["l0_last"], *(
@@ -162,7 +163,8 @@ DRAWN = {
         effects[effects["intervention"].str.startswith("E5.")], "effect"),
     swap_figures.seed_forest: lambda seeds: with_ends(seeds, "mean"),
 }
-"""By plot: those numbers, of the tables that it is given, as they stand in the drawing."""
+"""By plot: those numbers, of the tables that it is given, as they stand in the drawing. A new plot
+has its entry here; its query is the plot's own choice of rows, its columns are what readers see."""
 
 
 def numbers(plot, tables):
