@@ -41,20 +41,30 @@ class Experiment:
 
     def table(self, name):
         """The published table of this name, as readers get it."""
+        return SectionRun(self.book.section, self.results, self.folder).table(name)
+
+    def tables(self):
+        """All published tables."""
+        key = f"{self.book.section.key}_"
+        return [self.table(path.stem.removeprefix(key))
+                for path in (self.folder / "figures").glob(f"{key}*.csv")]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's results lie."""
         with artifacts_at(self.artifacts):
-            folder = self.book.folder
-        return SectionRun(self.book.section, self.results, folder).table(name)
+            return self.book.folder
 
 
-def run_cells(number, profile, seed, artifacts, *, shown=False, **own):
+def run_cells(number, profile, seed, artifacts, *, shown=(), **own):
     """Run a notebook with a profile, or one's name, and artifacts in this folder; `own`: parameters
-    of its parameters cell. Cells that only show something are left out unless `shown`."""
+    of its parameters cell. shown: which of the cells that only show something are run, by SHOWN."""
     namespace = {}
     with artifacts_at(artifacts):
         for cell in jupytext.read(source_of(SECTIONS[number])).cells:
             if cell.cell_type != "code":
                 continue
-            if not shown and any(call in cell.source for call in SHOWN):
+            if any(call in cell.source for call in SHOWN if call not in shown):
                 continue
             exec(compile(cell.source, f"s{number}", "exec"), namespace)
             if "parameters" in cell.metadata.get("tags", []):

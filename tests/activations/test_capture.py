@@ -1,4 +1,5 @@
 import copy
+import re
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -117,12 +118,13 @@ def test_a_block_that_returns_a_tuple_is_read_the_same(tiny):
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_no_hook_is_left_behind(tiny, broken):
-    model = broken_at_layer_2(tiny) if broken else tiny.model
-    before = [len(block._forward_hooks) for block in anatomy(model).blocks]
-    with pytest.raises(FloatingPointError) if broken else nullcontext():
-        residuals(model, PROMPTS, [1, 2], "last", 2)
-    assert [len(block._forward_hooks) for block in anatomy(model).blocks] == before
+def test_afterwards_the_model_runs_as_before(tiny, broken):
+    model, prompt = broken_at_layer_2(tiny) if broken else tiny.model, torch.tensor(PROMPTS[:1])
+    with torch.inference_mode():
+        before = model(prompt).logits
+        with pytest.raises(FloatingPointError) if broken else nullcontext():
+            residuals(model, PROMPTS, [1, 2], "last", 2)
+        assert torch.equal(model(prompt).logits.nan_to_num(9), before.nan_to_num(9))
 
 
 def test_rows_can_be_trained_on(tiny_llama):
@@ -181,15 +183,15 @@ def test_real_questions_of_the_embedded_model(embedded):
 
 
 @pytest.mark.parametrize(("change", "wrong"), [
-    ({"layers": [8]}, "no layer 8; expected 0 to 7"),
-    ({"layers": [2, -1]}, "no layer -1; expected 0 to 7"),
-    ({"layers": [2, 3, 2]}, r"layers are \[2, 3, 2\]; expected at least one, none twice"),
-    ({"layers": []}, r"layers are \[\]; expected at least one"),
-    ({"prompts": []}, "at least one prompt"),
-    ({"prompts": [[1, 2], []]}, "each of at least one token"),
-    ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
-    ({"batch_size": -2}, "batch_size is -2; expected at least 1"),
-    ({"positions": "first"}, "positions is 'first'; expected one of suffix, last"),
+    ({"layers": [8]}, "layer 8.* 0 to 7"),
+    ({"layers": [2, -1]}, "layer -1.* 0 to 7"),
+    ({"layers": [2, 3, 2]}, r"\[2, 3, 2\]"),
+    ({"layers": []}, r"\[\]"),
+    ({"prompts": []}, "prompt"),
+    ({"prompts": [[1, 2], []]}, "prompt"),
+    ({"batch_size": 0}, "batch_size is 0"),
+    ({"batch_size": -2}, "batch_size is -2"),
+    ({"positions": "first"}, "'first'.*suffix, last"),
 ])
 def test_what_cannot_be_captured_is_named(tiny_llama, change, wrong):
     asked = {"prompts": PROMPTS, "layers": [2], "positions": "last", "batch_size": 2} | change
@@ -199,7 +201,7 @@ def test_what_cannot_be_captured_is_named(tiny_llama, change, wrong):
 
 @pytest.mark.parametrize("conditions", [(), ("genuine", "genuine")])
 def test_no_condition_or_one_twice_is_an_error(tiny_llama, conditions):
-    with pytest.raises(ValueError, match=r"conditions are .*; expected at least one, none twice"):
+    with pytest.raises(ValueError, match=re.escape(str(list(conditions)))):
         capture(tiny_llama.model, questions("genuine"), conditions, "choosing", [2], "last", 2)
 
 
@@ -212,7 +214,7 @@ def broken_at_layer_2(lm):
 def test_an_activation_that_is_not_finite_is_an_error(tiny):
     model = broken_at_layer_2(tiny)
     assert residuals(model, PROMPTS, [0, 1], "suffix", 2).x_by_layer[1].isfinite().all()
-    with pytest.raises(FloatingPointError, match="not finite behind layer 2"):
+    with pytest.raises(FloatingPointError, match="layer 2"):
         residuals(model, PROMPTS, [1, 2], "suffix", 2)
 
 
@@ -238,7 +240,7 @@ def test_a_file_gives_back_what_was_written(stored, layers):
 
 
 def test_a_layer_that_the_file_has_not_is_named(stored):
-    with pytest.raises(ValueError, match=r"has no layer 3; it has \[2, 5\]"):
+    with pytest.raises(ValueError, match=r"layer 3.*\[2, 5\]"):
         read_activations(stored[1], [2, 3])
 
 

@@ -91,8 +91,8 @@ def test_what_is_written_is_read(found, tmp_path):
 
 @pytest.mark.parametrize(("completions", "message"), [
     ([], "no completion"),
-    ([TokenCompletion("a-R1-000", "picnic", [1])], "unknown scenario 'picnic'"),
-    ([TokenCompletion("party-R1-007", "party", [])], "party-R1-007 has no token"),
+    ([TokenCompletion("a-R1-000", "picnic", [1])], "'picnic'"),
+    ([TokenCompletion("party-R1-007", "party", [])], "party-R1-007"),
 ])
 def test_what_cannot_be_read_is_named(tiny_llama, completions, message):
     with pytest.raises(ValueError, match=message):

@@ -60,7 +60,7 @@ def test_folds_depend_on_the_seed_alone():
 def test_too_few_completions_are_an_error_that_names_the_label():
     with pytest.raises(ValueError, match="4 deceptive"):
         design([False] * 9 + [True] * 9, ["a"] * 18, [*range(9), 9, 9, 9, 9, 9, 9, 10, 11, 12], 0)
-    with pytest.raises(ValueError, match="2 labels, 3 scenarios and 2 groups"):
+    with pytest.raises(ValueError, match=r"\b2\b.*\b3\b.*\b2\b"):
         design([False, True], ["a"] * 3, [0, 1], 0)
 
 

@@ -265,7 +265,7 @@ def test_a_planted_feature_is_found_and_the_interval_covers_it():
     assert covered >= 35
 
 
-def test_the_largest_of_many_is_explained_by_permutations_where_nothing_is_planted_rates():
+def test_the_largest_rate_difference_is_explained_by_permutations_where_nothing_is_planted():
     fires, of = planted_rates(1, rate=0.5, other=0.5)
     observed = rate_differences(fires, of.deceptive_N[None])[0].max()
     null = rate_differences(fires, permuted_labels(of, 199, 0)).max(axis=1)

@@ -12,7 +12,6 @@ from deception_saes.saes.sae import SaeConfig
 D_IN, D_SAE = 6, 11
 
 
-
 @pytest.fixture(scope="module")
 def made_up_sae():
     random = torch.Generator().manual_seed(0)

@@ -358,7 +358,8 @@ def why_not_run(section, profile):
 def test_a_section_that_the_profile_has_no_model_for_is_not_run(smoke):
     swaps = {n: smoke.swaps[n] for n in (24, 26)}
     reason = why_not_run(31, dataclasses.replace(smoke, swaps=swaps))
-    assert "profile smoke has no model for §31" in reason
+    assert "smoke" in reason
+    assert "§31" in reason
 
 
 def test_a_model_that_the_profile_does_not_list_is_not_run(smoke):

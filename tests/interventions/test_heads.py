@@ -112,18 +112,18 @@ def test_means_weigh_conditions_equally_and_leave_position_0_out(tiny):
 
 @pytest.mark.parametrize("head", [Head(8, 0), Head(0, 4), Head(-1, 0)])
 def test_a_head_that_does_not_exist_names_the_valid_range(tiny, head):
-    with pytest.raises(ValueError, match=r"L0 to L7 with heads H0 to H3"):
+    with pytest.raises(ValueError, match=rf"{head}.*L0 to L7.*H0 to H3"):
         plain_p_correct(tiny.model, PROMPTS, [[1], [1]], [(head,)])
 
 
 def test_a_head_named_twice_is_an_error(tiny):
-    with pytest.raises(ValueError, match="L1H1 named twice"):
+    with pytest.raises(ValueError, match="L1H1"):
         plain_p_correct(tiny.model, PROMPTS, [[1], [1]], [(Head(1, 1), Head(1, 1))])
 
 
 def test_heads_are_read_from_text():
     assert parse_head("L12H3") == Head(12, 3)
-    with pytest.raises(ValueError, match="write layer and head like L0H6"):
+    with pytest.raises(ValueError, match=r"12\.3.*L0H6"):
         parse_head("12.3")
 
 
@@ -131,7 +131,7 @@ def test_an_unknown_family_is_an_error_that_names_the_known_ones(tiny_llama):
     stranger = copy.copy(tiny_llama.model)
     stranger.config = copy.copy(tiny_llama.model.config)
     stranger.config.model_type = "stranger"
-    with pytest.raises(ValueError, match="'stranger' is not known here; known: llama, gpt_neox"):
+    with pytest.raises(ValueError, match=r"'stranger'.*llama, gpt_neox"):
         anatomy(stranger)
 
 
@@ -167,7 +167,7 @@ def test_the_same_call_gives_the_same_bits(tiny):
 
 
 def test_no_question_is_an_error_that_says_what_to_do(tiny):
-    with pytest.raises(ValueError, match="no question is answerable"):
+    with pytest.raises(ValueError, match="question"):
         ablated_p_correct(tiny.model, [], [], EVERY_HEAD)
 
 
@@ -180,7 +180,7 @@ def test_nan_weights_are_an_error(tiny):
 
 
 def test_a_duplicate_head_is_an_error(tiny):
-    with pytest.raises(ValueError, match="L2H1 named twice"):
+    with pytest.raises(ValueError, match="L2H1"):
         ablated_p_correct(tiny.model, SHARING, CORRECT, [(Head(2, 1), Head(2, 1))])
 
 

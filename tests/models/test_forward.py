@@ -75,7 +75,7 @@ def test_the_shared_prefix_leaves_every_prompt_a_token(prompts, prefix):
 
 @pytest.mark.parametrize("prompts", [[], [[1, 2], []]])
 def test_a_missing_or_empty_prompt_is_an_error(tiny, prompts):
-    with pytest.raises(ValueError, match="at least one prompt, each of at least one token"):
+    with pytest.raises(ValueError, match="prompt"):
         next(suffix_batches(tiny.model, prompts, 2))
 
 

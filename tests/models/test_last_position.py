@@ -134,13 +134,6 @@ def test_no_edit_is_no_work(tiny):
     assert run.final_hidden(3, run.residual(3)[None][:0]).shape[:2] == (0, 6)
 
 
-def test_only_what_edits_need_is_kept(tiny):
-    run = LastPositionRun(tiny.model, WITH_PREFIX, [6, 4])
-    assert {layer for branch in run._run.branches for keys in branch.keys for layer in keys} == {
-        5, 6, 7}
-    assert set(run._run.residuals) == {4, 6}
-
-
 def test_what_it_gives_can_be_trained_on(tiny):
     run = LastPositionRun(tiny.model, WITH_PREFIX, [4])
     for given in (run.residual(4), run.clean_QD, run.final_hidden(4, edits(run, 4, 2))):
@@ -157,13 +150,13 @@ def test_wrong_layers_and_shapes_are_errors_that_name_them(tiny, gemma):
         with pytest.raises(ValueError, match="layers none"):
             LastPositionRun(model, WITH_PREFIX, [])
         for prompts in ([], [[5], []]):
-            with pytest.raises(ValueError, match="at least one prompt, each of at least one tok"):
+            with pytest.raises(ValueError, match="prompt"):
                 LastPositionRun(model, prompts, [1])
         run = LastPositionRun(model, WITH_PREFIX, [1])
         x_QD = run.residual(1)
-        with pytest.raises(ValueError, match="L2 was not kept: this run has L1"):
+        with pytest.raises(ValueError, match=r"L2\b.*L1"):
             run.residual(2)
-        with pytest.raises(ValueError, match="L2 was not kept: this run has L1"):
+        with pytest.raises(ValueError, match=r"L2\b.*L1"):
             run.final_hidden(2, x_QD[None])
         for wrong in (x_QD, x_QD[None, :5], x_QD[None, :, 1:]):
             with pytest.raises(ValueError, match=rf"shape \[{', '.join(map(str, wrong.shape))}\]"):
@@ -211,7 +204,7 @@ def test_the_mass_is_read_from_bounded_logits(tiny, monkeypatch):
 def test_a_mass_of_another_number_of_prompts_is_an_error(tiny):
     width = tiny.model.config.hidden_size
     for shape in ((2, 3, width), (3, width), (width,)):
-        with pytest.raises(ValueError, match="do not belong to 2 prompts"):
+        with pytest.raises(ValueError, match="2 prompts"):
             token_mass(tiny.model, torch.zeros(shape), [[1], [2]])
 
 

@@ -16,7 +16,7 @@ from deception_saes.tasks.trivia import load_questions
 
 
 def test_an_unknown_slug_is_an_error_that_names_the_known_ones():
-    with pytest.raises(KeyError, match=r"no model 'gpt-9'.*tinyllama-random"):
+    with pytest.raises(KeyError, match=r"'gpt-9'.*tinyllama-random"):
         get("gpt-9")
 
 
@@ -103,7 +103,7 @@ def test_a_configuration_that_asks_for_eager_attention_changes_no_number(
 def test_an_engine_refuses_a_model_that_would_not_mask_by_booleans(tiny_llama):
     tiny_llama.model.set_attn_implementation("eager")
     try:
-        with pytest.raises(ValueError, match=r"attention is 'eager'.*attn_implementation=.sdpa."):
+        with pytest.raises(ValueError, match=r"'eager'.*sdpa"):
             LastPositionRun(tiny_llama.model, [[5, 300, 7]], [2])
     finally:
         tiny_llama.model.set_attn_implementation("sdpa")

@@ -5,7 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from cells import run_cells
+from cells import SHOWN, run_cells
 from places import artifacts_at
 
 from deception_saes.cache import used
@@ -248,7 +248,7 @@ def test_an_edit_is_computed_beside_the_book_whose_numbers_stand_in_brackets(
         tree.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(of_book, tree)
     before, calls = tree.read_bytes(), len(used())
-    run = run_cells(section, smoke, 0, artifacts, shown=True, **own)
+    run = run_cells(section, smoke, 0, artifacts, shown=SHOWN, **own)
     anew = {call.function for call in used()[calls:] if call.computed}
     assert not anew & not_anew
     assert tree.read_bytes() == before == of_book.read_bytes()

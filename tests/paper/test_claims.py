@@ -256,7 +256,7 @@ def test_values_are_found_by_the_claim_they_answer():
 
 def test_two_answers_to_one_claim_are_an_error_that_names_both():
     first, second = (Value(f"s{n}.a", "q", 1.0, "pp", claim="S-07") for n in (27, 28))
-    with pytest.raises(ValueError, match=r"S-07 is answered by s27\.a and by s28\.a"):
+    with pytest.raises(ValueError, match=r"S-07.*s27\.a.*s28\.a"):
         values_by_claim([results(27, first), results(28, second)])
 
 

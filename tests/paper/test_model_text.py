@@ -1,9 +1,9 @@
 import unicodedata
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from matplotlib import cbook
 
 from deception_saes.paper.figures import draw_svg, figure_html, quotes_html, table_html
 from deception_saes.paper.model_text import attribute, drawn, quoted, shown, visible
@@ -119,10 +119,9 @@ def test_labels_of_a_figure_are_drawn_as_text(hostile):
 
 
 def test_dollar_signs_in_a_label_make_no_formula():
-    figure, axes = plt.subplots()
-    label = axes.text(0, 0, drawn("$x^2$ for $5"))
-    assert label._preprocess_math(label.get_text()) == ("$x^2$ for $5", False)
-    plt.close(figure)
+    assert cbook.is_math_text("$x^2$")
+    assert not cbook.is_math_text(drawn("$x^2$"))
+    assert drawn("$x^2$ for $5").replace(r"\$", "$") == "$x^2$ for $5"
 
 
 def test_a_long_label_is_cut():

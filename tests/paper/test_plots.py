@@ -1,6 +1,5 @@
 """What plots and tables for readers make of numbers."""
 
-import itertools
 import re
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from deception_saes.experiments.swaps import PLAIN
 from deception_saes.paper.figures import PALETTES, draw_svg
 from deception_saes.paper.numbers import with_interval
-from deception_saes.paper.plots import s17, s23, s27
+from deception_saes.paper.plots import s23, s27
 from deception_saes.paper.plots.common import (
     shifts,
     style_of,
@@ -67,27 +66,6 @@ def test_a_heat_map_has_a_colour_for_each_sign():
              for name, colour in PALETTES["light"].items()}
     assert "0.25" in cells["sandbag"]
     assert "0.5" in cells["genuine"]
-
-
-def test_a_confusion_matrix_says_its_counts():
-    labels = list(s17.LABEL_COLOURS)
-    table = pd.DataFrame([{"a": "first", "b": "second", "label_a": a, "label_b": b, "n": n}
-                          for n, (a, b) in enumerate(itertools.product(labels, labels))])
-    judges = pd.DataFrame({"judge": ["first", "second"]})
-    svg = draw_svg(lambda figure, colours: s17.confusion(figure, colours, table, judges), alt="a",
-                   size=(6, 4)).svg
-    assert all(f"<!-- {n} -->" in svg for n in range(9))
-
-
-@pytest.mark.parametrize(("plot", "table"), [
-    (s23.by_framing, "contrasts"), (s23.paired, "questions"), (s23.null_contrast, "questions"),
-    (s23.by_topic, "topics"),
-], ids=lambda of: getattr(of, "__name__", of))
-def test_the_tasks_figures_are_drawn_of_its_tables(asked_in_smoke, plot, table):
-    shown = asked_in_smoke.book.figure(plot, asked_in_smoke.table(table), caption="c", alt="a",
-                                       size=(4, 3))
-    assert "<path" in shown.data
-    assert shown.metadata["tables"][-1] == "s23_values"
 
 
 @pytest.mark.parametrize("tabulate", [s23.contrast_rows, s23.measure_rows])

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from deception_saes.paper.planned import BuildFailed, make_unit, plan_path, writ
 from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.record import profile_tree
 from deception_saes.paper.units import book_units, urgency
+from deception_saes.store.pinned import environment
 
 EMBEDDED = profile_named("embedded")
 SWEEP = "sweep-smollm2it-two_shot_labelled-sandbag"
@@ -107,11 +109,15 @@ def test_the_process_of_a_unit_is_pinned_as_the_unit_asks(smoke, tmp_path):
         tree, units = profile_tree(smoke, smoke.seed), book_units(smoke, smoke.seed)
         write_plan(tree, units)
         found = {}
+        ours = {name: of for name, of in os.environ.items() if name not in environment()}
+        ours["OMP_NUM_THREADS"] = "1"
         for name in ("tinyllama-random", "ask-tinyllama-random-zero_shot"):
             unit = units[name]
             subprocess.run([sys.executable, "-m", "deception_saes.paper.planned", str(tree), name,
-                            unit.spec.hash], check=True)
+                            unit.spec.hash], check=True, env=ours)
             made_on = json.loads(unit.marker.read_text(encoding="utf-8"))["made_on"]
-            found[unit.spec.pinned] = made_on["why_not_promised"]
-    assert found[False] == "not pinned to one instruction set"
-    assert found[True] != found[False]
+            found[unit.spec.pinned] = made_on
+    assert "not pinned" in found[False]["why_not_promised"]
+    assert "not pinned" not in (found[True]["why_not_promised"] or "")
+    if environment():  # the processor has AVX2
+        assert found[True]["instruction_set"] == "AVX2"

@@ -109,7 +109,7 @@ def test_fewer_than_two_rows_are_an_error(shape):
 @pytest.mark.parametrize("rows", [2, 3, 1500])
 @pytest.mark.parametrize("value", [0.0, 0.1, -1234.567])
 def test_rows_that_are_all_the_same_are_an_error(rows, value):
-    with pytest.raises(SaeError, match=f"all {rows} rows are the same"):
+    with pytest.raises(SaeError, match=f"all {rows} rows"):
         quality(identity(), torch.full((rows, D_IN), value))
 
 

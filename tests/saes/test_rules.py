@@ -57,6 +57,18 @@ def test_gradients_are_those_of_autograd(name, options, dead, densest, monkeypat
         assert torch.equal(rule.gradients[n], again[n])  # nothing is left over from a step
 
 
+def test_a_topk_row_has_the_k_features_of_its_largest_positive_pre_activations():
+    rule, x = rule_of("topk", Recipe(epochs=1, batch_size=ROWS))
+    sae = ARCHITECTURES["topk"].sae(rule.config, rule.weights)
+    for rows in (x, x / 1000 + rule.weights["b_dec"]):
+        f, pre = sae.encode(rows), sae.projected(rows) + rule.weights["b_enc"]
+        kth = pre.topk(K).values[:, -1:]
+        assert torch.equal(f, torch.where(pre >= kth, pre, 0).relu())
+        assert (f > 0).sum(dim=1).max() == K
+    rule.weights["b_enc"] -= 100
+    assert not sae.encode(x).any()
+
+
 @pytest.mark.parametrize(("name", "options", "penalty"), [
     ("topk", {}, lambda l0: 0), ("jumprelu", {"l0": 0.05}, lambda l0: 0.05 * l0),
     ("jumprelu", {"l0": 0.05, "target_l0": 3.0}, lambda l0: 0.05 * 3 * (l0 / 3 - 1) ** 2),

@@ -3,6 +3,7 @@ own: it reads its environment once, when it is imported."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -171,7 +172,7 @@ def test_a_folder_named_like_a_repository_is_read_here(release, tmp_path, monkey
 
 @pytest.mark.usefixtures("no_network")
 def test_a_tag_that_a_folder_here_lacks_is_named(release):
-    with pytest.raises(SaeError, match=r"v4_none/cfg\.json: there is no such file"):
+    with pytest.raises(SaeError, match=r"v4_none/cfg\.json"):
         load(release, "v4_none")
 
 
@@ -187,7 +188,7 @@ def test_a_tag_that_is_no_plain_name_is_refused(release, tag):
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("source", ["saes", "us/saes/v4", "../us/saes", "/no/where", Path("us/s")])
 def test_a_source_that_is_neither_folder_nor_repository_is_refused(source):
-    with pytest.raises(SaeError, match="neither a folder here nor"):
+    with pytest.raises(SaeError, match=re.escape(str(source))):
         load(source, "v4_topk")
 
 

@@ -89,8 +89,8 @@ def test_every_architecture_can_be_built():
 
 
 @pytest.mark.parametrize(("tags_of", "n_layers", "wrong"), [
-    (sandbagging_tags, 2, "L4, L8, L12 would be L0, L1, L1 among the 2 of 'small'"),
-    (behavioural_tags, 4, "L2, L4, L6 would be L0, L1, L1 among the 4 of 'small'"),
+    (sandbagging_tags, 2, "L4, L8, L12 .* L0, L1, L1 .*'small'"),
+    (behavioural_tags, 4, "L2, L4, L6 .* L0, L1, L1 .*'small'"),
 ])
 def test_layers_that_would_fall_together_are_named(tags_of, n_layers, wrong):
     with pytest.raises(ValueError, match=wrong):
@@ -103,7 +103,7 @@ def test_a_small_model_is_enough_if_its_layers_stay_apart(tags_of, n_layers):
 
 
 @pytest.mark.parametrize(("layer", "n_layers", "wrong"), [
-    (16, 30, "layer 16 is not one of Llama-3.2-1B; expected 0 to 15"),
+    (16, 30, "layer 16 .* 0 to 15"),
     (-1, 30, "layer -1"),
     (4, 0, "n_layers is 0"),
 ])

@@ -116,7 +116,7 @@ def test_what_is_committed_is_what_the_digests_say():
     (COMPLETIONS, load_completions), (QUESTIONS, load_questions), (SCENARIOS_FILE, load_scenarios)])
 def test_converted_line_ends_are_refused_with_what_to_do(copy, file, load):
     convert(copy / file.name)
-    with pytest.raises(ShippedDataError, match=f"{file.name}: its line ends.*autocrlf") as caught:
+    with pytest.raises(ShippedDataError, match=f"{file.name}.*autocrlf") as caught:
         load(copy / file.name)
     assert "\n" not in str(caught.value)
     assert edited_shipped() == [f"tasks/data/{file.name}"]

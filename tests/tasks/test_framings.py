@@ -79,7 +79,7 @@ def test_the_labelled_framing_names_it(tiny_llama):
 def test_a_chat_framing_needs_a_chat_template(tiny_llama):
     tokenizer = copy.deepcopy(tiny_llama.tokenizer)
     tokenizer.chat_template = None
-    with pytest.raises(ValueError, match="framing 'chat' needs a tokenizer with a chat template"):
+    with pytest.raises(ValueError, match="'chat'"):
         render(FRAMINGS["chat"], "genuine", QUESTION, tokenizer)
 
 

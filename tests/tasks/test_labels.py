@@ -47,7 +47,7 @@ def test_labels_are_read_by_judge(file):
     ((HEADER, "a,,honest,"), 2, "the judge is empty"),
     ((HEADER, "a,j,honest,", "a,k,honest,", "a,j,honest,"), 4, "'a' in row 2"),
     ((HEADER, 'a,"j,honest,'), 2, "unexpected end of data"),
-    ((HEADER, "a,j,honest,", b"b,j,honest,\xff"), 3, "byte 0xff is not UTF-8"),
+    ((HEADER, "a,j,honest,", b"b,j,honest,\xff"), 3, "0xff"),
 ])
 def test_a_malformed_file_is_an_error_that_names_the_row(file, lines, row, wrong):
     with pytest.raises(UserError) as caught:

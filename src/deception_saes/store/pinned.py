@@ -112,7 +112,7 @@ def why_not_promised() -> str | None:
         return "not pinned to one instruction set"
     if not _has_avx2():
         return "no AVX2 here"
-    if _cpuinfo().get("vendor_id") != "GenuineIntel":
+    if cpuinfo().get("vendor_id") != "GenuineIntel":
         return "MKL promises equal bits on Intel's processors only"
     if instruction_set() not in (None, INSTRUCTION_SET):
         return f"made with {instruction_set()}"
@@ -121,7 +121,7 @@ def why_not_promised() -> str | None:
 
 def processor() -> str:
     """The processor's name; on x86 with what tells it from others of the name."""
-    info = _cpuinfo()
+    info = cpuinfo()
     if "vendor_id" not in info:
         return info.get("model name") or platform.processor() or platform.machine()
     return (f"{info.get('model name', 'unnamed')} ({info['vendor_id']} family "
@@ -138,11 +138,11 @@ def instruction_set() -> str | None:
 
 
 def _has_avx2() -> bool:
-    return {"avx2", "fma"} <= set(_cpuinfo().get("flags", "").split())
+    return {"avx2", "fma"} <= set(cpuinfo().get("flags", "").split())
 
 
 @cache
-def _cpuinfo() -> dict[str, str]:
+def cpuinfo() -> dict[str, str]:
     """The first processor of Linux's list; empty on other systems."""
     try:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]

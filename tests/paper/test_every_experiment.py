@@ -1,17 +1,21 @@
-"""What the experiments' calls depend on, and that those declared are those that notebooks make."""
+"""Every experiment run once, with as little of everything as it runs with: what its calls depend
+on, that those declared are those that notebooks make, what it reports and what its plots draw."""
 
 import dataclasses
 import functools
 import sys
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import pytest
-from cells import CACHED, run_cells
+from cells import CACHED, Experiment, run_cells
 from places import artifacts_at
+from plotted import DRAWN, altered, missing
 
 from deception_saes.cache import calls_tree
 from deception_saes.experiments.asking import by_topic
 from deception_saes.models.load import conversion_spec
+from deception_saes.paper.book import Book, Plot
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.shared import calls_of_book, clean_old, shared_calls
 from deception_saes.store.files import PACKAGE_DIR
@@ -24,13 +28,18 @@ EXPERIMENTS = (17, 18, 19, 20, 21, 22, 23, 24, 25, 27, 28, 29, 30, 32)
 class Traced:
     """By cached function: the package's files whose functions it ran, and those that it read.
     declared, after: markers of calls when the declared ones were made, and after the notebooks.
-    used: markers of calls by the notebook that made them."""
+    runs: the notebooks' experiments. plots: the tables that each plot is given."""
 
     ran: dict[str, set] = field(default_factory=dict)
     read: dict[str, set] = field(default_factory=dict)
     declared: set = field(default_factory=set)
     after: set = field(default_factory=set)
-    used: dict[int, set] = field(default_factory=dict)
+    runs: dict[int, Experiment] = field(default_factory=dict)
+    plots: dict[Plot, tuple] = field(default_factory=dict)
+
+    def used(self, number):
+        """Markers of calls that the notebook made."""
+        return {call.marker for call in self.runs[number].book.used}
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +79,14 @@ def traced(small, tmp_path_factory):
                 running.pop()
         return run
 
+    def figure(book, plot, *tables, **how):
+        found.plots[plot] = tables
+
     sys.addaudithook(audit)
     with pytest.MonkeyPatch.context() as patch, artifacts_at(root):
         for of in CACHED:
             patch.setattr(of, "function", noted(of.function))
+        patch.setattr(Book, "figure", figure)
         sys.settrace(trace)
         try:
             for number in EXPERIMENTS:
@@ -81,8 +94,7 @@ def traced(small, tmp_path_factory):
                     call.make()
             found.declared = markers()
             for number in EXPERIMENTS:
-                run = run_cells(number, small, small.seed, root)
-                found.used[number] = {call.marker for call in run.book.used}
+                found.runs[number] = run_cells(number, small, small.seed, root, shown=[".figure("])
             found.after = markers()
         finally:
             sys.settrace(None)
@@ -114,8 +126,35 @@ def test_after_the_declared_calls_no_notebook_computes_any_of_them(traced, small
     anew = {name.rpartition("-")[0] for name in traced.after - traced.declared}
     # §18 alone chooses layers for other rounds and poolings than the main ones
     assert anew & declared == {"chosen_layers"}
-    assert any(name.startswith("chosen_layers") for name in traced.used[19] & traced.declared)
+    assert any(name.startswith("chosen_layers") for name in traced.used(19) & traced.declared)
     assert anew >= {"edit_effects", "p_correct", "fit_layers"}
+
+
+def test_every_plot_of_the_notebooks_is_looked_at(traced):
+    assert traced.plots.keys() == DRAWN.keys()
+
+
+@pytest.mark.parametrize("plot", DRAWN, ids=lambda of: f"{of.__module__}.{of.__name__}"[27:])
+def test_a_plot_draws_the_numbers_of_its_tables(traced, plot):
+    """Tables as the notebook gives it, with numbers that no plot can know otherwise."""
+    assert missing(plot, altered(traced.plots[plot])) == []
+
+
+OF_NO_TABLE = {"s18.tinyllama-random.all.peak.layer"}  # of the sweeps of all rounds together
+
+
+@pytest.mark.parametrize("number", EXPERIMENTS)
+def test_a_reported_value_with_an_interval_is_a_row_of_a_published_table(traced, number):
+    run, rows = traced.runs[number], defaultdict(list)
+    for table in run.tables():
+        for row in table.select_dtypes("number").itertuples(index=False):
+            for x in row:
+                rows[x].append(set(row))
+    values = [value for value in run.results.values if value.ci_low is not None]
+    assert values
+    for value in values:
+        of_value = {value.value, value.ci_low, value.ci_high, value.n} - {None}
+        assert any(of_value <= row for row in rows[value.value]) or value.id in OF_NO_TABLE
 
 
 def test_a_section_that_is_not_run_shares_nothing(smoke):
