@@ -1,4 +1,6 @@
-"""`python -m deception_saes`: what the Makefile and the workflow call."""
+"""`python -m deception_saes`: what the Makefile calls.
+
+It loads whatever a command may need. What a build starts often, `paper.planned`, loads little."""
 
 from __future__ import annotations
 

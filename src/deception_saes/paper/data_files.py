@@ -134,16 +134,6 @@ def _dictionary_rows(dictionary: dict[tuple[str, str], Meaning]) -> str:
     return out.getvalue()
 
 
-def unused_rows(files: Iterable[DataFile]) -> set[tuple[str, str]]:
-    """Rows of the dictionary that are about no column of these files."""
-    used: set[tuple[str, str]] = set()
-    dictionary = read_dictionary()
-    for file in files:
-        used.add((file.key, ""))
-        used |= {_key(file.key, column, dictionary) for column in file.columns}
-    return set(dictionary) - used
-
-
 def data_page(files: Sequence[DataFile]) -> str:
     """MyST: every file by section with a link, its size and its columns."""
     parts = []

@@ -1,5 +1,5 @@
-"""How a value stands in prose and tables, and the numbers that the book's answer rests on: named
-once, for the front page and for the table of what another seed gives."""
+"""How values are written in prose and tables, and the numbers that the book's answer rests on:
+named once, for the front page and for the table of what another seed gives."""
 
 from __future__ import annotations
 

@@ -208,14 +208,14 @@ def answer_first(notebook: Any) -> None:
     first, opening = (next(i for i, cell in enumerate(cells)
                            if cell.cell_type == "code" and call in cell.source)
                       for call in ("open_section(", ".opening()"))
-    said = next(i for i, cell in enumerate(cells) if i > opening
+    summary = next(i for i, cell in enumerate(cells) if i > opening
                 and "remove-input" in cell.metadata.get("tags", []))
     ran = cells[first:opening]
     for cell in ran[1:]:
         if cell.cell_type == "code":
             cell.metadata["tags"].remove("hide-input")
     heading = nbformat.v4.new_markdown_cell(_EXPERIMENT, id="cell-experiment")
-    notebook.cells = [*cells[:first], *cells[opening : said + 1], heading, *ran, *cells[said + 1 :]]
+    notebook.cells = [*cells[:first], *cells[opening : summary + 1], heading, *ran, *cells[summary + 1 :]]
 
 
 def _shows_nothing(cell: Any) -> bool:

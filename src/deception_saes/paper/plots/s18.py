@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deception_saes.experiments.layer_probes import TEXTS
-from deception_saes.experiments.layer_tables import spoken
+from deception_saes.experiments.layer_tables import depth_in_words
 from deception_saes.paper.numbers import row_value, with_interval
 from deception_saes.paper.plots.common import Colours, legend_below
 
@@ -84,7 +84,7 @@ def baselines(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
                           color=colours[colour])
         axes.axvline(chance, color=colours["muted"], linewidth=0.8)
         axes.set_xlabel(label)
-    panels[0].set_yticks(rows, [PROBES.get(probe, f"activations, {spoken(probe)}")
+    panels[0].set_yticks(rows, [PROBES.get(probe, f"activations, {depth_in_words(probe)}")
                                 for probe in table.index])
     panels[0].invert_yaxis()
 

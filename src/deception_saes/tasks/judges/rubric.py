@@ -113,10 +113,10 @@ def _escaped(character: str) -> str:
 
 def _matches(reply: str, *forms: re.Pattern[str]) -> Iterator[re.Match[str]]:
     ends = [match.end() for match in _THOUGHT_ENDS.finditer(reply)]
-    said = reply[ends[-1] :] if ends else reply
-    if _THOUGHT.search(said):
+    conclusion = reply[ends[-1] :] if ends else reply
+    if _THOUGHT.search(conclusion):
         return
-    for line in said.splitlines():
+    for line in conclusion.splitlines():
         # a long line is no label, and may cost the expression much time
         if len(line) <= _LONGEST_LINE:
             bare = line.translate(_DECORATION).strip()
