@@ -106,6 +106,7 @@ def test_where_equal_bits_are_not_promised_values_alone_decide(tree, capsys):
 
 def test_edited_data_is_named(tree, capsys, monkeypatch):
     verify("--write")
-    monkeypatch.setattr("deception_saes.paper.verify.edited_shipped", lambda: ["tasks/data/labels.csv"])
+    monkeypatch.setattr("deception_saes.paper.verify.edited_shipped",
+                        lambda: ["tasks/data/labels.csv"])
     assert verify() == 0
     assert "not as shipped: tasks/data/labels.csv" in capsys.readouterr().out

@@ -213,8 +213,9 @@ def baseline_table(
     rows = [{"probe": "nested", "what": _NESTED, "n": primary.n, **columns(primary.nested, 0)}]
     rows += [{"probe": name, "what": f"a probe on {_READS[name]}", "n": primary.n,
               **columns(of, 0)} for name, of in text.items()]
-    rows += [{"probe": name, "what": f"a probe at the relative {depth_in_words(name)}", "n": primary.n,
-              "layer": layer, **columns(primary.layers, layer)} for name, layer in depths.items()]
+    rows += [{"probe": name, "what": f"a probe at the relative {depth_in_words(name)}",
+              "n": primary.n, "layer": layer, **columns(primary.layers, layer)}
+             for name, layer in depths.items()]
     return described(pd.DataFrame(rows), "probes on the main round and what they are compared "
                      "with, a probe a row", probe=_PROBE, what=("", "the same in words"),
                      **PROBE_COLUMNS)

@@ -215,7 +215,8 @@ def answer_first(notebook: Any) -> None:
         if cell.cell_type == "code":
             cell.metadata["tags"].remove("hide-input")
     heading = nbformat.v4.new_markdown_cell(_EXPERIMENT, id="cell-experiment")
-    notebook.cells = [*cells[:first], *cells[opening : summary + 1], heading, *ran, *cells[summary + 1 :]]
+    notebook.cells = [*cells[:first], *cells[opening : summary + 1], heading, *ran,
+                      *cells[summary + 1 :]]
 
 
 def _shows_nothing(cell: Any) -> bool:
