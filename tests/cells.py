@@ -1,5 +1,7 @@
 """A notebook's experiment, run cell by cell in this process."""
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -26,10 +28,13 @@ SHOWN = (".figure(", ".table(", ".quotations(", ".tokens(", ".say(", ".opening("
 
 @dataclass(frozen=True)
 class Experiment:
-    """namespace: what the cells left."""
+    """A notebook's run."""
 
     namespace: dict
+    """What the cells left."""
     artifacts: Path
+    folder: Path
+    """A copy of its results: another run of the section writes into the same place."""
 
     @property
     def book(self) -> Book:
@@ -49,12 +54,6 @@ class Experiment:
         return [self.table(path.stem.removeprefix(key))
                 for path in (self.folder / "figures").glob(f"{key}*.csv")]
 
-    @property
-    def folder(self) -> Path:
-        """Where the run's results lie."""
-        with artifacts_at(self.artifacts):
-            return self.book.folder
-
 
 def run_cells(number, profile, seed, artifacts, *, shown=(), **own):
     """Run a notebook with a profile, or one's name, and artifacts in this folder; `own`: parameters
@@ -69,4 +68,6 @@ def run_cells(number, profile, seed, artifacts, *, shown=(), **own):
             exec(compile(cell.source, f"s{number}", "exec"), namespace)
             if "parameters" in cell.metadata.get("tags", []):
                 namespace.update(profile=profile, seed=seed, **own)
-    return Experiment(namespace, artifacts)
+        copy = Path(tempfile.mkdtemp(dir=artifacts, prefix=f"s{number}-"))
+        shutil.copytree(namespace["book"].folder, copy, dirs_exist_ok=True)
+    return Experiment(namespace, artifacts, copy)

@@ -24,9 +24,8 @@ MODEL = "tinyllama-random"
 
 def figures(experiment):
     """The published tables as they lie there, by name."""
-    with artifacts_at(experiment.artifacts):
-        folder = experiment.book.folder / "figures"
-    return {path.name: path.read_bytes() for path in folder.glob("s23_*.csv")}
+    return {path.name: path.read_bytes()
+            for path in (experiment.folder / "figures").glob("s23_*.csv")}
 
 
 def mean_of(experiment, framing, condition, answerable):

@@ -4,7 +4,6 @@ import shutil
 import zipfile
 
 import pytest
-from places import artifacts_at
 
 from deception_saes.paper import data_files
 from deception_saes.paper.catalogue import SECTIONS
@@ -26,8 +25,7 @@ UNITS = {"", "auroc", "Cohen's d", "count", "features", "kappa", "logits", "nats
 @pytest.fixture
 def tree(asked_in_smoke):
     """Where §23's results and tables lie."""
-    with artifacts_at(asked_in_smoke.artifacts):
-        return asked_in_smoke.book.folder
+    return asked_in_smoke.folder
 
 
 @pytest.fixture
