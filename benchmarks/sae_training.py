@@ -93,20 +93,20 @@ def planted(d_in: int) -> torch.Tensor:
 
 def job_of(
     architecture: str, size: tuple[int, int], steps: int, name: str = "",
-    threshold: float = THRESHOLD,
+    threshold: float = THRESHOLD, batch: int = BATCH,
 ) -> Job:
     """Training in one epoch of `steps` batches, over the rows again and again."""
     config = SaeConfig(architecture, *size, k=K if architecture == "topk" else None)
-    recipe = Recipe(epochs=1, batch_size=BATCH, learning_rate=1e-3, l1=1e-2, l0=1e-3,
+    recipe = Recipe(epochs=1, batch_size=batch, learning_rate=1e-3, l1=1e-2, l0=1e-3,
                     initial_threshold=threshold, dead_window=1.0)
-    rows = np.arange(steps * BATCH) % (ROWS - HELD_OUT)
+    rows = np.arange(steps * batch) % (ROWS - HELD_OUT)
     return Job(name or architecture, config, recipe, rows)
 
 
 def batches_of(job: Job, x_ND: torch.Tensor) -> Batches:
     """What ours is trained on, in the same order."""
     order = generator(SEED, "rows", job.name, "0").permutation(job.rows)
-    return x_ND[torch.from_numpy(order)].split(BATCH)
+    return x_ND[torch.from_numpy(order)].split(job.recipe.batch_size)
 
 
 def speed(job: Job, x_ND: torch.Tensor) -> list[str]:
@@ -139,17 +139,25 @@ def rows_per_second(contestants: dict[str, Callable[[], float]], rows: int) -> d
 
 def timed(work: Callable[[torch.Tensor], object], batches: Iterable[torch.Tensor]) -> float:
     """Seconds of one call for each batch."""
-    start = time.perf_counter()
+    start = now()
     for batch in batches:
         work(batch)
-    return time.perf_counter() - start
+    return now() - start
+
+
+def now() -> float:
+    """Seconds, when a GPU that is in use has done all that it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def products_seconds(job: Job, batches: Batches) -> float:
-    d_in, d_sae = job.config.d_in, job.config.d_sae
-    encoder_DS, decoder_SD = torch.randn(d_in, d_sae), torch.randn(d_sae, d_in)
-    d_encoder_DS, d_decoder_SD = torch.empty(d_in, d_sae), torch.empty(d_sae, d_in)
-    f_BS, back_BS, r_BD = (torch.randn(BATCH, width) for width in (d_sae, d_sae, d_in))
+    d_in, d_sae, rows = job.config.d_in, job.config.d_sae, job.recipe.batch_size
+    encoder_DS, d_encoder_DS, decoder_SD, d_decoder_SD, f_BS, back_BS, r_BD = (
+        batches[0].new_empty(shape).normal_()
+        for shape in (*2 * [(d_in, d_sae)], *2 * [(d_sae, d_in)], *2 * [(rows, d_sae)],
+                      (rows, d_in)))
     reconstructions = 2 if job.config.architecture == "gated" else 1
 
     def step(x_BD: torch.Tensor) -> None:
@@ -163,14 +171,15 @@ def products_seconds(job: Job, batches: Batches) -> float:
     return timed(step, batches)
 
 
-def sae_lens_trainer(job: Job, start: Sae) -> Any:
-    """Its trainer, from the weights of `start`, towards our loss. Its squared error is summed over
-    coordinates where ours is their mean, so its penalties are d_in times ours."""
+def sae_lens_trainer(job: Job, start: Sae, **options: Any) -> Any:
+    """Its trainer, from the weights of `start` and on their device, towards our loss. Its squared
+    error is summed over coordinates where ours is their mean, so its penalties are d_in times ours.
+    options: more of its configuration."""
     import sae_lens
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
-    config, recipe = job.config, job.recipe
+    config, recipe, device = job.config, job.recipe, str(start.weights["b_dec"].device)
     kind, own = {
         "topk": ("TopK", {"k": config.k}),
         "jumprelu": ("JumpReLU", {"l0_coefficient": recipe.l0 * config.d_in,
@@ -179,10 +188,12 @@ def sae_lens_trainer(job: Job, start: Sae) -> Any:
         "gated": ("Gated", {"l1_coefficient": recipe.l1 * config.d_in}),
     }[config.architecture]
     sae = getattr(sae_lens, f"{kind}TrainingSAE")(
-        getattr(sae_lens, f"{kind}TrainingSAEConfig")(config.d_in, config.d_sae, **own))
+        getattr(sae_lens, f"{kind}TrainingSAEConfig")(config.d_in, config.d_sae,
+                                                     device=device, **own))
     sae.load_state_dict(start.weights)
-    return SAETrainer(SAETrainerConfig(len(job.rows), BATCH, lr=recipe.learning_rate,
-                                       lr_end=recipe.learning_rate), sae, iter(()))
+    return SAETrainer(SAETrainerConfig(
+        len(job.rows), recipe.batch_size, lr=recipe.learning_rate, lr_end=recipe.learning_rate,
+        device=device, **options), sae, iter(()))
 
 
 def sae_lens_seconds(trainer: Any, batches: Batches) -> float:

@@ -87,7 +87,7 @@ def plain_p_correct(
                 hidden_BTD[:, -1] = x_QD[rows]
                 return output
 
-            ids = torch.tensor([prompts[row] for row in rows])
+            ids = torch.tensor([prompts[row] for row in rows], device=lm.model.device)
             with parts.blocks[layer].register_forward_hook(put):
                 hidden_BTD = lm.model.base_model(ids, use_cache=False).last_hidden_state
             p_correct[edit, rows] = token_mass(lm.model, hidden_BTD[:, -1],
