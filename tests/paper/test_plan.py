@@ -1,9 +1,18 @@
 import dataclasses
 
 import pytest
+from places import artifacts_at
 
+from deception_saes.models.registry import get
+from deception_saes.paper import build
 from deception_saes.paper.catalogue import SECTIONS
-from deception_saes.paper.plan import DEVICES, plan, plan_text
+from deception_saes.paper.plan import (
+    DEVICES,
+    free_memory_and_disk,
+    plan,
+    plan_text,
+    shortage,
+)
 from deception_saes.paper.profiles import profile_named
 
 EMBEDDED = profile_named("embedded")
@@ -52,3 +61,46 @@ def test_the_table_names_every_section():
     text = plan_text(profile_named("paper"), 0, DEVICES["a100"])
     for section in SECTIONS.values():
         assert f"§{section.number} {section.title}" in text
+
+
+@pytest.mark.parametrize("number", [18, 28, 31])
+def test_a_model_that_may_not_fit_is_said_with_what_it_needs_and_what_is_free(number):
+    llama = get("llama-shape")
+    assert shortage(EMBEDDED, number, llama, 64e9, 64e9) is None
+    assert shortage(EMBEDDED, number, None, 3e9, 64e9) is None
+    for free in ((5e9, 64e9), (64e9, 4.5e9)):  # its weights alone take 4.9 GB
+        said = shortage(EMBEDDED, number, llama, *free)
+        assert said is not None
+        assert "llama-shape" in said
+        assert f"{free[0] / 1e9:.1f}" in said
+        assert f"{free[1] / 1e9:.1f}" in said
+
+
+def test_the_memory_of_a_gpu_is_not_looked_at():
+    paper = profile_named("paper")
+    assert shortage(paper, 28, None, 1e9, 64e9) is None
+    assert shortage(dataclasses.replace(paper, device="cpu"), 28, None, 1e9, 64e9) is not None
+
+
+def test_saes_need_more_disk_than_heads():
+    llama, disk = get("llama-shape"), 6e9
+    assert shortage(EMBEDDED, 28, llama, 64e9, disk) is None
+    assert shortage(EMBEDDED, 24, llama, 64e9, disk) is not None
+
+
+def test_free_memory_and_disk_are_found_before_there_are_artifacts(tmp_path):
+    with artifacts_at(tmp_path / "not" / "there"):
+        memory, disk = free_memory_and_disk()
+    assert memory > 1e6
+    assert disk > 0
+
+
+def test_what_may_not_fit_is_said_before_the_section_is_run(artifacts, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "free_memory_and_disk", lambda: (1e9, 1e9))
+    monkeypatch.setattr(build, "run_alone", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build.run_own(EMBEDDED, 0, 28, {"model": "llama-shape"})
+    assert "llama-shape" in capsys.readouterr().err

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from deception_saes.cache import Used, calls_tree
+from deception_saes.errors import UserError
+from deception_saes.models.spec import ModelSpec
 from deception_saes.paper.book import Book, computed_anew
 from deception_saes.paper.catalogue import SECTIONS, Section
 from deception_saes.paper.notebooks import run_alone
+from deception_saes.paper.plan import free_memory_and_disk, shortage
 from deception_saes.paper.planned import BuildFailed
 from deception_saes.paper.profiles import Profile
 from deception_saes.paper.record import profile_tree, results_name
@@ -47,6 +51,8 @@ def make_section(profile: Profile, seed: int, number: int) -> Path:
     section = _section(number)
     units = book_units(profile, seed)
     notebook = units[f"notebook-{section.key}"]
+    if not notebook.is_made:
+        _warn(profile, number)
     for name in (*notebook.needs, notebook.name):
         units[name].make()
     return notebook.tree / results_name(section)
@@ -62,10 +68,18 @@ def run_own(profile: Profile, seed: int, number: int, own: dict[str, str]) -> st
     if "questions" in own:  # the notebook runs in its own folder
         values["questions"] = str(Path(own["questions"]).expanduser().resolve())
     settings = Book(number, profile, seed, values)
+    _warn(profile, number, settings.model if "model" in own else None)
     notebook = run_alone(section, profile, seed, values, settings.folder)
     calls = json.loads((settings.folder / "results" / f"{section.key}.calls.json").read_text(
         encoding="utf-8"))
     return f"{computed_anew([Used(**call) for call in calls])}\n{notebook}"
+
+
+def _warn(profile: Profile, number: int, own: ModelSpec | None = None) -> None:
+    """Say on stderr if free memory or disk may not do. own: the person's own model."""
+    with suppress(UserError):  # of a model whose sizes are unknown
+        if line := shortage(profile, number, own, *free_memory_and_disk()):
+            print(line, file=sys.stderr)
 
 
 def _section(number: int) -> Section:

@@ -7,17 +7,22 @@ shortens. The counts leave out what is small; expect a factor of two.
 
 from __future__ import annotations
 
+import math
+import re
+import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from deception_saes.models.load import why_unavailable
 from deception_saes.models.registry import get
-from deception_saes.models.spec import HubModel, Shape
+from deception_saes.models.spec import HubModel, ModelSpec, Shape
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.profiles import Profile
 from deception_saes.paper.subjects import asked_under, read_under, why_not_read
 from deception_saes.paper.units import book_units
 from deception_saes.saes.tags import SaeTag, behavioural_tags, is_swapped, sandbagging_tags
+from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.scenarios import load_scenarios
 
 # Lengths in tokens, measured with SmolLM2's tokenizer; other tokenizers differ by a tenth or so.
@@ -26,6 +31,8 @@ _ANSWERABLE = 0.6  # share of questions, measured on SmolLM2-135M-Instruct
 _SECONDS = {17: 15, 18: 40, 19: 15, 20: 25, 21: 25, 22: 30, 23: 20, 24: 40, 25: 40, 26: 40, 27: 10,
             28: 15, 29: 5, 30: 10, 31: 40, 32: 30}
 """That no device shortens, by section."""
+_SAES_OF = {21: 20, 22: 20, 24: 25, 26: 25, 31: 25, 32: 25}
+"""By section, the one whose SAEs it needs."""
 _SECONDS_A_UNIT, _SECONDS_A_NOTEBOOK, _SECONDS_OF_PAGES = 5.0, 8.0, 15.0
 
 
@@ -91,17 +98,57 @@ def plan(profile: Profile, seed: int, device: Device) -> Plan:
                for number, of in sorted(work.items())}
     units = [name for name in book_units(profile, seed) if not name.startswith("notebook-")]
     starts = len(units) * _SECONDS_A_UNIT + len(SECTIONS) * _SECONDS_A_NOTEBOOK
-    # the hub's weights are published in half precision; others are kept here, in full
-    weights = {model.slug: model.shape.parameters for model in profile.models}
-    fetched = sum(weights[model.slug] for model in profile.models
+    fetched = sum(model.shape.parameters for model in profile.models
                   if isinstance(model.source, HubModel))
     return Plan(
         work, seconds, sum(seconds.values()) + starts / profile.jobs + _SECONDS_OF_PAGES,
-        download=2.0 * fetched,
-        disk=4.0 * (sum(weights.values()) - fetched) + sum(of.disk for of in work.values()),
-        memory=4.0 * max(weights.values()) + 1.2e9,
+        download=2.0 * fetched,  # published in half precision
+        disk=_kept_weights(profile) + sum(of.disk for of in work.values()),
+        memory=_memory(profile),
         lacking={model.slug: reason for model in profile.models
                  if (reason := why_unavailable(model)) is not None})
+
+
+def shortage(
+    profile: Profile, number: int, own: ModelSpec | None, memory: float, disk: float
+) -> str | None:
+    """What a section needs, in a line, if so many free bytes may not do; None if they do. own: the
+    model that it is run with in place of the profile's. A GPU's memory is not asked for."""
+    if own:
+        read = profile.behaviour and replace(profile.behaviour, model=own.slug)
+        swaps = {section: (own.slug, framing) for section, (_, framing) in profile.swaps.items()}
+        profile = replace(profile, models=(own,), behaviour=read, swaps=swaps)
+    work = _on_questions(profile) | ({} if why_not_read(profile) else _on_completions(profile))
+    keeps = max(work[of].disk if of in work else 0 for of in (number, _SAES_OF.get(number, number)))
+    keeps += _kept_weights(profile)
+    holds = _memory(profile) if profile.device == "cpu" else 0.0
+    if holds <= memory and keeps <= disk:
+        return None
+    asked = (("memory", holds, memory), ("disk, from nothing,", keeps, disk))
+    return (f"§{number} with {', '.join(model.slug for model in profile.models)} may not fit: "
+            + "; ".join(f"{what} about {needs / 1e9:.1f} GB, free {free / 1e9:.1f} GB"
+                        for what, needs, free in asked if needs))
+
+
+def free_memory_and_disk() -> tuple[float, float]:
+    """Bytes that new processes may use, infinite where the system does not say, and bytes where the
+    artifacts go."""
+    info, root = Path("/proc/meminfo"), artifacts_root()
+    found = re.search(r"MemAvailable:\s*(\d+) kB",
+                      info.read_text(encoding="ascii") if info.is_file() else "")
+    folder = next(folder for folder in (root, *root.parents) if folder.exists())
+    return 1024.0 * int(found[1]) if found else math.inf, float(shutil.disk_usage(folder).free)
+
+
+def _memory(profile: Profile) -> float:
+    """Bytes of a unit, weights in float32."""
+    return 4.0 * max(model.shape.parameters for model in profile.models) + 1.2e9
+
+
+def _kept_weights(profile: Profile) -> float:
+    """Bytes of the models that are converted, to float32; the hub's stay in its cache."""
+    return sum(4.0 * model.shape.parameters for model in profile.models
+               if not isinstance(model.source, HubModel))
 
 
 def _on_completions(profile: Profile) -> dict[int, Work]:
