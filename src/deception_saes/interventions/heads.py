@@ -1,4 +1,5 @@
-"""Head ablation: by hooks, which is right for every family, and many head sets fast.
+"""Head ablation: by hooks, for every family, or resumed from a clean run, which is faster for many
+head sets.
 
 Ablating a head overwrites its slice of the input to the attention output projection at all prompt
 positions: with zeros, or in mean mode with the head's mean output.
