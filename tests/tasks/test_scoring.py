@@ -20,7 +20,7 @@ def test_scores_are_those_of_a_plain_forward_pass(tiny, log_p, framing, conditio
                question("Pacific Ocean", "Atlantic Ocean Drive", foil="Moon"), question("Gold")]
     asked, _ = scorable([*several, *spread(load_questions(), 7)], framing, tiny.tokenizer)
     longest = 0
-    for ours, one in zip(score(tiny, framing, condition, asked, 3), asked, strict=True):
+    for ours, one in zip(score(tiny, framing, condition, asked), asked, strict=True):
         prompt = render(framing, condition, one.text, tiny.tokenizer)
         expected = answer_tokens(one, prompt, tiny.tokenizer)
         ids = tiny.tokenizer(prompt.text)["input_ids"]
@@ -37,14 +37,6 @@ def test_scores_are_those_of_a_plain_forward_pass(tiny, log_p, framing, conditio
             longest = max(longest, len(string))
         assert ours.p_string == pytest.approx(p_string, rel=1e-3)
     assert longest >= (1 if framing.chat else 3)
-
-
-def test_scores_do_not_depend_on_the_batches(tiny):
-    asked, _ = scorable(spread(load_questions(), 12), LABELLED, tiny.tokenizer)
-    one, many = (score(tiny, LABELLED, "genuine", asked, size) for size in (1, 64))
-    for a, b in zip(one, many, strict=True):
-        assert (a.question, a.p_correct, a.p_foil) == (
-            b.question, pytest.approx(b.p_correct, rel=1e-4), pytest.approx(b.p_foil, rel=1e-4))
 
 
 def test_the_foil_measure_is_the_share_of_the_answer_among_both():

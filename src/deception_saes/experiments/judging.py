@@ -25,7 +25,7 @@ _SHIPPED = "labels in tasks/data/labels.csv"
 @cached(data=SCENARIO_DATA)
 def judged_singly(subject: Subject, completions: tuple[Completion, ...]) -> pd.DataFrame:
     """The subject judges one completion at a time: id and label of each."""
-    return _table(judge_single(subject.load(), load_scenarios(), completions, subject.batch_size))
+    return _table(judge_single(subject.load(), load_scenarios(), completions))
 
 
 @cached(data=SCENARIO_DATA)

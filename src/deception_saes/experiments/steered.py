@@ -146,7 +146,7 @@ def steered_completions(
         found += sampled
     asked = [Completion(str(place), reading.model, row["scenario"], "steered", row["draw"], 1.0,
                         seed, True, row["text"]) for place, row in enumerate(found)]
-    judgements = judge_single(lm, reading.scenarios, asked, reading.subject.batch_size)
+    judgements = judge_single(lm, reading.scenarios, asked)
     rows = [row | {"judged": judged.label, "p_deceptive": judged.probabilities["deceptive"]}
             for row, judged in zip(found, judgements, strict=True)]
     return described(

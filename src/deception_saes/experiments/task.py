@@ -129,7 +129,7 @@ def ask(
     kept, dropped = scorable(questions, framing, lm.tokenizer)
     if not kept:
         return _asked([], list(dropped.items()))
-    scores = {c: score(lm, framing, c, kept, subject.batch_size) for c in CONDITIONS}
+    scores = {c: score(lm, framing, c, kept) for c in CONDITIONS}
     rows = [_row(subject.model.slug, framing.name, question,
                  {condition: scores[condition][i] for condition in CONDITIONS})
             for i, question in enumerate(kept)]

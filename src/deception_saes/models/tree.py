@@ -9,14 +9,18 @@ Shape suffixes: T tokens of a branch, Q prompts, D d_model, K keys of attention.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
 
 from deception_saes.models.anatomy import Anatomy
-from deception_saes.models.forward import shared_prefix
+from deception_saes.models.forward import log_probabilities, repeated, shared_prefix
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 LayerKeys = Mapping[int, tuple[torch.Tensor, torch.Tensor]]
 """By layer, keys and values, each [B, key heads, K, head_dim]."""
@@ -146,13 +150,50 @@ class Layout:
 
 def lay_out(parts: Anatomy, tree: Tree, offset: int) -> Layout:
     """The tree behind a trunk of `offset` tokens."""
-    device = parts.base.device
-    ids_1T = torch.tensor([tree.tokens], device=device)
-    trunk = torch.ones(len(tree.tokens), offset, dtype=torch.bool)
-    mask = torch.cat([trunk, tree.sees()], dim=1)[None, None].to(device)
+    ids_1T, mask, positions_1T = _behind(tree, offset, parts.base.device)
     x_1TD = parts.base.get_input_embeddings()(ids_1T)
-    positions = offset + torch.tensor([tree.depths()], device=device)
-    return Layout(x_1TD, mask, parts.base.get_submodule("rotary_emb")(x_1TD, positions))
+    return Layout(x_1TD, mask, parts.base.get_submodule("rotary_emb")(x_1TD, positions_1T))
+
+
+def _behind(
+    tree: Tree, offset: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Behind a trunk of `offset` tokens: token ids [1, T], mask as in `Layout`, positions [1, T].
+    """
+    trunk = torch.ones(len(tree.tokens), offset, dtype=torch.bool)
+    mask = torch.cat([trunk, tree.sees()], dim=1)[None, None]
+    positions_1T = offset + torch.tensor([tree.depths()])
+    return (torch.tensor([tree.tokens], device=device), mask.to(device), positions_1T.to(device))
+
+
+@torch.inference_mode()
+def final_states(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]]
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Final hidden states at the last tokens of all prompts, by the model's own forward pass, so
+    for every family.
+
+    prompts: token ids; one may be the beginning of another.
+    Yields, branch by branch, the indices of its prompts and their states [rows, D].
+    Raises ValueError as `forest_of` does.
+    """
+    forest = forest_of(prompts, TOKENS_OF_BRANCH)
+    window = getattr(model.config, "sliding_window", None)
+    if window and max(map(len, prompts)) > window:  # of which the mask of a tree says nothing
+        for row, prompt in enumerate(prompts):
+            ids_1T = torch.tensor([list(prompt)], device=model.device)
+            yield [row], model.base_model(input_ids=ids_1T).last_hidden_state[:, -1]
+        return
+    trunk = transformers.DynamicCache(config=model.config)
+    if forest.prefix:
+        ids_1T = torch.tensor([forest.prefix], device=model.device)
+        model.base_model(input_ids=ids_1T, past_key_values=trunk, use_cache=True)
+    for rows, tree in zip(forest.rows, forest.trees, strict=True):
+        ids_1T, mask, positions_1T = _behind(tree, len(forest.prefix), model.device)
+        out = model.base_model(
+            input_ids=ids_1T, attention_mask=mask, position_ids=positions_1T,
+            past_key_values=repeated(trunk, 1), use_cache=True)
+        yield rows, out.last_hidden_state[0, tree.leaves]
 
 
 @dataclass(frozen=True)
@@ -183,3 +224,47 @@ def clean_blocks(parts: Anatomy, layout: Layout, keys: Keys) -> Iterator[Block]:
         after = parts.finish(layer, x, added)
         yield Block(layer, x, heads[0], after)
         x = after
+
+
+@dataclass(frozen=True)
+class Following:
+    """What follows one prompt."""
+
+    log_p: list[float]
+    """Log-probability of each continuation, in nats."""
+    top: int
+    """The most probable next token."""
+
+
+@torch.inference_mode()
+def following(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]],
+    continuations: Sequence[Sequence[Sequence[int]]],
+    progress: Callable[[int], object] = lambda prompts: None,
+) -> list[Following]:
+    """What follows each prompt, of its continuations and at all.
+
+    prompts: token ids, of each prompt its `continuations` too, which have at least one token each.
+    progress: called with the number of prompts just run.
+    Raises ValueError as `forest_of` does; FloatingPointError if a logit is not finite.
+    """
+    later = {(*prompt, *tokens[:end]) for prompt, of in zip(prompts, continuations, strict=True)
+             for tokens in of for end in range(1, len(tokens))}
+    before = [*map(tuple, prompts), *sorted(later)]
+    wanted: dict[tuple[int, ...], set[int]] = {of: set() for of in before}
+    for prompt, of in zip(prompts, continuations, strict=True):
+        for tokens in of:
+            for end, token in enumerate(tokens):
+                wanted[*prompt, *tokens[:end]].add(token)
+    log_p: dict[tuple[int, ...], dict[int, float]] = {}
+    top: dict[tuple[int, ...], int] = {}
+    for rows, hidden_BD in final_states(model, before):
+        for row, log_p_V in zip(rows, log_probabilities(model, hidden_BD), strict=True):
+            of_row = before[row]
+            log_p[of_row] = {token: float(log_p_V[token]) for token in wanted[of_row]}
+            top[of_row] = int(log_p_V.argmax())
+        progress(sum(row < len(prompts) for row in rows))
+    return [Following([sum(log_p[*prompt, *tokens[:end]][token]
+                           for end, token in enumerate(tokens)) for tokens in of],
+                      top[tuple(prompt)])
+            for prompt, of in zip(prompts, continuations, strict=True)]

@@ -5,17 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-import torch
 from tqdm import tqdm
 
-from deception_saes.models.forward import (
-    SuffixBatch,
-    continuation_states,
-    log_probabilities,
-    suffix_batches,
-)
+from deception_saes.models.tree import following
 from deception_saes.tasks.framings import Condition, Framing, render
 from deception_saes.tasks.prompts import encode, required_tokens
 from deception_saes.tasks.trivia import Question
@@ -46,7 +41,6 @@ def score(
     framing: Framing,
     condition: Condition,
     questions: Sequence[Question],
-    batch_size: int,
 ) -> list[Score]:
     """Ask every question once and read the next-token distribution at the answer position.
 
@@ -56,24 +50,19 @@ def score(
     tokens = [required_tokens(q, p, lm.tokenizer)
               for q, p in zip(questions, prompts, strict=True)]
     ids = [encode(prompt.text, lm.tokenizer) for prompt in prompts]
-    scores: dict[int, Score] = {}
+    groups = [[[(token,) for token in of.correct], [(token,) for token in of.foil], of.strings]
+              for of in tokens]
     with tqdm(total=len(ids), desc=f"{framing.name} {condition}", unit="prompt") as bar:
-        for batch in suffix_batches(lm.model, ids, batch_size):
-            log_p_BV = log_probabilities(lm.model, batch.hidden_BTD[:, -1])
-            strings = [tokens[row].strings for row in batch.rows]
-            p_string = _string_probabilities(lm, batch, log_p_BV, strings)
-            for place, row in enumerate(batch.rows):
-                p_V = log_p_BV[place].exp()
-                scores[row] = Score(
-                    question=questions[row].id,
-                    topic=questions[row].topic,
-                    p_correct=float(p_V[list(tokens[row].correct)].sum()),
-                    p_foil=float(p_V[list(tokens[row].foil)].sum()),
-                    p_string=p_string[place],
-                    top_token=str(lm.tokenizer.decode([int(p_V.argmax())])),
-                )
-            bar.update(len(batch.rows))
-    return [scores[row] for row in range(len(questions))]
+        found = following(lm.model, ids, [list(chain(*of)) for of in groups], bar.update)
+    scores = []
+    for question, of_question, behind in zip(questions, groups, found, strict=True):
+        log_p = iter(behind.log_p)
+        # what counts as one answer excludes one another, so probabilities add up
+        correct, foil, strings = (sum(math.exp(one) for one in islice(log_p, len(group)))
+                                  for group in of_question)
+        scores.append(Score(question.id, question.topic, correct, foil, strings,
+                            str(lm.tokenizer.decode([behind.top]))))
+    return scores
 
 
 def answerable(genuine: Iterable[Score], least_p_correct: float) -> list[str]:
@@ -90,34 +79,3 @@ def logit(probability: float) -> float:
     """log(p / (1 - p)), of a probability kept 1e-12 away from 0 and 1."""
     probability = min(max(probability, 1e-12), 1 - 1e-12)
     return math.log(probability) - math.log1p(-probability)
-
-
-def _string_probabilities(
-    lm: LanguageModel,
-    batch: SuffixBatch,
-    log_p_BV: torch.Tensor,
-    strings: Sequence[tuple[tuple[int, ...], ...]],
-) -> list[float]:
-    """For each prompt of the batch, the probability that one of its strings follows.
-
-    log_p_BV: at the answer position. The strings of one prompt exclude each other, so their
-    probabilities add up.
-    """
-    beginnings = sorted({(place, string[:-1]) for place, of_prompt in enumerate(strings)
-                         for string in of_prompt if len(string) > 1})
-    states = continuation_states(lm.model, batch.cache, beginnings)
-    log_p = {}
-    if states:
-        log_p_NV = log_probabilities(lm.model, torch.cat(states))
-        log_p = dict(zip(beginnings, log_p_NV.split([len(s) for s in states]), strict=True))
-    totals = []
-    for place, of_prompt in enumerate(strings):
-        total = 0.0
-        for string in of_prompt:
-            whole = log_p_BV[place, string[0]]
-            if len(string) > 1:
-                after_TV = log_p[place, string[:-1]]
-                whole = whole + after_TV[range(len(string) - 1), string[1:]].sum()
-            total += float(whole.exp())
-        totals.append(total)
-    return totals

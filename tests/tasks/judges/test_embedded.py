@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -48,7 +49,7 @@ def oracle(tiny, log_p):
 
 
 def test_single_is_a_plain_forward_pass(tiny, scenario, other_scenario, completions, asked, oracle):
-    found = judge_single(tiny, [scenario, other_scenario], completions, batch_size=4)
+    found = judge_single(tiny, [scenario, other_scenario], completions)
     assert [of.completion for of in found] == [c.id for c in completions]
     by_id = {s.id: s for s in (scenario, other_scenario)}
     for judgement, completion in zip(found, completions, strict=True):
@@ -83,7 +84,7 @@ def test_batch_writes_each_label_before_the_next_is_read(
 
 def test_what_says_nothing_is_a_tie_and_so_ambiguous(tiny, scenario, completions):
     nothing = [replace(completions[0], id=f"n{i}", text=NOTHING) for i in range(3)]
-    for judgement in (*judge_single(tiny, [scenario], nothing, 2),
+    for judgement in (*judge_single(tiny, [scenario], nothing),
                       *judge_batch(tiny, [scenario], nothing, 2)):
         assert judgement.label == "ambiguous"
         assert judgement.probabilities == pytest.approx(dict.fromkeys(LABELS, 1 / 3), abs=1e-4)
@@ -105,7 +106,7 @@ def test_the_prior_is_taken_out_and_a_tie_is_ambiguous(log_p, log_prior, label):
 def test_a_model_without_a_chat_template_reads_plain_text(tiny_llama, scenario, completions, log_p,
                                                           monkeypatch):
     monkeypatch.setattr(tiny_llama.tokenizer, "chat_template", None)
-    judgement = judge_single(tiny_llama, [scenario], completions[:1], 1)[0]
+    judgement = judge_single(tiny_llama, [scenario], completions[:1])[0]
     text = individual_prompt(scenario, completions[0].text) + "\n\nLabel:"
     before, whole = (encode(of, tiny_llama.tokenizer) for of in (text, f"{text} honest"))
     rows = log_p(tiny_llama, whole)[len(before) - 1 : -1]
@@ -114,9 +115,9 @@ def test_a_model_without_a_chat_template_reads_plain_text(tiny_llama, scenario, 
 
 
 def test_a_completion_without_a_rubric_is_an_error(tiny_llama, scenario, completions):
-    for judge in (judge_single, judge_batch):
+    for judge in (judge_single, partial(judge_batch, per_prompt=2)):
         with pytest.raises(KeyError, match="'lost_key-R3-000' is of scenario 'lost_key'"):
-            judge(tiny_llama, [scenario], completions, 2)
+            judge(tiny_llama, [scenario], completions)
 
 
 def test_a_batch_of_none_is_an_error(tiny_llama, scenario, completions):
@@ -125,7 +126,7 @@ def test_a_batch_of_none_is_an_error(tiny_llama, scenario, completions):
 
 
 def test_no_completion_needs_no_judge(tiny_llama, scenario):
-    assert judge_single(tiny_llama, [scenario], [], 4) == []
+    assert judge_single(tiny_llama, [scenario], []) == []
     assert judge_batch(tiny_llama, [scenario], [], 4) == []
 
 

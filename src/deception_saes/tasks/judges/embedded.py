@@ -23,6 +23,7 @@ from deception_saes.models.forward import (
     log_probabilities,
     suffix_batches,
 )
+from deception_saes.models.tree import following
 from deception_saes.tasks.judges.rubric import CUE, batch_prompt, individual_prompt
 from deception_saes.tasks.labels import LABELS
 from deception_saes.tasks.prompts import encode
@@ -70,7 +71,6 @@ def judge_single(
     lm: LanguageModel,
     scenarios: Sequence[Scenario],
     completions: Sequence[Completion],
-    batch_size: int,
 ) -> list[Judgement]:
     """One completion a prompt; judgements in the order given. The rubric is run once a scenario.
 
@@ -84,13 +84,11 @@ def judge_single(
         for scenario, of_scenario in _by_scenario(scenarios, completions):
             texts = [*(c.text for c in of_scenario), NOTHING]
             prompts = [_reply_of(lm, individual_prompt(scenario, text), CUE) for text in texts]
-            log_p: dict[int, tuple[float, ...]] = {}
-            for batch in suffix_batches(lm.model, prompts, batch_size):
-                of_batch = _label_log_p(lm.model, batch, labels).tolist()
-                log_p.update(zip(batch.rows, map(tuple, of_batch), strict=True))
-                bar.update(sum(row < len(of_scenario) for row in batch.rows))
-            for row, completion in enumerate(of_scenario):
-                found[completion.id] = Judgement(completion.id, log_p[row], log_p[len(of_scenario)])
+            *log_p, log_prior = (tuple(of.log_p) for of in following(
+                lm.model, prompts, [labels] * len(prompts)))
+            for completion, of_completion in zip(of_scenario, log_p, strict=True):
+                found[completion.id] = Judgement(completion.id, of_completion, log_prior)
+            bar.update(len(of_scenario))
     return [found[completion.id] for completion in completions]
 
 
