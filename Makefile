@@ -17,7 +17,7 @@ PEERS := .venv-peers
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: PROFILE=$(PROFILE) (smoke, embedded, shapes, paper)  SEED=<the profile's>  S=<section>  CLUSTER=<a Snakemake profile>"
+	@echo "  variables: PROFILE=$(PROFILE) (smoke, embedded, full, shapes, paper)  SEED=<the profile's>  S=<section>  CLUSTER=<a Snakemake profile>"
 
 book: $(VENV)/.ready  ## build the book; ends with the path of index.html
 	$(RUN) book $(OPTIONS) $(if $(CLUSTER),--cluster $(CLUSTER))
@@ -36,7 +36,7 @@ resample: $(VENV)/.ready  ## draw the completions of §17 anew: make resample OU
 verify: book  ## build the book and compare every value with the reference results
 	$(RUN) verify $(OPTIONS)
 
-times: $(VENV)/.ready  ## where the time of the last build went, unit by unit
+times: $(VENV)/.ready  ## where the time of the last build went, call by call
 	$(RUN) times $(OPTIONS)
 
 key: $(VENV)/.ready  ## the hash of everything that decides the book: what to cache artifacts by

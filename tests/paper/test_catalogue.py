@@ -55,9 +55,9 @@ def test_a_profile_goes_unjudged_only_if_its_primary_model_is_random(profile):
 
 def test_profiles_are_found_by_name():
     assert all(profile_named(name).name == name for name in PROFILES)
-    assert PROFILES.keys() == {"smoke", "embedded", "shapes", "paper"}
+    assert PROFILES.keys() == {"smoke", "embedded", "full", "shapes", "paper"}
 
 
 def test_an_unknown_profile_is_an_error_that_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"'fast'.*smoke, embedded, shapes, paper"):
+    with pytest.raises(ValueError, match=r"'fast'.*smoke, embedded, full, shapes, paper"):
         profile_named("fast")

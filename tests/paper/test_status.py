@@ -19,6 +19,8 @@ from deception_saes.paper.specs import notebook_spec, results_spec
 from deception_saes.paper.status import (
     computed_by_other_code,
     data_note,
+    fuller,
+    fuller_note,
     machines_table,
     not_run_list,
     other_seeds,
@@ -159,3 +161,46 @@ def test_edited_data_is_named(monkeypatch):
     assert data_note() == "All data files are as they were shipped.\n"
     monkeypatch.setattr(status, "edited_shipped", lambda: ["tasks/data/questions.csv"])
     assert "Not as shipped: `tasks/data/questions.csv`" in data_note()
+
+
+def claimed(value, low, high, n, **changed):
+    of = Value("s28.smollm2it.effect.sandbag.zero", "restoration", value, "pp", claim="S-07",
+               model="smollm2it", ci_low=low, ci_high=high, n=n)
+    return dataclasses.replace(results(28, **changed), values=[of])
+
+
+def test_claims_stand_beside_those_of_the_fuller_profile(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "REFERENCES", tmp_path)
+    here = claimed(9.0, -1.0, 19.0, 30)
+    assert "make book PROFILE=full" in fuller_note(EMBEDDED, [here], fuller(EMBEDDED, 0, tmp_path))
+    full = profile_named("full")
+    write_reference([claimed(8.0, 6.0, 10.0, 70)], reference_file(full, 0))
+    found = fuller(EMBEDDED, 0, tmp_path)
+    line = fuller_note(EMBEDDED, [here], found).splitlines()[-1]
+    assert line == (
+        "| [S-07](index.md#claim-s-07) | restoration | 9.0 pp \\[−1.0,\N{NO-BREAK SPACE}19.0\\], "
+        "n = 30 | 8.0 pp \\[6.0,\N{NO-BREAK SPACE}10.0\\], n = 70 (other code) | "
+        "inconclusive → agrees |")
+    written = Origin("abc", "x", {"s28": results_spec(SECTIONS[28], full, 0).hash}, {})
+    write_origin(written, origin_file(full, 0))
+    line = fuller_note(EMBEDDED, [here], fuller(EMBEDDED, 0, tmp_path)).splitlines()[-1]
+    assert "n = 70 | inconclusive → agrees |" in line
+
+
+def test_a_whole_run_of_the_fuller_profile_goes_before_the_reference(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "REFERENCES", tmp_path)
+    full = profile_named("full")
+    write_reference([claimed(8.0, 6.0, 10.0, 70)], reference_file(full, 0))
+    for section in SECTIONS:
+        assert not fuller(EMBEDDED, 0, tmp_path).run_here
+        of = claimed(7.0, 6.0, 8.0, 60) if section == 28 else results(section)
+        write_results(of, tmp_path / "full" / "results" / f"s{section}.json")
+    note = fuller_note(EMBEDDED, [claimed(9.0, 8.0, 10.0, 30)], fuller(EMBEDDED, 0, tmp_path))
+    assert "run here" in note
+    assert "7.0 pp" in note.splitlines()[-1]
+    assert note.splitlines()[-1].endswith("(other code) | agrees |")
+
+
+def test_a_profile_without_a_fuller_one_says_so():
+    assert fuller(profile_named("smoke"), 0, None) is None
+    assert "no fuller profile than smoke" in fuller_note(profile_named("smoke"), [], None)

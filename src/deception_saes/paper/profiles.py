@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deception_saes.models.registry import get
 from deception_saes.models.spec import ModelSpec
@@ -94,6 +94,8 @@ class Profile:
     """How many seeds the headline gap is measured with."""
     equivalence_share: float = 0.1
     """What counts as no gap, as a share of the clean genuine − sandbag difference."""
+    fuller: str | None = None
+    """Name of the profile with more of everything, whose values *status* sets beside this one's."""
     seconds: Mapping[int, float] = field(default_factory=dict)
     """What each section may take on the machine that the profile is meant for."""
 
@@ -106,6 +108,54 @@ class Profile:
 
 _ALL_FRAMINGS = ("two_shot_labelled", "two_shot_same_prefix", "zero_shot", "chat")
 _CO_PRIMARY = ("two_shot_labelled", "two_shot_same_prefix")
+
+_EMBEDDED = Profile(
+    name="embedded",
+    seed=0,
+    models=(get("smollm2it"),),
+    framings=_ALL_FRAMINGS,
+    primary_framings=_CO_PRIMARY,
+    questions=None,
+    secondary_questions=96,
+    answerable_min_p=0.1,
+    bootstrap_draws=10_000,
+    batch_size=32,
+    device="cpu",
+    threads=1,
+    jobs=2,
+    circuit_framing="two_shot_labelled",
+    circuit_size=5,
+    sweep_sandbag_questions=40,
+    sweep_genuine_questions=20,
+    draw_questions=32,
+    random_draws=40,
+    permutations=999,
+    sae_recipe=Recipe(epochs=20, learning_rate=1e-3, threshold_rate=10.0, decay=0.3,
+                      l1=3e-3, l0=0.1, target_l0=64.0),
+    swaps={24: ("smollm2it", "two_shot_labelled"),
+           26: ("smollm2it", "two_shot_same_prefix")},
+    swap_draws=20,
+    swap_draw_questions=32,
+    verdicts=True,
+    fuller="full",
+    behaviour=Behaviour("smollm2it", "smollm2it"),
+    seconds={17: 150, 18: 60, 19: 15, 20: 80, 21: 50, 22: 240, 23: 200, 24: 270,
+             25: 200, 26: 190, 27: 350, 28: 430, 29: 10, 30: 40, 31: 5, 32: 40},
+)
+_FULL = replace(
+    _EMBEDDED,
+    name="full",
+    fuller=None,
+    secondary_questions=None,
+    sweep_sandbag_questions=None,
+    sweep_genuine_questions=None,
+    draw_questions=None,
+    random_draws=100,
+    swap_draws=40,
+    swap_draw_questions=None,
+    training_seeds=10,
+    seconds={},
+)
 
 PROFILES: dict[str, Profile] = {
     profile.name: profile
@@ -142,38 +192,8 @@ PROFILES: dict[str, Profile] = {
             seconds={17: 30, 18: 30, 19: 15, 20: 40, 21: 40, 22: 50, 23: 20, 24: 30, 25: 30,
                      26: 30, 27: 20, 28: 20, 29: 10, 30: 20, 31: 30, 32: 20},
         ),
-        Profile(
-            name="embedded",
-            seed=0,
-            models=(get("smollm2it"),),
-            framings=_ALL_FRAMINGS,
-            primary_framings=_CO_PRIMARY,
-            questions=None,
-            secondary_questions=96,
-            answerable_min_p=0.1,
-            bootstrap_draws=10_000,
-            batch_size=32,
-            device="cpu",
-            threads=1,
-            jobs=2,
-            circuit_framing="two_shot_labelled",
-            circuit_size=5,
-            sweep_sandbag_questions=40,
-            sweep_genuine_questions=20,
-            draw_questions=32,
-            random_draws=40,
-            permutations=999,
-            sae_recipe=Recipe(epochs=20, learning_rate=1e-3, threshold_rate=10.0, decay=0.3,
-                              l1=3e-3, l0=0.1, target_l0=64.0),
-            swaps={24: ("smollm2it", "two_shot_labelled"),
-                   26: ("smollm2it", "two_shot_same_prefix")},
-            swap_draws=20,
-            swap_draw_questions=32,
-            verdicts=True,
-            behaviour=Behaviour("smollm2it", "smollm2it"),
-            seconds={17: 150, 18: 60, 19: 15, 20: 80, 21: 50, 22: 240, 23: 200, 24: 270,
-                     25: 200, 26: 190, 27: 350, 28: 430, 29: 10, 30: 40, 31: 5, 32: 40},
-        ),
+        _EMBEDDED,
+        _FULL,
         Profile(
             name="shapes",
             seed=0,

@@ -45,7 +45,8 @@ def experiment_hash(section: Section) -> str:
 def results_spec(section: Section, profile: Profile, seed: int) -> Spec:
     """What decides the section's results; prose does not. Loads no model."""
     settings = Settings(section.number, profile, seed)
-    asked = replace(profile, seconds={}, jobs=1, models=tuple(map(at_commit, profile.models)))
+    asked = replace(profile, seconds={}, fuller=None, jobs=1,
+                    models=tuple(map(at_commit, profile.models)))
     calls = shared_calls(section.number, profile, seed)
     declaring = cached_of(section)
     return Spec(

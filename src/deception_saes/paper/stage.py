@@ -33,6 +33,8 @@ from deception_saes.paper.site_html import for_print, place_figures
 from deception_saes.paper.status import (
     computed_by_other_code,
     data_note,
+    fuller,
+    fuller_note,
     machines_table,
     not_run_list,
     results_by_seed,
@@ -91,6 +93,8 @@ def stage(checkout: Path, site: Path, of: Built) -> None:
         "_not_run": not_run_list(of.results),
         "_sections": sections_table(of.profile, of.results, of.tree),
         "_seeds": seeds_table(of.profile, by_seed, other_code),
+        "_fuller": fuller_note(of.profile, of.results,
+                               fuller(of.profile, of.seed, of.tree.parent)),
         "_versions": versions_table(of.results),
         "_machines": machines_table(made(of.profile, of.seed, of.tree)),
         "_edited": data_note(),

@@ -1,17 +1,20 @@
-"""The status page: what was run, when and by what, and what another seed gives."""
+"""The status page: what was run, when and by what, and what another seed and the fuller profile
+give."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from deception_saes.paper.catalogue import SECTIONS
+from deception_saes.paper.front_page import ClaimRow, claim_rows, section_number
 from deception_saes.paper.made import Made, computed_by
 from deception_saes.paper.model_text import in_markdown
 from deception_saes.paper.numbers import HEADLINES, Numbers, with_interval
-from deception_saes.paper.profiles import Profile
+from deception_saes.paper.profiles import PROFILES, Profile
 from deception_saes.paper.record import profile_tree, results_name
 from deception_saes.paper.reference import read_origin, read_reference, seeds_with_reference
 from deception_saes.paper.results import Results, read_results
@@ -152,3 +155,86 @@ def results_by_seed(
     found |= {other: [read_results(path) for path in paths] for other, paths in others.items()}
     found[seed] = results
     return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Fuller:
+    """What the profile with more of everything gives."""
+
+    profile: Profile
+    results: Sequence[Results]
+    """None at all if it was never run."""
+    run_here: bool
+    """Whether they lie in the artifacts; else they are the reference's."""
+    other_code: Collection[int]
+    """Sections whose results code other than the present one computed."""
+
+
+def fuller(profile: Profile, seed: int, artifacts: Path) -> Fuller | None:
+    """Results of the profile that `profile` names as the fuller one: a whole run of it that lies in
+    `artifacts`, or else the reference that comes with the code; None if it names none."""
+    if profile.fuller is None:
+        return None
+    of = PROFILES[profile.fuller]
+    here = fuller_files(profile, seed, artifacts)
+    if here:
+        results = [read_results(path) for path in here]
+    else:
+        results = read_reference(of, seed) if seed in seeds_with_reference(of) else []
+    other = computed_by_other_code(of, [seed] if results else [], [seed] if here else [], artifacts)
+    return Fuller(of, results, bool(here), {section for _, section in other})
+
+
+def fuller_files(profile: Profile, seed: int, artifacts: Path) -> list[Path]:
+    """Results files of a whole run of the fuller profile in `artifacts`, if there is one."""
+    if profile.fuller is None:
+        return []
+    tree = profile_tree(PROFILES[profile.fuller], seed, artifacts)
+    files = [tree / results_name(section) for section in SECTIONS.values()]
+    return files if all(path.is_file() for path in files) else []
+
+
+def fuller_note(profile: Profile, results: Sequence[Results], found: Fuller | None) -> str:
+    """MyST: every claim's value and verdict beside those of the fuller profile.
+
+    results: of this build.
+    """
+    if found is None:
+        return f"There is no fuller profile than {profile.name} on the same models.\n"
+    name = found.profile.name
+    if not found.results:
+        return (f"Not run: no results of the profile {name} with this seed come with this code; "
+                f"`make book PROFILE={name}` makes them.\n")
+    whence = "run here" if found.run_here else "the reference that comes with the code"
+    rows = claim_rows(profile, results)
+    theirs = claim_rows(found.profile, _with_numbers_of(found.results, results))
+    pairs = [pair for pair in zip(rows, theirs, strict=True) if pair[0].value is not None]
+    return (f"Profile `{name}`: {whence}.\n\n"
+            + _table(("Claim", "What was measured", profile.name, name, "Verdicts"),
+                     [_beside(*pair, found.other_code) for pair in pairs]))
+
+
+def _beside(row: ClaimRow, fuller: ClaimRow, other_code: Collection[int]) -> tuple[str, ...]:
+    here, there = row.verdict.word, fuller.verdict.word
+    assert row.value is not None
+    mark = " (other code)" if section_number(row.claim) in other_code else ""
+    return (f"[{row.claim.id}](index.md#claim-{row.claim.id.lower()})",
+            in_markdown(row.value.quantity), _shown(row), _shown(fuller) + mark,
+            here if here == there or fuller.value is None else f"{here} → {there}")
+
+
+def _shown(row: ClaimRow) -> str:
+    if row.value is None:
+        return "not run"
+    count = "" if row.value.n is None else f", n = {row.value.n}"
+    return in_markdown(with_interval(row.value) + count)
+
+
+def _with_numbers_of(fuller: Sequence[Results], results: Sequence[Results]) -> list[Results]:
+    """These results with the numbers that the fuller ones have for the same ids, and no value that
+    these lack: a reference keeps ids and numbers alone."""
+    numbers = {value.id: value for of in fuller for value in of.values}
+    return [replace(of, values=[
+        replace(value, value=there.value, ci_low=there.ci_low, ci_high=there.ci_high, n=there.n)
+        for value in of.values if (there := numbers.get(value.id)) is not None])
+        for of in results]

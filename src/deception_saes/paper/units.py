@@ -24,7 +24,7 @@ from deception_saes.paper.shared import shared_calls
 from deception_saes.paper.source_checks import TAGS
 from deception_saes.paper.specs import notebook_spec
 from deception_saes.paper.stage import Built, render, stage
-from deception_saes.paper.status import other_seeds
+from deception_saes.paper.status import fuller_files, other_seeds
 from deception_saes.store.ensure import ensure
 from deception_saes.store.files import SUMS, artifacts_root, checkout
 from deception_saes.store.spec import Spec
@@ -102,7 +102,8 @@ def _html_unit(
         sources=("deception_saes.paper.stage",),
         data=(root / "_config.yml", root / "_toc.yml", CLAIMS, TAGS, SUMS, *pages,
               *PACKAGED,
-              *REFERENCES.glob("*.*"), *(path for paths in others.values() for path in paths)),
+              *REFERENCES.glob("*.*"), *(path for paths in others.values() for path in paths),
+              *fuller_files(profile, seed, artifacts_root())),
         inputs=tuple(unit.spec.hash for unit in notebooks),
         libraries=_BOOK_LIBRARIES,
     )
