@@ -72,7 +72,8 @@ along = Directions(saes, tag, feature, random_features(fired[tag.name], feature,
 strength = 0.25  # that numbers are about
 replies = steered_replies(along, strengths=(-0.5, -strength, strength, 0.5))
 generated = steered_completions(along, strength=strength,
-                                directions=(FEATURE, MEAN, "random 1", "random 2"), draws=2)
+                                directions=(FEATURE, MEAN, "random 1", "random 2"),
+                                draws=book.profile.steered_draws)
 
 # %%
 of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap
@@ -193,7 +194,7 @@ any site). Random features differ from each other by an SD of [[steering.random.
 # %%
 book.table(
     s22.samples, generated,
-    caption="Completions sampled at temperature 1 under steering, two of each scenario, the same random numbers under every vector. Labels: "
+    caption=f"Completions sampled at temperature 1 under steering, {book.profile.steered_draws} of each scenario, the same random numbers under every vector. Labels: "
     "by the embedded model as judge, which §17 shows to agree with readers hardly more than chance. Cross-entropy: of "
     "the text under the unsteered model, a token.",
 )

@@ -155,10 +155,11 @@ def collateral_damage(
     following = torch.tensor(list(text[1:]), device=model.device)
     run = ResumableRun(model, beginnings)
     clean_TV = log_probabilities(model, run.clean_QD)
+    p_TV = clean_TV.exp()
     damages: dict[int, Damage] = {}
 
     def note(index: int, log_p_TV: torch.Tensor) -> None:
-        kl = (clean_TV.exp() * (clean_TV - log_p_TV)).sum(dim=-1).mean()
+        kl = (p_TV * (clean_TV - log_p_TV)).sum(dim=-1).mean()
         entropy = -log_p_TV.gather(1, following[:, None]).mean()
         damages[index] = Damage(float(kl), float(entropy))
 

@@ -160,7 +160,8 @@ def _on_completions(profile: Profile) -> dict[int, Work]:
     recipe = profile.behaviour_recipe or profile.sae_recipe
     residuals = 4.0 * completions * of.layers * of.d_model  # bytes of one position
     judged = min(2 * 16 * scenarios, 2 * completions // 3)  # 16 of a scenario, by two judges
-    steered = scenarios * (2 * (1 + 7 * 4) + 2 * (1 + 2 * 4))  # replies that are read, and drawn
+    # two replies that are read under each of seven directions, and those that are drawn
+    steered = scenarios * (2 * (1 + 7 * 4) + profile.steered_draws * (1 + 2 * 4))
     return {
         # the batch judge reads its rubric once for four completions
         17: _asked(of, judged, _REPLY + 0.6 * _RUBRIC)

@@ -72,6 +72,8 @@ class Profile:
     """Draws of each kind of random heads."""
     permutations: int
     """Draws of every null."""
+    steered_draws: int
+    """Completions of a scenario that are sampled under each steering."""
     sae_recipe: Recipe
     """How every SAE is trained."""
     swaps: Mapping[int, tuple[str, str]]
@@ -128,8 +130,9 @@ _EMBEDDED = Profile(
     sweep_sandbag_questions=40,
     sweep_genuine_questions=20,
     draw_questions=32,
-    random_draws=40,
+    random_draws=20,
     permutations=999,
+    steered_draws=1,
     sae_recipe=Recipe(epochs=20, learning_rate=1e-3, threshold_rate=10.0, decay=0.3,
                       l1=3e-3, l0=0.1, target_l0=64.0),
     swaps={24: ("smollm2it", "two_shot_labelled"),
@@ -151,6 +154,7 @@ _FULL = replace(
     sweep_genuine_questions=None,
     draw_questions=None,
     random_draws=100,
+    steered_draws=4,
     swap_draws=40,
     swap_draw_questions=None,
     training_seeds=10,
@@ -181,6 +185,7 @@ PROFILES: dict[str, Profile] = {
             draw_questions=8,
             random_draws=20,
             permutations=99,
+            steered_draws=2,
             sae_recipe=Recipe(epochs=4, batch_size=32, learning_rate=1e-3, target_l0=16.0, l0=0.1),
             swaps={24: ("tinyllama-random", "two_shot_labelled"),
                    26: ("tinyllama-random", "two_shot_same_prefix"),
@@ -216,6 +221,7 @@ PROFILES: dict[str, Profile] = {
             draw_questions=2,
             random_draws=2,
             permutations=19,
+            steered_draws=1,
             sae_recipe=Recipe(epochs=1, batch_size=32, target_l0=64.0, l0=0.1),
             swaps={24: ("llama-shape", "two_shot_labelled"),
                    26: ("smollm2it", "two_shot_labelled"),
@@ -249,6 +255,7 @@ PROFILES: dict[str, Profile] = {
             draw_questions=None,
             random_draws=100,
             permutations=999,
+            steered_draws=4,
             sae_recipe=Recipe(epochs=300),  # the study's: batch 128, rate 3e-4, sparsity 1e-3
             swaps={24: ("llama", "two_shot_labelled"), 26: ("smollm2", "two_shot_labelled"),
                    31: ("tinyllama", "two_shot_labelled")},
