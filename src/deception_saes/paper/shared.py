@@ -41,8 +41,8 @@ def shared_calls(
     calls = dict(_CALLS[number](settings))
     sweeps = {name: call for name, call in calls.items() if call.function is sweep}
     others = {name: call for name, call in calls.items() if name not in sweeps}
-    layers = dict(of for name, call in sweeps.items() for of in _layers(name, call))
-    return others | (layers if by_layer else {}) | sweeps
+    layers = dict(of for swept in sweeps.items() for of in _layers(*swept)) if by_layer else {}
+    return others | layers | sweeps  # so that no sweep and no layer waits for another
 
 
 def calls_of_book(profile: Profile, seed: int, *, by_layer: bool = False) -> dict[str, Call]:
