@@ -96,8 +96,8 @@ def test_the_build_ends_with_the_path_of_the_index(book):
 def test_every_page_and_section_is_there(book):
     expected = {"index.html", "book/print.html",
                 *(f"book/{page}.html" for page in (
-                    "index", "your_own", "methods", "deviations", "limits", "glossary", "data",
-                    "status", "licences", "references", "log", "changes")),
+                    "index", "your_own", "cluster", "methods", "deviations", "limits", "glossary",
+                    "data", "status", "licences", "references", "log", "changes")),
                 *(f"notebooks/{section.stem}.html" for section in SECTIONS.values())}
     assert expected <= book.pages.keys()
 

@@ -4,20 +4,24 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from places import artifacts_at
 
 from deception_saes.__main__ import main
 from deception_saes.cache import calls_tree
+from deception_saes.experiments import heads
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.planned import BuildFailed, make_unit, plan_path, write_plan
 from deception_saes.paper.profiles import profile_named
 from deception_saes.paper.record import profile_tree
+from deception_saes.paper.shared import shared_calls
 from deception_saes.paper.units import book_units, urgency
 from deception_saes.store.pinned import environment
 
 EMBEDDED = profile_named("embedded")
 SWEEP = "sweep-smollm2it-two_shot_labelled-sandbag"
+TINY_SWEEPS = [f"sweep-tinyllama-random-two_shot_labelled-{of}" for of in ("sandbag", "genuine")]
 ASK = "ask-smollm2it-two_shot_labelled"
 
 
@@ -53,6 +57,42 @@ def test_calls_for_each_layer_need_not_each_other(units):
             assert not set(of_layers) & set(units[name].needs)
             trained = "saes-smollm2it-two_shot_labelled-L7" in units[name].needs
             assert trained == (kind != "saes")
+
+
+def test_by_layer_a_sweep_joins_units_of_its_layers_that_need_not_each_other(smoke, artifacts):
+    units = book_units(smoke, smoke.seed, by_layer=True)
+    by_sweep = {sweep: [f"{sweep}-L{layer}" for layer in range(8)] for sweep in TINY_SWEEPS}
+    every = {*by_sweep, *(layer for layers in by_sweep.values() for layer in layers)}
+    assert every <= set(units["notebook-s27"].needs)
+    for sweep, layers in by_sweep.items():
+        assert set(layers) <= set(units[sweep].needs)
+        for layer in layers:
+            assert "ask-tinyllama-random-two_shot_labelled" in units[layer].needs
+            assert not every & set(units[layer].needs)
+    found = urgency(units, smoke)
+    assert all(found[layer] > found[sweep] for sweep in by_sweep for layer in by_sweep[sweep])
+
+
+def test_by_layer_nothing_else_changes(smoke, artifacts):
+    whole = book_units(smoke, smoke.seed)
+    units = book_units(smoke, smoke.seed, by_layer=True)
+    assert not [name for name in whole if name.endswith("-sandbag-L0")]
+    assert {name: unit.spec.hash for name, unit in whole.items()} == {
+        name: units[name].spec.hash for name in whole}
+
+
+def test_a_sweep_is_the_same_whether_its_layers_are_made_before_it_or_by_it(
+        smoke, tmp_path, monkeypatch):
+    calls = shared_calls(27, smoke, smoke.seed, by_layer=True)
+    sweep = TINY_SWEEPS[0]
+    with artifacts_at(tmp_path / "by it"):
+        expected = calls[sweep].result()
+    with artifacts_at(tmp_path / "before it"):
+        for layer in reversed(range(8)):
+            calls[f"{sweep}-L{layer}"].make()
+        monkeypatch.setattr(heads, "ablated_p_correct", None)  # nothing is left to compute
+        found = calls[sweep].result()
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
 def test_a_section_that_is_not_run_waits_for_no_call(units):

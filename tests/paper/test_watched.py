@@ -61,8 +61,20 @@ def test_an_interrupt_ends_it_too():
     assert starter.wait(10) != 0
 
 
+def test_what_an_interrupt_ends_may_tidy_up(tmp_path):
+    # as Snakemake takes back its jobs on a cluster
+    tidied = tmp_path / "tidied"
+    starter, sleeper = started("import pathlib\ntry:\n "
+                               f"{SLEEPER}\nexcept KeyboardInterrupt:\n "
+                               f"pathlib.Path({str(tidied)!r}).touch()")
+    starter.send_signal(signal.SIGINT)
+    assert ends(sleeper)
+    starter.wait()
+    assert tidied.is_file()
+
+
 def test_an_interrupt_ends_what_does_not_end_when_asked():
-    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPER}"
+    deaf = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {SLEEPER}"
     starter, sleeper = started(deaf)
     starter.send_signal(signal.SIGINT)
     assert ends(sleeper, 20)

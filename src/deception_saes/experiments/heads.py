@@ -50,23 +50,24 @@ def sweep(half: AskedHalf, condition: Condition) -> pd.DataFrame:
     """Effect on P(correct) of ablating each head alone, in pp: a row a head, a column a question;
     of a half without questions the heads alone.
 
-    Each layer is kept when it is done, so that a killed sweep goes on where it stopped.
+    Each layer is kept when it is done, so that a killed sweep goes on where it stopped, and a
+    cluster may make the layers side by side.
     """
     ids = [question.id for question in half.questions]
-    heads = [str(head) for head in all_heads(half.task.subject)]
-    by_layer = [_sweep_layer(half, condition, layer)
-                for layer in range(half.task.subject.model.shape.layers) if ids]
-    effects_HQ = np.concatenate(by_layer) if ids else np.empty((len(heads), 0))
-    wide = pd.DataFrame(effects_HQ, columns=ids)
-    wide.insert(0, "head", heads)
+    layers = range(half.task.subject.model.shape.layers)
+    wide = pd.DataFrame(np.concatenate([sweep_layer(half, condition, layer) for layer in layers]),
+                        columns=ids)
+    wide.insert(0, "head", [str(head) for head in all_heads(half.task.subject)])
     return described(
         wide, "effect of ablating each head alone, question by question; a column a question",
         **dict.fromkeys(ids, ("pp", "effect of ablating the head on this question")))
 
 
 @cached()
-def _sweep_layer(half: AskedHalf, condition: Condition, layer: int) -> np.ndarray:
-    """Of the heads of one layer, [heads, questions]."""
+def sweep_layer(half: AskedHalf, condition: Condition, layer: int) -> np.ndarray:
+    """What `sweep` measures, of the heads of one layer, in pp, [heads, questions]."""
+    if not half.questions:
+        return np.empty((half.task.subject.model.shape.heads, 0))
     lm = half.task.subject.load()
     asked, resumable = half.prompts, anatomy(lm.model).family.resumable
     sets = [(), *((Head(layer, head),) for head in range(anatomy(lm.model).n_heads))]

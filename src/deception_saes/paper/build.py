@@ -39,7 +39,7 @@ def build_book(profile: Profile, seed: int, cluster: Path | None = None) -> Path
         check_form(filled)
     tree.mkdir(parents=True, exist_ok=True)
     with held(tree / ".build.lock", f"another build of {tree.name} is running"):
-        _snakemake(profile, seed, tree, cluster, _broken(profile, seed))
+        _snakemake(profile, seed, tree, cluster)
     return tree / "html" / "index.html"
 
 
@@ -89,23 +89,23 @@ def _section(number: int) -> Section:
     return SECTIONS[number]
 
 
-def _broken(profile: Profile, seed: int) -> list[str]:
+def _broken(profile: Profile, seed: int, by_layer: bool) -> list[str]:
     """Units that have a marker but not their files: Snakemake looks for markers only. Taking the
     marker away would also make what stands behind it again, whole or not."""
-    return [unit.name for unit in book_units(profile, seed).values()
+    return [unit.name for unit in book_units(profile, seed, by_layer=by_layer).values()
             if unit.marker.is_file() and not unit.is_made]
 
 
-def _snakemake(
-    profile: Profile, seed: int, tree: Path, cluster: Path | None, broken: list[str]
-) -> None:
+def _snakemake(profile: Profile, seed: int, tree: Path, cluster: Path | None) -> None:
+    by_layer = cluster is not None
+    broken = _broken(profile, seed, by_layer)
     where = (["--cores", str(profile.threads * profile.jobs)] if cluster is None
              else ["--workflow-profile", str(cluster.resolve())])
     command = [
         sys.executable, "-m", "snakemake",
         "--snakefile", str(checkout() / "workflow" / "Snakefile"),
         "--directory", str(tree),
-        "--config", f"profile={profile.name}", f"seed={seed}",
+        "--config", f"profile={profile.name}", f"seed={seed}", f"by_layer={by_layer}",
         *where,
         *(["--forcerun", *broken] if broken else []),
         "--rerun-triggers", "mtime",  # the hash in a marker's name says the rest

@@ -11,7 +11,7 @@ from pathlib import Path
 from deception_saes.activations.capture import Positions
 from deception_saes.cache import KEPT_BYTES, Call, calls_tree, drop_others, kept_bytes
 from deception_saes.experiments.behavioural_saes import train_behavioural
-from deception_saes.experiments.heads import sweep
+from deception_saes.experiments.heads import sweep, sweep_layer
 from deception_saes.experiments.layer_probes import chosen_layers
 from deception_saes.experiments.reading import MAIN_ROUND, ROUNDS, capture
 from deception_saes.experiments.saes import SaeSet, activations, train_again, train_saes
@@ -27,19 +27,28 @@ from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.framings import Condition
 
 
-def shared_calls(number: int, profile: Profile, seed: int) -> dict[str, Call]:
+def shared_calls(
+    number: int, profile: Profile, seed: int, *, by_layer: bool = False
+) -> dict[str, Call]:
     """Those of a section by the names of their units, each after those it needs; none of a section
-    that is not run. Loads no model."""
+    that is not run. Loads no model.
+
+    by_layer: each layer of a sweep too, before the sweep that joins them.
+    """
     settings = Settings(number, profile, seed)
     if number not in _CALLS or settings.why_not_run:
         return {}
-    return dict(_CALLS[number](settings))
+    calls = dict(_CALLS[number](settings))
+    sweeps = {name: call for name, call in calls.items() if call.function is sweep}
+    others = {name: call for name, call in calls.items() if name not in sweeps}
+    layers = dict(of for swept in sweeps.items() for of in _layers(*swept)) if by_layer else {}
+    return others | layers | sweeps  # so that no sweep and no layer waits for another
 
 
-def calls_of_book(profile: Profile, seed: int) -> dict[str, Call]:
+def calls_of_book(profile: Profile, seed: int, *, by_layer: bool = False) -> dict[str, Call]:
     """Those of all sections."""
     return {name: call for number in SECTIONS
-            for name, call in shared_calls(number, profile, seed).items()}
+            for name, call in shared_calls(number, profile, seed, by_layer=by_layer).items()}
 
 
 def clean_old() -> str:
@@ -47,7 +56,7 @@ def clean_old() -> str:
     has used with the present code; what this freed and what is left, in a sentence."""
     kept = {marker_path(calls_tree(), call.spec).name for profile in PROFILES.values()
             for seed, tree in seed_trees(profile, artifacts_root()).items() if tree.is_dir()
-            for call in calls_of_book(profile, seed).values()}
+            for call in calls_of_book(profile, seed, by_layer=True).values()}
     for written in artifacts_root().glob("**/results/s*.calls.json"):
         kept |= {call["marker"] for call in json.loads(written.read_text(encoding="utf-8"))}
     freed = drop_others(calls_tree(), kept)
@@ -149,6 +158,12 @@ def _of_models(of: Settings) -> Named:
 def _swept(task: Task, count: int | None, condition: Condition) -> tuple[str, Call]:
     half = task.choosing.spread(count)
     return f"sweep-{task.model}-{task.framing.name}-{condition}", sweep.call(half, condition)
+
+
+def _layers(name: str, swept: Call) -> Named:
+    given = dict(swept.arguments)
+    for layer in range(given["half"].task.subject.model.shape.layers):
+        yield f"{name}-L{layer}", sweep_layer.call(**given, layer=layer)
 
 
 def _of_reading(of: Settings) -> Named:

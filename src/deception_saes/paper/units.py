@@ -34,8 +34,13 @@ _BOOK_LIBRARIES = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme",
 _SECONDS_OF_OTHERS = 20  # models, SAEs of a depth, notebooks
 
 
-def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
-    """All units of the book by name, each after those it needs. Loads no model."""
+def book_units(profile: Profile, seed: int, *, by_layer: bool = False) -> dict[str, Unit]:
+    """All units of the book by name, each after those it needs. Loads no model.
+
+    by_layer: each layer of a head sweep is a unit too, for a cluster. On one machine that only
+    costs: with the embedded model 8 processor seconds a layer for imports, weights, prompts and the
+    clean run, where a late layer itself takes 1.5.
+    """
     artifacts = artifacts_root()
     tree = profile_tree(profile, seed, artifacts)
     sections = list(SECTIONS.values())
@@ -44,7 +49,7 @@ def book_units(profile: Profile, seed: int) -> dict[str, Unit]:
         if not isinstance(model.source, HubModel) and why_unavailable(model) is None)}
     models = tuple(units)
     for section in sections:
-        shared = shared_calls(section.number, profile, seed)
+        shared = shared_calls(section.number, profile, seed, by_layer=by_layer)
         needs = [*models]
         # neighbours that are calls of one function, like those for each layer, need not each other
         for _, calls in groupby(shared.items(), key=lambda of: of[1].name):

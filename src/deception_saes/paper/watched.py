@@ -38,8 +38,9 @@ def run_watched(command: Sequence[str]) -> int:
                     print("the make that started this is gone; stopping", file=sys.stderr)
                     _end_group(child.pid, signal.SIGKILL)
     except BaseException:
-        # asked first, since on a cluster Snakemake then takes its jobs back; it may also hang
-        _end_group(child.pid, signal.SIGTERM)
+        # interrupted, so that on a cluster Snakemake takes its jobs back: after SIGTERM it would
+        # wait for them. It may also hang
+        _end_group(child.pid, signal.SIGINT)
         child.wait()
         until = time.monotonic() + _SECONDS_TO_END
         while _has_members(child.pid) and time.monotonic() < until:
