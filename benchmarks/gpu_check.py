@@ -247,7 +247,7 @@ def captured(lm: LanguageModel, asked: list[Question]) -> np.ndarray:
 
 def scored(lm: LanguageModel, asked: list[Question]) -> np.ndarray:
     return np.log([[of.p_correct, of.p_foil, of.p_string]
-                   for of in score(lm, FRAMING, "sandbag", asked, 16)])
+                   for of in score(lm, FRAMING, "sandbag", asked)])
 
 
 ENGINES = {"log P(correct), heads ablated": ablated, "log P(correct), last position edited": edited,

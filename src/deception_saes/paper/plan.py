@@ -187,8 +187,8 @@ def _on_questions(profile: Profile) -> dict[int, Work]:
     texts = of.layers * of.heads / 2 + 3 * profile.random_draws
     sweeps = [_swept(model.shape, half) for model in profile.models[1:]]
     found = {
-        # twice: the full strings of answers go on from the prompt's end
-        23: _sum(_asked(model.shape, asked, 2 * _QUESTION) for model in profile.models),
+        # behind the prompt's end the full strings of answers go on
+        23: _sum(_asked(model.shape, asked, 1.3 * _QUESTION) for model in profile.models),
         25: _edited(of, len(zoo) * 6 * half)
             + _trained(of, zoo, 1.5 * half * _QUESTION, epochs),  # one condition's rows, or both
         27: _swept(of, (profile.sweep_sandbag_questions or half)
