@@ -17,12 +17,14 @@ twice: with thresholds under which about as many features are active as TopK's k
 this project stand from beginning to end, and with lower ones, under which five times as many are.
 The contestants run
 one after the other in this process, on the same threads and rows: once untimed, then in ROUNDS
-rounds; the best round of each counts. Then, on the same rows in the same order, from the same
-weights, towards the same loss: how far ours and SAELens get. Ends with `ratio` lines, of rows per
-second.
+rounds; the best round of each counts. Under each row stands where a step's time goes. Then a bank
+of different SAEs, and one of seeds of one SAE: as `train_bank` trains them, one after the other,
+and the products of the seeds stacked into one. Then, on the same rows in the same order, from the
+same weights, towards the same loss: how far ours and SAELens get, and how fast over this longer
+run, in which thresholds and gates settle. Ends with `ratio` lines, of rows per second.
 
 usage: python benchmarks/sae_training.py [--steps 30] [--large-steps 4] [--loss-steps 800]
-       [--threads 2]
+       [--threads 1 2]
 Peers are measured where they are installed; `make bench` runs this in an environment with them.
 """
 
@@ -31,15 +33,20 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from functools import wraps
 from importlib.util import find_spec
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
 from deception_saes.rng import generator
+from deception_saes.saes import topk, training
 from deception_saes.saes.bank import train_bank
 from deception_saes.saes.config import Recipe, SaeConfig
+from deception_saes.saes.products import Products
 from deception_saes.saes.registry import ARCHITECTURES, build
 from deception_saes.saes.sae import Sae
 from deception_saes.saes.training import Job, train, untrained
@@ -49,7 +56,7 @@ DIRECTIONS, ACTIVE, NOISE = 300, 20, 0.1
 BATCH, K = 128, 64
 SMALL, LARGE = (576, 2304), (2048, 8192)
 THRESHOLD, LOW_THRESHOLD = 1.9, 1.0  # of pre-activations with a standard deviation of about 1
-BANK = 6
+BANK, SEEDS = 6, 4
 ROUNDS = 3
 SEED = 0
 
@@ -61,10 +68,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30, help=f"timed steps at {SMALL}")
     parser.add_argument("--large-steps", type=int, default=4, help=f"timed steps at {LARGE}")
     parser.add_argument("--loss-steps", type=int, default=800, help="steps to the loss reached")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(f"rows/s, batch {BATCH}, best of {ROUNDS} rounds, {options.threads} threads")
+    for threads in options.threads:
+        torch.set_num_threads(threads)
+        print(f"rows/s, batch {BATCH}, best of {ROUNDS} rounds, threads: {threads}, kernels: "
+              f"{torch.backends.cpu.get_cpu_capability()}")
+        compare(options)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Every comparison on the present number of threads."""
     ratios = []
     for size, steps in ((SMALL, options.steps), (LARGE, options.large_steps)):
         x_ND = planted(size[0])
@@ -72,10 +86,15 @@ def main() -> None:
             ratios += speed(job_of(name, size, steps), x_ND)
         ratios += speed(job_of("jumprelu", size, steps, threshold=LOW_THRESHOLD), x_ND)
     x_ND = planted(SMALL[0])
-    ratios += speed_of_a_bank(x_ND, options.steps)
+    names = list(ARCHITECTURES)
+    ratios += speed_of_a_bank("SAEs", [job_of(names[i % len(names)], SMALL, options.steps, f"{i}")
+                                       for i in range(BANK)], x_ND)
+    ratios += speed_of_a_bank("seeds of JumpReLU", [
+        job_of("jumprelu", SMALL, options.steps, f"{i}") for i in range(SEEDS)], x_ND)
+    ratios.append(stacked_products())
     if find_spec("sae_lens"):
         for name in ARCHITECTURES:
-            ratios.append(loss_reached(job_of(name, SMALL, options.loss_steps), x_ND))
+            ratios += loss_reached(job_of(name, SMALL, options.loss_steps), x_ND)
     print("\n".join(ratios))
 
 
@@ -125,10 +144,48 @@ def speed(job: Job, x_ND: torch.Tensor) -> list[str]:
     best = rows_per_second(contestants, len(job.rows))
     active = float((start.encode(x_ND[-HELD_OUT:]) > 0).sum(1).float().mean())
     size = f"{config.architecture} {config.d_in}/{config.d_sae}, L0 {active:.0f} at first"
-    print(f"{size:38}" + "".join(f"  {who} {rate:.0f}" for who, rate in best.items()), flush=True)
+    print(f"{size:38}" + "".join(f"  {who} {rate:.0f}" for who, rate in best.items()))
+    print(f"    ms a step: {where_time_goes(job, x_ND)}", flush=True)
     return [f"ratio ours / {who} {size}: " + (f"{best['ours'] / best[who]:.2f}" if who in best
                                               else "not run, it is not installed")
             for who in ("SAELens", "dictionary_learning", "products")]
+
+
+def where_time_goes(job: Job, x_ND: torch.Tensor) -> str:
+    """Milliseconds and share of a step by its parts, of the best of ROUNDS trainings; gathering,
+    scaling and element-wise passes are the rest."""
+    rule = ARCHITECTURES[job.config.architecture].rule
+    parts = {"encode": [(rule, "encode_into")], "top-k": [(topk, "_largest")],
+             "decode": [(Products, "by_row"), (topk, "embedding_bag")],
+             "error to features": [(Products, "back")],
+             "gradients of weights": [(Products, "by_feature")],
+             "norm, clipping": [(training, "get_total_norm"), (training, "clip_grads_with_norm_")],
+             "Adam": [(torch.optim.Adam, "step")], "decoder norm": [(rule, "project")]}
+    runs = []
+    for _ in range(ROUNDS):
+        spent = dict.fromkeys(parts, 0.0)
+
+        def clocked(function: Callable[..., Any], part: str, into: dict[str, float]) -> Any:
+            @wraps(function)
+            def call(*args: Any, **kwargs: Any) -> Any:
+                start = now()
+                result = function(*args, **kwargs)
+                into[part] += now() - start
+                return result
+
+            return call
+
+        with ExitStack() as patches:
+            for part, places in parts.items():
+                for owner, name in places:
+                    patches.enter_context(patch.object(
+                        owner, name, clocked(getattr(owner, name), part, spent)))
+            total = train(job, x_ND, SEED).seconds
+        runs.append((total, spent | {"rest": total - sum(spent.values())}))
+    total, spent = min(runs, key=lambda run: run[0])
+    steps = len(job.rows) // job.recipe.batch_size
+    return ", ".join(f"{part} {1e3 * seconds / steps:.2f} ({seconds / total:.0%})"
+                     for part, seconds in spent.items() if seconds)
 
 
 def rows_per_second(contestants: dict[str, Callable[[], float]], rows: int) -> dict[str, float]:
@@ -227,36 +284,49 @@ def dictionary_learning_seconds(trainer: Any, batches: Batches) -> float:
     return timed(lambda batch: trainer.update(next(numbers), batch), batches)
 
 
-def speed_of_a_bank(x_ND: torch.Tensor, steps: int) -> list[str]:
+def speed_of_a_bank(what: str, jobs: list[Job], x_ND: torch.Tensor) -> list[str]:
     """A bank, an SAE on each thread, beside its SAEs one after the other on all of them."""
-    names = list(ARCHITECTURES)
-    jobs = [job_of(names[i % len(names)], SMALL, steps, f"{i}") for i in range(BANK)]
     best = rows_per_second({
         "bank": lambda: timed(lambda x: train_bank(jobs, x, SEED), [x_ND]),
         "singly": lambda: timed(lambda x: [train(job, x, SEED) for job in jobs], [x_ND]),
     }, sum(len(job.rows) for job in jobs))
-    print(f"{BANK} SAEs of {SMALL[0]}/{SMALL[1]}, start to end: {best['bank']:.0f} rows/s as a "
-          f"bank, {best['singly']:.0f} one after the other", flush=True)
-    return [f"ratio bank / one after the other: {best['bank'] / best['singly']:.2f}"]
+    print(f"{len(jobs)} {what} of {SMALL[0]}/{SMALL[1]}, start to end: {best['bank']:.0f} rows/s "
+          f"as a bank, {best['singly']:.0f} one after the other", flush=True)
+    return [f"ratio bank / one after the other, {what}: {best['bank'] / best['singly']:.2f}"]
 
 
-def loss_reached(job: Job, x_ND: torch.Tensor) -> str:
-    """Print what both reach on rows held out; the ratio of the losses.
+def stacked_products() -> str:
+    """What there is to gain from training seeds in step: their products in one call."""
+    x_RBD, encoder_RDS = torch.randn(SEEDS, BATCH, SMALL[0]), torch.randn(SEEDS, *SMALL)
+    out_RBS = torch.empty(SEEDS, BATCH, SMALL[1])
+    best = rows_per_second({
+        "stacked": lambda: timed(lambda x: torch.bmm(x, encoder_RDS, out=out_RBS), 10 * [x_RBD]),
+        "singly": lambda: timed(lambda x: [torch.mm(*each[:2], out=each[2]) for each in zip(
+            x, encoder_RDS, out_RBS, strict=True)], 10 * [x_RBD]),
+    }, 10 * SEEDS * BATCH)
+    return (f"ratio products of {SEEDS} seeds stacked / singly: "
+            f"{best['stacked'] / best['singly']:.2f}")
+
+
+def loss_reached(job: Job, x_ND: torch.Tensor) -> list[str]:
+    """Print what both reach on rows held out; the ratios of the losses and of rows per second.
 
     What SAELens has not: decoder rows are free (their norm is folded into the encoder in the end),
     the gate's reconstruction trains its decoder too, the JumpReLU kernel is a rectangle. Its
     gradient is clipped.
     """
     trainer = sae_lens_trainer(job, untrained(job, x_ND, SEED))
-    for batch in batches_of(job, x_ND):
-        trainer.step(batch)
+    their_seconds = sae_lens_seconds(trainer, batches_of(job, x_ND))
     trainer.sae.fold_W_dec_norm()
     theirs = build(job.config, {name: weight.detach()
                                 for name, weight in trainer.sae.state_dict().items()})
-    ours = train(job, x_ND, SEED).sae
+    ours = train(job, x_ND, SEED)
     losses = [held_out_loss(sae, job.recipe, x_ND[-HELD_OUT:], who)
-              for who, sae in (("ours", ours), ("SAELens", theirs))]
-    return f"ratio of losses ours / SAELens {job.name}: {losses[0] / losses[1]:.3f}"
+              for who, sae in (("ours", ours.sae), ("SAELens", theirs))]
+    steps = len(job.rows) // job.recipe.batch_size
+    return [f"ratio of losses ours / SAELens {job.name}: {losses[0] / losses[1]:.3f}",
+            f"ratio ours / SAELens {job.name}, over {steps} steps: "
+            f"{their_seconds / ours.seconds:.2f}"]
 
 
 def held_out_loss(sae: Sae, recipe: Recipe, x_ND: torch.Tensor, who: str) -> float:

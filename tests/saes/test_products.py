@@ -1,5 +1,7 @@
 """Products over the entries that are not zero against the dense ones."""
 
+import math
+
 import pytest
 import torch
 
@@ -23,7 +25,6 @@ def test_they_are_the_dense_products(active, densest, part, monkeypatch):
     monkeypatch.setattr(products, "DENSEST", densest)
     if part:
         monkeypatch.setattr(products, "CACHE", 0)
-        monkeypatch.setattr(products, "DENSEST_UNCACHED", densest)
         monkeypatch.setattr(products, "PART", part)
     f, on = features(active)
     w, x = torch.randn(FEATURES, WIDTH), torch.randn(ROWS, WIDTH)
@@ -33,6 +34,9 @@ def test_they_are_the_dense_products(active, densest, part, monkeypatch):
     for some in (f, half):
         torch.testing.assert_close(found.by_row(some, w, by_row), some @ w)
         torch.testing.assert_close(found.by_feature(some, x, by_feature), some.T @ x)
+    back = found.back(x, w, torch.full((ROWS, FEATURES), math.nan))
+    torch.testing.assert_close(back * on, (x @ w.T) * on)
+    assert torch.isfinite(back).all()
 
 
 @pytest.mark.parametrize(("active", "sparse"), [(0.1, True), (0.9, False)])

@@ -6,6 +6,7 @@ Shape suffixes: B rows, D d_in, S d_sae, K active features of a row.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch.nn.functional import embedding_bag
 
@@ -34,6 +35,13 @@ def _topk(pre: torch.Tensor, k: int) -> torch.Tensor:
     """The k largest of each row, rectified, all others 0."""
     values, indices = pre.topk(k, dim=-1, sorted=False)
     return torch.zeros_like(pre).scatter_(-1, indices, values.relu())
+
+
+def _largest(pre: torch.Tensor, k: int) -> torch.Tensor:
+    """Indices of the k largest of each row, in any order; on a CPU numpy is four times as fast."""
+    if pre.device.type != "cpu":
+        return pre.topk(k, dim=-1, sorted=False).indices
+    return torch.from_numpy(np.argpartition(pre.numpy(), -k, axis=-1)[:, -k:])
 
 
 class TopKRule(TrainingRule):
@@ -72,21 +80,17 @@ class TopKRule(TrainingRule):
         """The gradients of `loss`, written out by hand."""
         weights = self.weights
         pre_BS = self.encode_into(x_BD).add_(weights["b_enc"])
-        values_BK, indices_BK = pre_BS.topk(self.config.k or 0, dim=1, sorted=False)
-        values_BK.relu_()
+        indices_BK = _largest(pre_BS, self.config.k or 0)
+        values_BK = pre_BS.gather(1, indices_BK).relu_()
         # only K rows of W_dec matter to a row: summing them beats the dense product
-        with torch.enable_grad():
-            leaf_BK = values_BK.requires_grad_()
-            decoded_BD = embedding_bag(indices_BK, weights["W_dec"], per_sample_weights=leaf_BK,
-                                       mode="sum")
-        torch.add(decoded_BD.detach(), weights["b_dec"], out=self.error_BD).sub_(x_BD)
+        decoded_BD = embedding_bag(indices_BK, weights["W_dec"], per_sample_weights=values_BK,
+                                   mode="sum")
+        torch.add(decoded_BD, weights["b_dec"], out=self.error_BD).sub_(x_BD)
         torch.neg(self.error_BD, out=self.left_BD)
         loss = self.squared_error()
-        (back_BK,) = torch.autograd.grad(decoded_BD, leaf_BK, self.error_BD)
-        values_BK = values_BK.detach()
         self.features_BS.zero_().scatter_(1, indices_BK, values_BK)
-        self.back_BS.zero_().scatter_(1, indices_BK, back_BK.mul_(values_BK > 0))
         products = Products(self.features_BS > 0)
+        products.back(self.error_BD, weights["W_dec"], self.back_BS).mul_(products.on_BS)
         self.decoder_gradient(products, self.features_BS)
         torch.gt(self.summed(self.features_BS), 0, out=self.fired)
         if len(dead):
