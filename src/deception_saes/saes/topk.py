@@ -38,8 +38,8 @@ def _topk(pre: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def _largest(pre: torch.Tensor, k: int) -> torch.Tensor:
-    """Indices of the k largest of each row. On a CPU numpy finds them sooner; they are put in order,
-    as its own depends on the processor, and the last bits of sums on that."""
+    """Indices of the k largest of each row. On a CPU numpy finds them sooner; they are put in
+    order, as its own depends on the processor, and the last bits of sums on that."""
     if pre.device.type != "cpu":
         return pre.topk(k, dim=-1, sorted=False).indices
     return torch.from_numpy(np.sort(np.argpartition(pre.numpy(), -k, axis=-1)[:, -k:], axis=-1))
