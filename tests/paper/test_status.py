@@ -178,7 +178,8 @@ def test_claims_stand_beside_those_of_the_fuller_profile(tmp_path, monkeypatch):
     found = fuller(EMBEDDED, 0, tmp_path)
     line = fuller_note(EMBEDDED, [here], found).splitlines()[-1]
     assert line == (
-        "| [S-07](index.md#claim-s-07) | restoration | 9.0 pp \\[−1.0,\N{NO-BREAK SPACE}19.0\\], "
+        '| <a href="index.html#claim-s-07">S-07</a> | restoration | '
+        "9.0 pp \\[−1.0,\N{NO-BREAK SPACE}19.0\\], "
         "n = 30 | 8.0 pp \\[6.0,\N{NO-BREAK SPACE}10.0\\], n = 70 (other code) | "
         "inconclusive → agrees |")
     written = Origin("abc", "x", {"s28": results_spec(SECTIONS[28], full, 0).hash}, {})

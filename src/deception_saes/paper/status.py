@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deception_saes.paper.catalogue import SECTIONS
-from deception_saes.paper.front_page import ClaimRow, claim_rows, section_number
+from deception_saes.paper.front_page import ClaimRow, anchor, claim_rows, section_number
 from deception_saes.paper.made import Made, computed_by
 from deception_saes.paper.model_text import in_markdown
 from deception_saes.paper.numbers import HEADLINES, Numbers, with_interval
@@ -218,7 +218,8 @@ def _beside(row: ClaimRow, fuller: ClaimRow, other_code: Collection[int]) -> tup
     here, there = row.verdict.word, fuller.verdict.word
     assert row.value is not None
     mark = " (other code)" if section_number(row.claim) in other_code else ""
-    return (f"[{row.claim.id}](index.md#claim-{row.claim.id.lower()})",
+    # in HTML, since MyST finds no link from another page to what stands in a table
+    return (f'<a href="index.html#{anchor(row.claim)}">{row.claim.id}</a>',
             in_markdown(row.value.quantity), _shown(row), _shown(fuller) + mark,
             here if here == there or fuller.value is None else f"{here} → {there}")
 
