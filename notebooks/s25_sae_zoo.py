@@ -9,9 +9,10 @@
 # %% [markdown]
 # # §25 SAE zoo
 #
-# The study is its sparse autoencoders. Here all of the sandbagging release's tags are trained on this
-# profile's model, at the same relative depths, on residuals of the choosing half's question tokens; every
-# figure below is about the evaluating half, which none of them has seen.
+# The study is its sparse autoencoders. Here the sandbagging release's tags are trained on this profile's model, at the
+# same relative depths, on residuals of the choosing half's question tokens: all 42, or, where the profile says so,
+# JumpReLU and TopK of the usual k under every training condition and of all other kinds of the usual size the mixed ones.
+# Every figure below is about the evaluating half, which none of them has seen.
 
 # %% tags=["parameters"]
 profile = "embedded"
@@ -65,7 +66,8 @@ book.report("saes", zoo)
 book.report("measures", measures, "{tag}.{measure}")
 book.report("medians", medians, "{architecture}.{measure}", where="measure != 'seconds'")
 book.report("medians", medians, "timing.{architecture}", where="measure == 'seconds'")
-book.number("n_saes", len(zoo), "count", "SAEs trained", claim="S-01", n=len(zoo))
+book.number("n_saes", len(zoo), "count", "SAEs trained", n=len(zoo),
+            claim="S-01" if book.profile.whole_release else None)
 book.number("timing.jumprelu_over_topk", ratios.median(), "ratio", "median training time of JumpReLU over TopK "
             f"(k = {book.k}), matched layer and condition", claim="S-03", n=len(ratios))
 
@@ -75,7 +77,7 @@ book.opening()
 # %%
 book.figure(
     s25.front, zoo,
-    caption="Every SAE of the release (n = [[n_saes|value]]) on the evaluating half. Left: mean active features of a question token "
+    caption="Every SAE that was trained (n = [[n_saes|value]]) on the evaluating half. Left: mean active features of a question token "
     "against the share of the tokens' variance that the reconstruction explains (predicting the mean scores "
     "0). Right: active features at the last prompt position against KL recovered there, 1 − KL(clean ‖ with "
     "SAE) / KL(clean ‖ mean-replaced). Bootstrap intervals over questions stand in the section's values.",
@@ -141,7 +143,7 @@ TopK; the study's figures make [[S-03]]. Seconds differ from run to run; nothing
 book.figure(
     s25.cost, zoo,
     caption="Seconds of training of n = [[n_saes|value]] SAEs, each trained once, so without an interval. Filled: mixed, trained on both conditions' rows; hollow: on one "
-    "condition's, half as many. Points far to the right of their kind have twice the features (8x).",
+    "condition's, half as many. Points far to the right of their kind have twice the features (8x), where such were trained.",
     alt="Training seconds of each SAE by architecture.",
     size=(7.5, 2.8),
     min_width=480,

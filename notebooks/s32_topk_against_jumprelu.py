@@ -109,7 +109,7 @@ has [[outlier.topk.picked]], the untrained dictionary [[outlier.topk.untrained|v
 # %%
 book.figure(
     s32.dictionaries, separations,
-    caption="d_max of every SAE of the release beside that of the residual's own coordinates and of its "
+    caption="d_max of every SAE that was trained beside that of the residual's own coordinates and of its "
     "principal components (found on the choosing half), by layer; n = [[d_mean_ratio|n]] questions. A maximum has no "
     "bootstrap interval of use; its null stands in the first figure.",
     alt="d_max of all SAEs by layer and architecture, beside raw coordinates and principal components.",

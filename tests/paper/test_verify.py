@@ -104,6 +104,14 @@ def test_where_equal_bits_are_not_promised_values_alone_decide(tree, capsys):
     assert verify() == 1
 
 
+def test_nor_are_they_of_a_reference_that_was_made_where_they_are_not(tree, capsys):
+    mark(tree, "digest", "not that processor")
+    verify("--write")
+    mark(tree, "another")
+    assert verify() == 0
+    assert "not promised of the reference: not that processor" in capsys.readouterr().out
+
+
 def test_edited_data_is_named(tree, capsys, monkeypatch):
     verify("--write")
     monkeypatch.setattr("deception_saes.paper.verify.edited_shipped",

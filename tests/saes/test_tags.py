@@ -9,6 +9,7 @@ from deception_saes.saes.tags import (
     SaeTag,
     behavioural_tags,
     depth_name,
+    is_compared,
     is_swapped,
     layer_at_same_depth,
     sandbagging_tags,
@@ -116,6 +117,15 @@ def test_swapped_are_the_saes_of_the_usual_size_that_both_conditions_train():
     assert {tag.name for tag in sandbagging_tags(*LLAMA) if is_swapped(tag)} == {
         *(f"v4_llama_{name}_L{layer}_mixed" for name in ("jumprelu", "topk")
           for layer in (4, 8, 12)), "v4_llama_gated_L8_mixed"}
+
+
+def test_compared_are_the_pairs_and_what_else_of_the_usual_size_both_conditions_train():
+    compared = [tag for tag in sandbagging_tags(*LLAMA) if is_compared(tag)]
+    pairs = {f"v4_llama_{name}_L{layer}_{of}" for name in ("jumprelu", "topk")
+             for layer in (4, 8, 12) for of in ("genuine_only", "mixed", "sandbagging_only")}
+    assert {tag.name for tag in compared} == pairs | {
+        *(f"v4_llama_topk_k256_L{layer}_mixed" for layer in (4, 8, 12)),
+        *(f"v4_llama_topk_k{k}_L8_mixed" for k in (16, 32, 128)), "v4_llama_gated_L8_mixed"}
 
 
 @pytest.mark.parametrize("k", [64, 256])

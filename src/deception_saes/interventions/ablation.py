@@ -19,7 +19,7 @@ from deception_saes.interventions.heads import (
     check_heads,
 )
 from deception_saes.models.anatomy import Anatomy, anatomy
-from deception_saes.models.forward import log_probabilities, right_padded, token_mass
+from deception_saes.models.forward import finite_logits, right_padded, token_mass
 
 if TYPE_CHECKING:
     from torch import nn
@@ -154,12 +154,13 @@ def collateral_damage(
     beginnings = [text[:end] for end in range(1, len(text))]
     following = torch.tensor(list(text[1:]), device=model.device)
     run = ResumableRun(model, beginnings)
-    clean_TV = log_probabilities(model, run.clean_QD)
+    # in float32, whose rounding is a millionth of a nat here, since float64 would take much longer
+    clean_TV = finite_logits(model, run.clean_QD).log_softmax(dim=-1)
     p_TV = clean_TV.exp()
     damages: dict[int, Damage] = {}
 
     def note(index: int, log_p_TV: torch.Tensor) -> None:
-        kl = (p_TV * (clean_TV - log_p_TV)).sum(dim=-1).mean()
+        kl = (p_TV * (clean_TV - log_p_TV)).sum(dim=-1, dtype=torch.float64).mean()
         entropy = -log_p_TV.gather(1, following[:, None]).mean()
         damages[index] = Damage(float(kl), float(entropy))
 
@@ -169,7 +170,7 @@ def collateral_damage(
             picked = [some[index] for index in batch]
             hidden_NTD = run.last_hidden([sets[index] for index in picked], None)
             for index, hidden_TD in zip(picked, hidden_NTD, strict=True):
-                note(index, log_probabilities(model, hidden_TD))
+                note(index, finite_logits(model, hidden_TD).log_softmax(dim=-1))
                 bar.update()
     for index in set(range(len(sets))) - set(some):
         note(index, clean_TV)

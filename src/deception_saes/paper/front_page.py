@@ -186,7 +186,7 @@ def _why_not_run(claim: Claim, by_section: dict[int, Results], profile: Profile)
         return "section not yet written"
     if of_section.reason:
         return of_section.reason
-    return f"not measured: profile {profile.name} runs " + ", ".join(
+    return f"not measured by profile {profile.name}, which runs " + ", ".join(
         model.name for model in profile.models)
 
 

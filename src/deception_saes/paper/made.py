@@ -83,7 +83,13 @@ def origin(
     commits = {commit()} if current else {of.commit for of in results}
     processors = {unit.processor for unit in units}
     return Origin("; ".join(sorted(commits)), "; ".join(sorted(processors)), specs,
-                  pinned_digests(units))
+                  pinned_digests(units), why_not_promised(units))
+
+
+def why_not_promised(units: Sequence[Made]) -> str:
+    """Why what was made in pinned processes may have other bits elsewhere; empty if it may not."""
+    return "; ".join(sorted({unit.why_not_promised for unit in units
+                             if unit.pinned and unit.why_not_promised}))
 
 
 def pinned_digests(units: Sequence[Made]) -> dict[str, str]:

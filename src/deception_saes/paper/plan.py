@@ -21,7 +21,13 @@ from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.profiles import Profile
 from deception_saes.paper.subjects import asked_under, read_under, why_not_read
 from deception_saes.paper.units import book_units
-from deception_saes.saes.tags import SaeTag, behavioural_tags, is_swapped, sandbagging_tags
+from deception_saes.saes.tags import (
+    SaeTag,
+    behavioural_tags,
+    is_compared,
+    is_swapped,
+    sandbagging_tags,
+)
 from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.scenarios import load_scenarios
 
@@ -181,7 +187,8 @@ def _on_questions(profile: Profile) -> dict[int, Work]:
     half, asked = _half(profile), 3 * sum(len(asked_under(profile, framing))
                                           for framing in profile.framings)
     few = min(half, profile.draw_questions or half)
-    zoo = sandbagging_tags(profile.models[0].slug, of.layers)
+    zoo = [tag for tag in sandbagging_tags(profile.models[0].slug, of.layers)
+           if profile.whole_release or is_compared(tag)]
     sets = 3 * profile.random_draws + 2 ** (heads + 1)  # of heads; subsets on both halves
     ablated = (6 + 2 * heads) * half + sets * few  # what claims are about: on every question
     texts = of.layers * of.heads / 2 + 3 * profile.random_draws

@@ -89,6 +89,9 @@ class Profile:
     """Whose completions are told apart; None: §17 to §22 are not run."""
     behaviour_recipe: Recipe | None = None
     """How the behavioural SAEs are trained; None: as the others."""
+    whole_release: bool = True
+    """Whether the sandbagging release's 42 SAEs are all trained for §25 and §32; else those that
+    `saes.tags.is_compared`."""
     sae_source: str | None = None
     """None: the SAEs are trained here. A hub repository "organisation/name" or a folder: those of
     that release are used."""
@@ -141,6 +144,7 @@ _EMBEDDED = Profile(
     swap_draw_questions=32,
     verdicts=True,
     fuller="full",
+    whole_release=False,
     behaviour=Behaviour("smollm2it", "smollm2it"),
     seconds={17: 150, 18: 60, 19: 15, 20: 80, 21: 50, 22: 240, 23: 200, 24: 270,
              25: 200, 26: 190, 27: 350, 28: 430, 29: 10, 30: 40, 31: 5, 32: 40},
@@ -158,6 +162,7 @@ _FULL = replace(
     swap_draws=40,
     swap_draw_questions=None,
     training_seeds=10,
+    whole_release=True,
     seconds={},
 )
 

@@ -77,6 +77,8 @@ class Origin:
     """Hash of each section's spec, by its key."""
     files: dict[str, str]
     """SHA-256 of the content of models, activations and SAEs, by path."""
+    why_not_promised: str = ""
+    """Why these files may have other bits on another processor; empty if they may not."""
 
 
 def origin_file(profile: Profile, seed: int) -> Path:

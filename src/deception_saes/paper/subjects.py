@@ -10,7 +10,7 @@ from deception_saes.experiments.saes import SaeSet, released
 from deception_saes.experiments.task import Subject, Task, subject
 from deception_saes.models.load import at_commit
 from deception_saes.models.spec import ModelSpec
-from deception_saes.saes.tags import behavioural_tags, is_swapped, sandbagging_tags
+from deception_saes.saes.tags import behavioural_tags, is_compared, is_swapped, sandbagging_tags
 from deception_saes.tasks.completions import Completion, load_completions
 from deception_saes.tasks.framings import FRAMINGS, Framing
 from deception_saes.tasks.labels import load_labels
@@ -48,13 +48,14 @@ def task_of(
 
 
 def saes_of(profile: Profile, task: Task) -> SaeSet:
-    """The SAEs of a task by the profile's recipe: the whole release for the primary model under the
-    circuit's framing, else those of it whose features are swapped."""
+    """The SAEs of a task by the profile's recipe: for the primary model under the circuit's framing
+    the whole release or what of it is compared, else those whose features are swapped."""
     model = task.subject.model
-    whole = (task.framing.name == profile.circuit_framing
-             and model.slug == profile.models[0].slug)
+    primary = (task.framing.name == profile.circuit_framing
+               and model.slug == profile.models[0].slug)
     tags = tuple(tag for tag in sandbagging_tags(model.slug, model.shape.layers)
-                 if whole or is_swapped(tag))
+                 if is_swapped(tag)
+                 or (primary and (profile.whole_release or is_compared(tag))))
     return SaeSet(task, tags, profile.sae_recipe, released(profile.sae_source))
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
 
 from deception_saes.paper.catalogue import SECTIONS
-from deception_saes.paper.made import Made, made, origin
+from deception_saes.paper.made import made, origin
 from deception_saes.paper.profiles import Profile
 from deception_saes.paper.record import profile_tree, results_name
 from deception_saes.paper.reference import (
@@ -51,8 +50,7 @@ def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
     reference, theirs = read_reference(profile, seed), read_origin(profile, seed)
     if changed := edited_shipped():
         print(f"not as shipped: {', '.join(changed)}")
-    same_files = theirs is None or _compare_files(
-        theirs, origin(profile, seed, results, units), units)
+    same_files = theirs is None or _compare_files(theirs, origin(profile, seed, results, units))
     covered = {of.section for of in reference}
     if left := [f"§{of.section}" for of in results if of.values and of.section not in covered]:
         print(f"the reference has nothing of {', '.join(left)}; not compared")
@@ -74,7 +72,7 @@ def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
     return 1
 
 
-def _compare_files(theirs: Origin, here: Origin, units: Sequence[Made]) -> bool:
+def _compare_files(theirs: Origin, here: Origin) -> bool:
     """Print where both were made and how activations and SAEs compare; whether they are as
     promised: to the last bit, where that is promised."""
     print(f"reference: commit {theirs.commit}, {theirs.processor}\n"
@@ -85,13 +83,15 @@ def _compare_files(theirs: Origin, here: Origin, units: Sequence[Made]) -> bool:
     if not differing:
         print(f"{what}: as in the reference, to the last bit")
         return True
-    reasons = sorted({unit.why_not_promised for unit in units
-                      if unit.pinned and unit.why_not_promised})
     shown = ", ".join(differing[:3]) + ", …" * (len(differing) > 3)
-    print(f"{what}: {len(differing)} differ ({shown}); "
-          + (f"equal bits are not promised here: {'; '.join(reasons)}" if reasons
-             else f"equal bits are promised here ({INSTRUCTION_SET})"))
-    return bool(reasons)
+    if here.why_not_promised:
+        promise = f"equal bits are not promised here: {here.why_not_promised}"
+    elif theirs.why_not_promised:
+        promise = f"equal bits are not promised of the reference: {theirs.why_not_promised}"
+    else:
+        promise = f"equal bits are promised here ({INSTRUCTION_SET})"
+    print(f"{what}: {len(differing)} differ ({shown}); {promise}")
+    return bool(here.why_not_promised or theirs.why_not_promised)
 
 
 def _results(profile: Profile, seed: int) -> tuple[list[Results], list[str]]:

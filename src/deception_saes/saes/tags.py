@@ -141,6 +141,14 @@ def is_swapped(tag: SaeTag, k: int = K) -> bool:
     return tag.expansion == _EXPANSION and tag.k in (None, k) and tag.train_set == "mixed"
 
 
+def is_compared(tag: SaeTag) -> bool:
+    """Whether this SAE is trained where not the whole sandbagging release is: of the usual size,
+    JumpReLU and TopK with the usual k, which are compared in pairs, and of other kinds those that
+    both conditions trained."""
+    paired = tag.architecture == "jumprelu" or tag.k == K
+    return tag.expansion == _EXPANSION and (paired or tag.train_set == "mixed")
+
+
 def swapped_at(
     tags: Iterable[SaeTag], layer: int, architecture: str | None = None, k: int = K
 ) -> list[SaeTag]:

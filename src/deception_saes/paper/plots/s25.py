@@ -35,14 +35,14 @@ def front(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
         _powers_of_two(axes, _L0_TICKS)
         axes.set_xlabel("L0, active features of a row")
         axes.set_ylabel(label)
-    _legend(figure, colours, table, "8x (hollow)")
+    _legend(figure, colours, table, "8x (hollow)" if table["expansion"].nunique() > 1 else None)
 
 
 def _markers(table: pd.DataFrame) -> dict[int, str]:
     return dict(zip(sorted(table["layer"].unique()), cycle(_MARKERS), strict=False))
 
 
-def _legend(figure: Figure, colours: Colours, table: pd.DataFrame, hollow: str) -> None:
+def _legend(figure: Figure, colours: Colours, table: pd.DataFrame, hollow: str | None) -> None:
     def mark(marker: str, colour: str, label: str, fill: str | None = None) -> Line2D:
         return Line2D([], [], linestyle="none", marker=marker, color=colour, label=label,
                       markerfacecolor=fill or colour)
@@ -51,7 +51,8 @@ def _legend(figure: Figure, colours: Colours, table: pd.DataFrame, hollow: str) 
                for of in styles_of(table["architecture"]).values()]
     handles += [mark(marker, colours["ink"], f"L{layer}")
                 for layer, marker in _markers(table).items()]
-    handles.append(mark("D", colours["ink"], hollow, "none"))
+    if hollow:
+        handles.append(mark("D", colours["ink"], hollow, "none"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
 
 
