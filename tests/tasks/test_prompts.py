@@ -171,4 +171,4 @@ def test_a_question_that_cannot_be_scored_is_an_error_that_names_it(tiny_llama, 
     with pytest.raises(ValueError, match="'same'"):
         prompt_set(LABELLED, [*kept, UNSCORABLE], tiny_llama.tokenizer)
     with pytest.raises(ValueError, match="'same'"):
-        score(tiny_llama, LABELLED, "genuine", [UNSCORABLE], 4)
+        score(tiny_llama, LABELLED, "genuine", [UNSCORABLE])
