@@ -89,8 +89,9 @@ book.figure(
 
 # %% tags=["remove-input"]
 book.say("""
-**What it shows.** [[n_saes|value]] SAEs. Median explained variance of held-out question tokens:
-TopK [[topk.explained_variance|value]], JumpReLU [[jumprelu.explained_variance|value]], Gated
+**What it shows.** [[n_saes|value]] SAEs: [[topk.explained_variance|n]] TopK of several k, [[jumprelu.explained_variance|n]]
+JumpReLU, [[gated.explained_variance|n]] Gated. Median explained variance of held-out question tokens, of sets that differ in
+training conditions and size: TopK [[topk.explained_variance|value]], JumpReLU [[jumprelu.explained_variance|value]], Gated
 [[gated.explained_variance|value]], at a median L0 of [[topk.l0|value]], [[jumprelu.l0|value]] and
 [[gated.l0|value]]. Median KL recovered at the last prompt position, where interventions act: TopK
 [[topk.kl_recovered|value]], JumpReLU [[jumprelu.kl_recovered|value]], Gated [[gated.kl_recovered|value]].
