@@ -248,14 +248,13 @@ def following(
     progress: called with the number of prompts just run.
     Raises ValueError as `forest_of` does; FloatingPointError if a logit is not finite.
     """
-    later = {(*prompt, *tokens[:end]) for prompt, of in zip(prompts, continuations, strict=True)
-             for tokens in of for end in range(1, len(tokens))}
-    before = [*map(tuple, prompts), *sorted(later)]
-    wanted: dict[tuple[int, ...], set[int]] = {of: set() for of in before}
-    for prompt, of in zip(prompts, continuations, strict=True):
+    asked = [*map(tuple, prompts)]
+    wanted: dict[tuple[int, ...], set[int]] = {prompt: set() for prompt in asked}
+    for prompt, of in zip(asked, continuations, strict=True):
         for tokens in of:
             for end, token in enumerate(tokens):
-                wanted[*prompt, *tokens[:end]].add(token)
+                wanted.setdefault((*prompt, *tokens[:end]), set()).add(token)
+    before = [*asked, *sorted(wanted.keys() - set(asked))]
     log_p: dict[tuple[int, ...], dict[int, float]] = {}
     top: dict[tuple[int, ...], int] = {}
     for rows, hidden_BD in final_states(model, before):
@@ -263,8 +262,8 @@ def following(
             of_row = before[row]
             log_p[of_row] = {token: float(log_p_V[token]) for token in wanted[of_row]}
             top[of_row] = int(log_p_V.argmax())
-        progress(sum(row < len(prompts) for row in rows))
+        progress(sum(row < len(asked) for row in rows))
     return [Following([sum(log_p[*prompt, *tokens[:end]][token]
                            for end, token in enumerate(tokens)) for tokens in of],
-                      top[tuple(prompt)])
-            for prompt, of in zip(prompts, continuations, strict=True)]
+                      top[prompt])
+            for prompt, of in zip(asked, continuations, strict=True)]
