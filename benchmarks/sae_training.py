@@ -43,7 +43,8 @@ import numpy as np
 import torch
 
 from deception_saes.rng import generator
-from deception_saes.saes import topk, training
+from deception_saes.saes import steps as training_steps
+from deception_saes.saes import topk
 from deception_saes.saes.bank import train_bank
 from deception_saes.saes.config import Recipe, SaeConfig
 from deception_saes.saes.products import Products
@@ -159,7 +160,8 @@ def where_time_goes(job: Job, x_ND: torch.Tensor) -> str:
              "decode": [(Products, "by_row"), (topk, "embedding_bag")],
              "error to features": [(Products, "back")],
              "gradients of weights": [(Products, "by_feature")],
-             "norm, clipping": [(training, "get_total_norm"), (training, "clip_grads_with_norm_")],
+             "norm, clipping": [(training_steps, "get_total_norm"),
+                               (training_steps, "clip_grads_with_norm_")],
              "Adam": [(torch.optim.Adam, "step")], "decoder norm": [(rule, "project")]}
     runs = []
     for _ in range(ROUNDS):
@@ -334,9 +336,8 @@ def held_out_loss(sae: Sae, recipe: Recipe, x_ND: torch.Tensor, who: str) -> flo
     f_NS = sae.encode(x_ND)
     mse = float((sae.decode(f_NS) - x_ND).square().mean())
     l0 = float((f_NS > 0).sum(1).float().mean())
-    none_dead = torch.empty(0, dtype=torch.long)
     loss = float(ARCHITECTURES[sae.config.architecture].rule.loss(
-        sae.config, recipe, sae.weights, x_ND, none_dead))
+        sae.config, recipe, sae.weights, x_ND, None).total)
     print(f"{sae.config.architecture:9} {who:8} held out: mse {mse:.4f}, L0 {l0:.1f}, "
           f"loss {loss:.4f}", flush=True)
     return loss

@@ -36,9 +36,10 @@ def test_gradients_are_those_of_autograd(name, options, dead, densest, monkeypat
     dead = torch.tensor(dead, dtype=torch.long)
     for n in rule.trained:
         rule.weights[n].requires_grad_()
-    loss = rule.loss(rule.config, recipe, rule.weights, x, dead)
+    dead_S = torch.isin(torch.arange(D_SAE), dead) if len(dead) else None
+    loss = rule.loss(rule.config, recipe, rule.weights, x, dead_S)
     expected = dict(zip(rule.trained, torch.autograd.grad(
-        loss, [rule.weights[n] for n in rule.trained], allow_unused=True), strict=True))
+        loss.total, [rule.weights[n] for n in rule.trained], allow_unused=True), strict=True))
     for weight in rule.weights.values():
         weight.requires_grad_(False)
     with torch.no_grad():
@@ -46,6 +47,8 @@ def test_gradients_are_those_of_autograd(name, options, dead, densest, monkeypat
         again = {n: g.clone() for n, g in rule.gradients.items()}
         rule.step(x, dead)
     sae = ARCHITECTURES[name].sae(rule.config, rule.weights)
+    torch.testing.assert_close(found, loss.mse)
+    assert torch.equal(rule.fired, loss.fired_S)
     torch.testing.assert_close(found, (sae.decode(sae.encode(x)) - x).square().mean())
     for n in rule.trained:
         if expected[n] is None:
@@ -75,11 +78,11 @@ def test_a_topk_row_has_the_k_features_of_its_largest_positive_pre_activations()
 ])
 def test_the_loss_is_the_squared_error_and_the_penalty_on_l0(name, options, penalty):
     rule, x = rule_of(name, Recipe(epochs=1, batch_size=ROWS, **options))
-    loss = rule.loss(rule.config, rule.recipe, rule.weights, x, torch.empty(0, dtype=torch.long))
+    loss = rule.loss(rule.config, rule.recipe, rule.weights, x, None)
     sae = ARCHITECTURES[name].sae(rule.config, rule.weights)
     features = sae.encode(x)
     mse, l0 = (sae.decode(features) - x).square().mean(), (features > 0).sum(1).double().mean()
-    assert float(loss) == pytest.approx(float(mse + penalty(l0)))
+    assert float(loss.total) == pytest.approx(float(mse + penalty(l0)))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

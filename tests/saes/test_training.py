@@ -12,8 +12,9 @@ from deception_saes.saes.config import Recipe, SaeConfig, SaeError
 from deception_saes.saes.files import CFG, WEIGHTS, save
 from deception_saes.saes.quality import quality
 from deception_saes.saes.registry import ARCHITECTURES, architecture
+from deception_saes.saes.steps import CapturedSteps, Scaled, rate_left
 from deception_saes.saes.topk import TopKRule
-from deception_saes.saes.training import Job, fold, rate_left, train, untrained
+from deception_saes.saes.training import Job, fold, train, untrained
 from deception_saes.store.files import sha256_file
 
 D_IN, D_SAE, PLANTED = 16, 48, 24
@@ -45,6 +46,11 @@ def job_of(name, recipe=SHORT, rows=200, **changed):
 @pytest.fixture(scope="module")
 def x():
     return planted(200)[0]
+
+
+@pytest.fixture(params=[*SPARSITY.items(), ("jumprelu", {"learn_threshold": False})])
+def name_and_sparsity(request):
+    return request.param
 
 
 @pytest.fixture(params=ARCHITECTURES)
@@ -181,7 +187,7 @@ def test_folded_weights_do_to_raw_rows_what_the_rule_does_to_scaled_ones(name):
     scale, scaled = 70.0, torch.randn(50, D_IN, generator=random, dtype=torch.float64)
     before = {n: weight.clone() for n, weight in weights.items()}
     inner = architecture(name).sae(config, weights)
-    outer = architecture(name).sae(config, fold(rule, mean_D, scale))
+    outer = architecture(name).sae(config, fold(rule, Scaled(scaled, mean_D, scale)))
     raw = scaled * scale + mean_D
     features = inner.encode(scaled)
     torch.testing.assert_close(outer.encode(raw), scale * features, rtol=1e-9, atol=1e-9)
@@ -325,12 +331,25 @@ def test_every_step_learns_at_its_own_rate(x, monkeypatch):
         asked.append((step, steps))
         return 0.0
 
-    monkeypatch.setattr(training, "rate_left", never)
+    monkeypatch.setattr("deception_saes.saes.steps.rate_left", never)
     job = job_of("jumprelu")
     still = train(job, x, 0).sae
     assert asked == [(step, 24) for step in range(24)]
     for name, weight in untrained(job, x, 0).weights.items():
         torch.testing.assert_close(still.weights[name], weight, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"decay": 0.0, "dead_window": 0.05}])
+def test_steps_of_a_gpu_learn_what_those_by_hand_do(x, name_and_sparsity, options, monkeypatch):
+    name, sparsity = name_and_sparsity
+    job = job_of(name, dataclasses.replace(SHORT, **sparsity, **options))
+    by_hand = train(job, x, 0)
+    monkeypatch.setattr(training, "StepsByHand", CapturedSteps)
+    by_loss = train(job, x, 0)
+    assert by_loss.mse == pytest.approx(by_hand.mse, rel=1e-4)
+    for n, weight in by_hand.sae.weights.items():
+        torch.testing.assert_close(by_loss.sae.weights[n], weight, rtol=1e-3, atol=1e-3)
+    assert differ(by_loss.sae, untrained(job, x, 0))
 
 
 def test_a_threshold_learns_faster_by_its_own_rate(x):

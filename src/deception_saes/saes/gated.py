@@ -10,7 +10,14 @@ import torch
 
 from deception_saes.saes.config import Recipe, SaeConfig
 from deception_saes.saes.products import Products
-from deception_saes.saes.sae import Sae, TrainingRule, Weights, autoencoder_shapes
+from deception_saes.saes.sae import (
+    Loss,
+    Sae,
+    TrainingRule,
+    Weights,
+    autoencoder_shapes,
+    projected,
+)
 
 
 class Gated(Sae):
@@ -36,20 +43,22 @@ class GatedRule(TrainingRule):
 
     @staticmethod
     def loss(
-        config: SaeConfig, recipe: Recipe, weights: Weights, x_BD: torch.Tensor, dead: torch.Tensor
-    ) -> torch.Tensor:
+        config: SaeConfig, recipe: Recipe, weights: Weights, x_BD: torch.Tensor,
+        dead_S: torch.Tensor | None,
+    ) -> Loss:
         """|x − x̂(f)|² + λ |ReLU(π)|₁ + |x − x̂_frozen(ReLU(π))|², π being the gate's pre-activation
         and x̂_frozen a decoder that its term does not train (Rajamanoharan et al. 2024, section
         3.2.2); each square a mean over coordinates."""
-        projected_BS = (x_BD - weights["b_dec"]) @ weights["W_enc"]
+        projected_BS = projected(weights, x_BD)
         gate_BS = projected_BS + weights["b_gate"]
         magnitude_BS = projected_BS * weights["r_mag"].exp() + weights["b_mag"]
         features_BS = magnitude_BS.relu() * (gate_BS > 0)
         error_BD = x_BD - (features_BS @ weights["W_dec"] + weights["b_dec"])
         gate_error_BD = x_BD - (gate_BS.relu() @ weights["W_dec"].detach()
                                 + weights["b_dec"].detach())
-        return (error_BD.square().mean() + recipe.l1 * gate_BS.relu().sum(1).mean()
-                + gate_error_BD.square().mean())
+        mse = error_BD.square().mean()
+        total = mse + recipe.l1 * gate_BS.relu().sum(1).mean() + gate_error_BD.square().mean()
+        return Loss(total, mse, (features_BS > 0).any(0))
 
     def __init__(self, config: SaeConfig, recipe: Recipe, weights: Weights) -> None:
         super().__init__(config, recipe, weights)
@@ -66,7 +75,7 @@ class GatedRule(TrainingRule):
         zeros = torch.zeros(config.d_sae, device=sample.device)
         return {**tied, "b_gate": zeros, "b_mag": zeros.clone(), "r_mag": zeros.clone()}
 
-    def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
+    def step(self, x_BD: torch.Tensor, dead_E: torch.Tensor) -> torch.Tensor:
         """The gradients of `loss`, written out by hand."""
         weights, gradients, rows = self.weights, self.gradients, self.recipe.batch_size
         projected_BS = self.encode_into(x_BD)

@@ -12,7 +12,14 @@ import torch
 
 from deception_saes.saes.config import Recipe, SaeConfig
 from deception_saes.saes.products import Products
-from deception_saes.saes.sae import Sae, TrainingRule, Weights, autoencoder_shapes
+from deception_saes.saes.sae import (
+    Loss,
+    Sae,
+    TrainingRule,
+    Weights,
+    autoencoder_shapes,
+    projected,
+)
 
 _FAINTEST = -30.0  # exponent of the kernel beyond which it counts as e^-30 of its height
 
@@ -38,8 +45,9 @@ class JumpReLURule(TrainingRule):
 
     @staticmethod
     def loss(
-        config: SaeConfig, recipe: Recipe, weights: Weights, x_BD: torch.Tensor, dead: torch.Tensor
-    ) -> torch.Tensor:
+        config: SaeConfig, recipe: Recipe, weights: Weights, x_BD: torch.Tensor,
+        dead_S: torch.Tensor | None,
+    ) -> Loss:
         """|x − x̂|², a mean over coordinates, + λ L0 or λ T (L0 / T − 1)² (arXiv:2407.14435, section
         3; the second form is Gemma Scope 2's).
 
@@ -47,7 +55,7 @@ class JumpReLURule(TrainingRule):
         threshold, d f / d θ = −(θ / e) K((z − θ) / e) and d L0 / d θ = −(1 / e) K((z − θ) / e)
         (eqs. 11 and 12, where the kernel is a rectangle). L0 moves thresholds only.
         """
-        pre_BS = (x_BD - weights["b_dec"]) @ weights["W_enc"] + weights["b_enc"]
+        pre_BS = projected(weights, x_BD) + weights["b_enc"]
         threshold_S = weights["threshold"]
         if not recipe.learn_threshold:
             threshold_S = threshold_S.detach()
@@ -60,7 +68,8 @@ class JumpReLURule(TrainingRule):
         error_BD = x_BD - (features_BS @ weights["W_dec"] + weights["b_dec"])
         l0, target = (above_BS + estimate_BS).sum(1).mean(), recipe.target_l0
         penalty = l0 if target is None else target * (l0 / target - 1) ** 2
-        return error_BD.square().mean() + recipe.l0 * penalty
+        mse = error_BD.square().mean()
+        return Loss(mse + recipe.l0 * penalty, mse, above_BS.any(0))
 
     def __init__(self, config: SaeConfig, recipe: Recipe, weights: Weights) -> None:
         super().__init__(config, recipe, weights)
@@ -77,7 +86,7 @@ class JumpReLURule(TrainingRule):
         zeros = torch.zeros(config.d_sae, device=sample.device)
         return {**tied, "b_enc": zeros, "threshold": torch.full_like(zeros, start)}
 
-    def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
+    def step(self, x_BD: torch.Tensor, dead_E: torch.Tensor) -> torch.Tensor:
         """The gradients of `loss`, written out by hand."""
         weights, recipe = self.weights, self.recipe
         pre_BS = self.encode_into(x_BD).add_(weights["b_enc"])

@@ -12,7 +12,14 @@ from torch.nn.functional import embedding_bag
 
 from deception_saes.saes.config import Recipe, SaeConfig, SaeError
 from deception_saes.saes.products import Products
-from deception_saes.saes.sae import Sae, TrainingRule, Weights, autoencoder_shapes
+from deception_saes.saes.sae import (
+    Loss,
+    Sae,
+    TrainingRule,
+    Weights,
+    autoencoder_shapes,
+    projected,
+)
 
 
 class TopK(Sae):
@@ -54,19 +61,22 @@ class TopKRule(TrainingRule):
 
     @staticmethod
     def loss(
-        config: SaeConfig, recipe: Recipe, weights: Weights, x_BD: torch.Tensor, dead: torch.Tensor
-    ) -> torch.Tensor:
+        config: SaeConfig, recipe: Recipe, weights: Weights, x_BD: torch.Tensor,
+        dead_S: torch.Tensor | None,
+    ) -> Loss:
         """|x − x̂|² (Gao et al. 2024, section 2.3) + α |e − ê|² with e = x − x̂, which is not trained
         by this term, and ê the reconstruction by the largest dead features (appendix A.2); each
         square a mean over coordinates."""
-        pre_BS = (x_BD - weights["b_dec"]) @ weights["W_enc"] + weights["b_enc"]
-        error_BD = x_BD - (_topk(pre_BS, config.k or 0) @ weights["W_dec"] + weights["b_dec"])
-        loss = error_BD.square().mean()
-        if len(dead):
-            dead_BE = _topk(pre_BS[:, dead], _most_revived(config, dead))
-            left_BD = error_BD.detach() - dead_BE @ weights["W_dec"][dead]
-            loss = loss + recipe.aux_weight * left_BD.square().mean()
-        return loss
+        pre_BS = projected(weights, x_BD) + weights["b_enc"]
+        features_BS = _topk(pre_BS, config.k or 0)
+        error_BD = x_BD - (features_BS @ weights["W_dec"] + weights["b_dec"])
+        loss = mse = error_BD.square().mean()
+        if dead_S is not None:
+            dead_BS = _topk(pre_BS.masked_fill(~dead_S, -torch.inf),
+                            _most_revived(config, config.d_sae))
+            left_BD = error_BD.detach() - dead_BS @ weights["W_dec"]
+            loss = mse + recipe.aux_weight * left_BD.square().mean()
+        return Loss(loss, mse, (features_BS > 0).any(0))
 
     def __init__(self, config: SaeConfig, recipe: Recipe, weights: Weights) -> None:
         super().__init__(config, recipe, weights)
@@ -77,7 +87,7 @@ class TopKRule(TrainingRule):
     def initial(config: SaeConfig, recipe: Recipe, tied: Weights, sample: torch.Tensor) -> Weights:
         return {**tied, "b_enc": torch.zeros(config.d_sae, device=sample.device)}
 
-    def step(self, x_BD: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
+    def step(self, x_BD: torch.Tensor, dead_E: torch.Tensor) -> torch.Tensor:
         """The gradients of `loss`, written out by hand."""
         weights = self.weights
         pre_BS = self.encode_into(x_BD).add_(weights["b_enc"])
@@ -94,8 +104,8 @@ class TopKRule(TrainingRule):
         products.back(self.error_BD, weights["W_dec"], self.back_BS).mul_(products.on_BS)
         self.decoder_gradient(products, self.features_BS)
         torch.gt(self.summed(self.features_BS), 0, out=self.fired)
-        if len(dead):
-            self._revive(dead)
+        if len(dead_E):
+            self._revive(dead_E)
             products = Products(self.back_BS != 0)
         self.encoder_gradients(self.back_BS, products, ("b_enc",))
         return loss
@@ -103,7 +113,7 @@ class TopKRule(TrainingRule):
     def _revive(self, dead_E: torch.Tensor) -> None:
         """Add the auxiliary loss's gradients by the dead features E."""
         rows, decoder_ED = self.recipe.batch_size, self.weights["W_dec"][dead_E]
-        features_BE = _topk(self.pre_BS[:, dead_E], _most_revived(self.config, dead_E))
+        features_BE = _topk(self.pre_BS[:, dead_E], _most_revived(self.config, len(dead_E)))
         error_BD = (features_BE @ decoder_ED).sub_(self.left_BD)
         error_BD.mul_(self.recipe.aux_weight * 2 / (rows * self.config.d_in))
         self.gradients["W_dec"].index_add_(0, dead_E, features_BE.T @ error_BD)
@@ -111,6 +121,6 @@ class TopKRule(TrainingRule):
         self.back_BS[:, dead_E] += back_BE
 
 
-def _most_revived(config: SaeConfig, dead_E: torch.Tensor) -> int:
+def _most_revived(config: SaeConfig, dead: int) -> int:
     """How many dead features may reconstruct one row: half of its width, as in the paper."""
-    return min(len(dead_E), max(1, config.d_in // 2))
+    return min(dead, max(1, config.d_in // 2))
