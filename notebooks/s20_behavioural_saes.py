@@ -31,7 +31,8 @@ book = open_section(20, profile, seed, model=model, judge=judge, resamples=resam
 
 # %% [markdown]
 # The SAEs are trained on residuals at the tokens of completions of rounds R1 and R2, the JumpReLUs twice: with
-# learned thresholds and, as the study first had them, with thresholds at 0. All are measured on round R3.
+# learned thresholds and, as the study first had them, with thresholds at 0 (here at the layers that the table
+# has). All are measured on round R3.
 
 # %%
 learned = book.behavioural_saes
@@ -97,7 +98,7 @@ book.figure(
 # %%
 book.table(
     s20.saes, saes,
-    caption="The 18 SAEs, and the nine JumpReLUs again with thresholds at 0. Held out on n = [[learned.l0|n]] tokens of round R3.",
+    caption="The 18 SAEs, and [[prefix.threshold|n]] JumpReLUs again with thresholds at 0. Held out on n = [[learned.l0|n]] tokens of round R3.",
 )
 
 # %% [markdown]

@@ -1,5 +1,7 @@
 """The behavioural SAEs, and §20 of the smoke profile."""
 
+import dataclasses
+
 import pytest
 import torch
 from cells import run_cells
@@ -12,6 +14,7 @@ from deception_saes.experiments.behavioural_saes import (
     untrained,
 )
 from deception_saes.experiments.reading import MAIN_ROUND
+from deception_saes.paper.subjects import behavioural_saes_of
 from deception_saes.saes.quality import quality
 from deception_saes.saes.tags import behavioural_tags
 from deception_saes.tasks.labels import duplicate_groups
@@ -70,6 +73,12 @@ def test_the_tags_are_the_releases(saes):
     assert saes.tag(saes.layers[1], "topk", "mixed").name == f"{MODEL}_topk_L2_mixed"
     with pytest.raises(UserError, match="gated, L2, mixed"):
         saes.tag(2, "gated", "mixed")
+
+
+def test_without_the_whole_release_those_before_the_fix_are_of_the_middle_layer(reading, smoke):
+    of = behavioural_saes_of(dataclasses.replace(smoke, whole_release=False), reading)
+    assert of.before_fix.layers == of.layers[1:2]
+    assert [tag.architecture for tag in of.before_fix.tags] == 3 * ["jumprelu"]
 
 
 def test_thresholds_are_learned_or_stay_zero(saes):

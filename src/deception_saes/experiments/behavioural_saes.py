@@ -49,6 +49,8 @@ class BehaviouralSaes(TaggedSaes):
     tags: tuple[SaeTag, ...]
     recipe: Recipe
     """How each is trained."""
+    before_fix_at: tuple[int, ...]
+    """Layers whose JumpReLUs are trained as before the fix too."""
 
     def tag(self, layer: int, architecture: str, train_set: str) -> SaeTag:
         """That of one SAE. Raises UserError if there is none such."""
@@ -63,7 +65,8 @@ class BehaviouralSaes(TaggedSaes):
     def before_fix(self) -> BehaviouralSaes:
         """The JumpReLUs as the study had them before its fix, thresholds at 0."""
         return dataclasses.replace(
-            self, tags=tuple(tag for tag in self.tags if tag.architecture == "jumprelu"),
+            self, tags=tuple(tag for tag in self.tags if tag.architecture == "jumprelu"
+                             and tag.layer in self.before_fix_at),
             recipe=dataclasses.replace(self.recipe, learn_threshold=False))
 
     def bank(self, layer: int) -> Bank:

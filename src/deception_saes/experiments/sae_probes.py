@@ -77,9 +77,8 @@ def _inputs(
         for tag, start in zip(bank.tags, starts, strict=True):
             yield features("trained", tag, bank.sae(tag))
             yield features("untrained", tag, start)
-        bank = saes.before_fix.bank(layer)
-        for tag in bank.tags:
-            yield features("prefix", tag, bank.sae(tag))
+    for tag, sae in saes.before_fix.load():
+        yield features("prefix", tag, sae)
 
 
 def _components(raw_ND: np.ndarray, seen: TokenRows, layer: int) -> np.ndarray:

@@ -185,6 +185,7 @@ def _of_behavioural_saes(of: Settings) -> Named:
     for layer in saes.layers:
         yield (f"saes-{saes.reading.model}-completions-L{layer}",
                train_behavioural.call(saes, layer))
+    for layer in saes.before_fix.layers:
         yield (f"saes-before-fix-{saes.reading.model}-completions-L{layer}",
                train_behavioural.call(saes.before_fix, layer))
 

@@ -104,4 +104,7 @@ def behavioural_saes_of(profile: Profile, reading: Reading) -> BehaviouralSaes:
     """The SAEs of a reading by the profile's recipe."""
     model = reading.subject.model
     tags = sorted(behavioural_tags(model.slug, model.shape.layers), key=lambda tag: tag.layer)
-    return BehaviouralSaes(reading, tuple(tags), profile.behaviour_recipe or profile.sae_recipe)
+    layers = sorted({tag.layer for tag in tags})
+    return BehaviouralSaes(
+        reading, tuple(tags), profile.behaviour_recipe or profile.sae_recipe,
+        tuple(layers if profile.whole_release else layers[len(layers) // 2:][:1]))

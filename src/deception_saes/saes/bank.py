@@ -27,6 +27,7 @@ from deception_saes.saes.training import Job, Trained, check, train
 from deception_saes.store.files import write_atomic
 
 _SECONDS = "seconds.json"
+_ON_A_GPU = 4  # SAEs at once
 
 
 def path_of_blocks(model: ModelSpec, artifacts: Path) -> str:
@@ -65,7 +66,8 @@ def train_bank(
 
     On the CPU each SAE is trained by one thread, as many at once as torch has threads: two SAEs on
     a thread each are done sooner than one after the other on two, and they are bit-identical for
-    any number of threads. checkpoints: a folder in which each run keeps its progress.
+    any number of threads. On a GPU several are trained at once, as far as its memory goes.
+    checkpoints: a folder in which each run keeps its progress.
     Raises SaeError, before anything is trained, if one of them cannot be.
     """
     names = [job.name for job in jobs]
@@ -74,7 +76,7 @@ def train_bank(
         raise SaeError(f"{doubled[0]} stands twice among the SAEs to train; names are unique")
     for job in jobs:
         check(job, x_ND)
-    at_once = torch.get_num_threads() if x_ND.device.type == "cpu" else 1
+    at_once = torch.get_num_threads() if x_ND.device.type == "cpu" else _that_fit(jobs, x_ND)
     steps = sum(len(job.rows) // job.recipe.batch_size * job.recipe.epochs for job in jobs)
     with tqdm(total=steps, desc=label, unit="step") as bar, _one_thread():
 
@@ -94,6 +96,16 @@ def train_bank(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def _that_fit(jobs: Sequence[Job], x_ND: torch.Tensor) -> int:
+    if not x_ND.is_cuda:
+        return 1
+    # weights, gradients, Adam's two moments and what autograd copies; a batch's features and theirs
+    floats = max(12 * job.config.d_in * job.config.d_sae + 8 * job.recipe.batch_size
+                 * job.config.d_sae for job in jobs)
+    free, _ = torch.cuda.mem_get_info(x_ND.device)
+    return max(1, min(_ON_A_GPU, free // (4 * floats)))
 
 
 def _size(job: Job) -> int:
