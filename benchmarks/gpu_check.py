@@ -5,9 +5,9 @@ a  engines on the device against the CPU, models of every family with random wei
    differences, and what is allowed
 b  sections under the profile `smoke`: values that differ between device and CPU by more than
    `make verify` allows; none may where no SAE is trained, which other last bits make another SAE
-c  rows/s of SAE training, beside SAELens' trainer and the bare matrix products (five, gated seven).
-   In bf16 SAELens runs under its autocast; ours trains in float32, its products in TF32 if asked.
-   Then what the study's SAEs of Llama-3.2-1B would take
+c  rows/s of SAE training, beside SAELens' trainer and the bare matrix products (five, gated seven),
+   in float32 and under autocast to bfloat16; several SAEs at once beside one after the other; what
+   the study's SAEs of Llama-3.2-1B would take
 d  head sweep and edits at the last position, beside whole forward passes, on random weights in
    Llama-3.2-1B's shape
 e  sections under the profile `shapes`: seconds, and the most GPU memory in use
@@ -58,8 +58,10 @@ from deception_saes.models.forward import token_mass
 from deception_saes.models.last_position import LastPositionRun
 from deception_saes.models.load import LanguageModel, converted, load, why_unavailable
 from deception_saes.models.registry import get
+from deception_saes.models.spec import ModelUnavailable
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.profiles import Profile, profile_named
+from deception_saes.saes.bank import train_bank
 from deception_saes.saes.config import Recipe, SaeConfig
 from deception_saes.saes.registry import ARCHITECTURES
 from deception_saes.saes.training import Job, train, untrained
@@ -69,7 +71,7 @@ from deception_saes.tasks.prompts import PromptSet, prompt_set, scorable
 from deception_saes.tasks.scoring import score
 from deception_saes.tasks.trivia import Question, load_questions, spread
 
-SHARES = {"a": 0.1, "b": 0.15, "c": 0.4, "d": 0.15, "e": 0.2}  # of the minutes
+SHARES = {"a": 0.08, "b": 0.12, "c": 0.5, "d": 0.1, "e": 0.2}  # of the minutes
 ALLOWED = 1e-3  # nats, and SDs of a layer's residuals
 FRAMING = FRAMINGS["two_shot_labelled"]
 BOTH = ("genuine", "sandbag")
@@ -108,6 +110,8 @@ class Check:
             return f"no {error.name}"
         except torch.OutOfMemoryError:
             return "out of memory"
+        except ModelUnavailable:
+            return "no such model"
         except Exception as error:  # the other rows are worth having
             traceback.print_exc()
             self.wrong.append(f"{self.part}: {error!r}")
@@ -312,22 +316,25 @@ def run_section(number: int, profile: Profile) -> tuple[float, Any]:
 
 def saes(check: Check) -> None:
     sizes = [(64, 256)] if check.tiny else [training.LARGE, (4096, 32768)]
+    kinds = [(128, False), (128, True)] if check.tiny else [
+        (4096, True), (128, False), (128, True), (4096, False)]
     as_the_study = {}
-    for size, batch in product(sizes, [128] if check.tiny else [128, 4096]):
+    for size in sizes:
         x_ND = training.planted(size[0]).to(check.device)
-        for name, precision in product(ARCHITECTURES, ("float32", "TF32", "bf16")):
-            torch.set_float32_matmul_precision("high" if precision == "TF32" else "highest")
-            job = training.job_of(name, size, 4 if check.tiny else 10 if batch > 128 else 100,
+        for (batch, low), name in product(kinds, ARCHITECTURES):
+            job = training.job_of(name, size, 4 if check.tiny else 5 if batch > 128 else 50,
                                   batch=batch)
-            what = f"{name} {size[0]}/{size[1]}, batch {batch}, {precision}"
-            ours = ("not supported" if precision == "bf16" else
-                    check.measured(partial(our_rate, job, x_ND)))
+            what = (f"{name} {size[0]}/{size[1]}, batch {batch}, "
+                    f"{'bfloat16' if low else 'float32'}")
+            ours = ("for a GPU" if low and x_ND.device.type == "cpu" else
+                    check.measured(partial(our_rate, job, x_ND, low)))
             for who, rate in (("SAELens", sae_lens_rate), ("products", products_rate)):
-                theirs = check.measured(partial(rate, job, x_ND, precision == "bf16"))
+                theirs = check.measured(partial(rate, job, x_ND, low))
                 check.row(f"ours / {who}, {what}", ours, "rows/s", theirs)
-            if (size, batch, precision) == (training.LARGE, 128, "float32"):
+            if (size, batch, low) == (training.LARGE, 128, False):
                 as_the_study[name] = ours
-    torch.set_float32_matmul_precision("highest")
+        if size == sizes[0]:
+            several(check, size, x_ND)
     # both conditions' rows or one's, of half of the answerable questions: as paper/plan.py has it
     rows = 1.5 * round(len(load_questions()) * 0.6 / 2) * 13
     for name, theirs in STUDY.items():
@@ -336,10 +343,22 @@ def saes(check: Check) -> None:
                   rate if isinstance(rate, str) else 300 * rows / rate, "s", theirs)
 
 
-def our_rate(job: Job, x_ND: torch.Tensor) -> float:
+def several(check: Check, size: tuple[int, int], x_ND: torch.Tensor) -> None:
+    """A bank beside its SAEs one after the other, when what is compiled is compiled."""
+    jobs = [training.job_of("jumprelu", size, 4 if check.tiny else 1000, name=f"{number}")
+            for number in range(4)]
+    ways = {"a bank": lambda: train_bank(jobs, x_ND, training.SEED),
+            "singly": lambda: [train(job, x_ND, training.SEED) for job in jobs]}
+    rates = [check.measured(lambda way=way: sum(len(job.rows) for job in jobs) / seconds(way))
+             for way in ways.values()]
+    check.row(f"4 SAEs as a bank / one after the other, jumprelu {size[0]}/{size[1]}",
+              rates[0], "rows/s", rates[1])
+
+
+def our_rate(job: Job, x_ND: torch.Tensor, low: bool) -> float:
     """The best epoch but the first."""
     ends: list[float] = []
-    job = replace(job, recipe=replace(job.recipe, epochs=1 + training.ROUNDS))
+    job = replace(job, recipe=replace(job.recipe, epochs=1 + training.ROUNDS, bfloat16=low))
     train(job, x_ND, training.SEED, progress=lambda steps: ends.append(now()))
     return len(job.rows) / float(np.diff(ends).min())
 

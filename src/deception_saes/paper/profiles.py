@@ -90,8 +90,8 @@ class Profile:
     behaviour_recipe: Recipe | None = None
     """How the behavioural SAEs are trained; None: as the others."""
     whole_release: bool = True
-    """Whether the sandbagging release's 42 SAEs are all trained for §25 and §32, and the behavioural
-    JumpReLUs of every layer with thresholds at 0 too; else those that `saes.tags.is_compared`, and
+    """Whether the sandbagging release's 42 SAEs are all trained for §25 and §32, and behavioural
+    JumpReLUs with thresholds at 0 at every layer; else those that `saes.tags.is_compared`, and
     those of the middle layer."""
     sae_source: str | None = None
     """None: the SAEs are trained here. A hub repository "organisation/name" or a folder: those of

@@ -60,16 +60,17 @@ class JumpReLURule(TrainingRule):
         if not recipe.learn_threshold:
             threshold_S = threshold_S.detach()
         above_BS = (pre_BS > threshold_S).to(pre_BS.dtype)
-        # 0, but with the gradient of the kernel's integral, which is `above_BS` made smooth
-        distance_BS = (pre_BS.detach() - threshold_S) / recipe.bandwidth
-        smooth_BS: torch.Tensor = torch.special.ndtr(distance_BS)
-        estimate_BS = smooth_BS - smooth_BS.detach()
+        # 0, but with the gradient of `above_BS` made smooth
+        distance_BS = (pre_BS - threshold_S).detach() / recipe.bandwidth
+        density_BS = torch.exp(-0.5 * distance_BS.square()) / math.sqrt(2 * math.pi)
+        estimate_BS = density_BS * (threshold_S.detach() - threshold_S) / recipe.bandwidth
         features_BS = pre_BS * above_BS + threshold_S.detach() * estimate_BS
         error_BD = x_BD - (features_BS @ weights["W_dec"] + weights["b_dec"])
-        l0, target = (above_BS + estimate_BS).sum(1).mean(), recipe.target_l0
+        active_S = (above_BS + estimate_BS).sum(0)
+        l0, target = active_S.sum() / len(x_BD), recipe.target_l0
         penalty = l0 if target is None else target * (l0 / target - 1) ** 2
         mse = error_BD.square().mean()
-        return Loss(mse + recipe.l0 * penalty, mse, above_BS.any(0))
+        return Loss(mse + recipe.l0 * penalty, mse, active_S > 0)
 
     def __init__(self, config: SaeConfig, recipe: Recipe, weights: Weights) -> None:
         super().__init__(config, recipe, weights)

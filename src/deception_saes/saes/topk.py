@@ -44,6 +44,12 @@ def _topk(pre: torch.Tensor, k: int) -> torch.Tensor:
     return torch.zeros_like(pre).scatter_(-1, indices, values.relu())
 
 
+def _masked(pre: torch.Tensor, k: int) -> torch.Tensor:
+    """The same as `_topk`, which autograd goes back through in one pass."""
+    places = pre.topk(k, dim=-1, sorted=False).indices
+    return pre.relu() * torch.zeros_like(pre).scatter(-1, places, 1.0)
+
+
 def _largest(pre: torch.Tensor, k: int) -> torch.Tensor:
     """Indices of the k largest of each row. On a CPU numpy finds them sooner; they are put in
     order, as its own depends on the processor, and the last bits of sums on that."""
@@ -67,13 +73,15 @@ class TopKRule(TrainingRule):
         """|x − x̂|² (Gao et al. 2024, section 2.3) + α |e − ê|² with e = x − x̂, which is not trained
         by this term, and ê the reconstruction by the largest dead features (appendix A.2); each
         square a mean over coordinates."""
-        pre_BS = projected(weights, x_BD) + weights["b_enc"]
-        features_BS = _topk(pre_BS, config.k or 0)
+        projected_BS = projected(weights, x_BD)
+        # in the products' precision, as nothing finer is known of it
+        pre_BS = (projected_BS + weights["b_enc"]).to(projected_BS.dtype)
+        features_BS = _masked(pre_BS, config.k or 0)
         error_BD = x_BD - (features_BS @ weights["W_dec"] + weights["b_dec"])
         loss = mse = error_BD.square().mean()
         if dead_S is not None:
-            dead_BS = _topk(pre_BS.masked_fill(~dead_S, -torch.inf),
-                            _most_revived(config, config.d_sae))
+            dead_BS = _masked(pre_BS.masked_fill(~dead_S, -torch.inf),
+                              _most_revived(config, config.d_sae))
             left_BD = error_BD.detach() - dead_BS @ weights["W_dec"]
             loss = mse + recipe.aux_weight * left_BD.square().mean()
         return Loss(loss, mse, (features_BS > 0).any(0))

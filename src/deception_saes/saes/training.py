@@ -24,7 +24,7 @@ from deception_saes.rng import generator, subseed
 from deception_saes.saes.config import Recipe, SaeConfig, SaeError
 from deception_saes.saes.registry import architecture
 from deception_saes.saes.sae import Sae, TrainingRule, Weights
-from deception_saes.saes.steps import CapturedSteps, Scaled, StepsByHand
+from deception_saes.saes.steps import CapturedSteps, Scaled, StepsByHand, own_stream
 from deception_saes.store.files import write_atomic
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -92,17 +92,26 @@ def train(
     diverges.
     """
     check(job, x_ND)
+    with own_stream(x_ND.device):
+        return _train(job, x_ND, seed, checkpoint, progress)
+
+
+def _train(
+    job: Job, x_ND: torch.Tensor, seed: int, checkpoint: Path | None,
+    progress: Callable[[int], object],
+) -> Trained:
     data = _scaled(job, x_ND)
     rule, batches = _rule(job, data, seed), len(job.rows) // job.recipe.batch_size
     steps = (CapturedSteps if x_ND.is_cuda else StepsByHand)(rule, data, batches)
     state, identity = steps.state(), _identity(job, x_ND, seed)
     first, seconds, mse = _read_checkpoint(checkpoint, identity, state)
     saved = time.perf_counter()
+    order_MB = _order(job, seed, first)
     for epoch in range(first, job.recipe.epochs):
         began = time.perf_counter()
-        order = generator(seed, "rows", job.name, str(epoch)).permutation(job.rows)
-        order_MB = torch.from_numpy(order[: batches * job.recipe.batch_size]).view(batches, -1)
-        mse = steps.epoch(order_MB.to(x_ND.device), epoch * batches)
+        running = steps.epoch(order_MB.to(x_ND.device), epoch * batches)
+        order_MB = _order(job, seed, epoch + 1)  # meanwhile, if it is a GPU that is running
+        mse = float(running)
         progress(batches)
         now = time.perf_counter()
         if not math.isfinite(mse):
@@ -126,6 +135,13 @@ def untrained(job: Job, x_ND: torch.Tensor, seed: int) -> Sae:
     data = _scaled(job, x_ND)
     return architecture(job.config.architecture).sae(
         job.config, fold(_rule(job, data, seed), data))
+
+
+def _order(job: Job, seed: int, epoch: int) -> torch.Tensor:
+    """The rows of an epoch's batches, [batches, rows]."""
+    size = job.recipe.batch_size
+    order = generator(seed, "rows", job.name, str(epoch)).permutation(job.rows)
+    return torch.from_numpy(order[: len(order) // size * size]).view(-1, size)
 
 
 @torch.no_grad()
