@@ -322,8 +322,8 @@ def saes(check: Check) -> None:
     for size in sizes:
         x_ND = training.planted(size[0]).to(check.device)
         for (batch, low), name in product(kinds, ARCHITECTURES):
-            job = training.job_of(name, size, 4 if check.tiny else 5 if batch > 128 else 50,
-                                  batch=batch)
+            steps = 4 if check.tiny else 60 if batch == 128 else 20 if size == training.LARGE else 4
+            job = training.job_of(name, size, steps, batch=batch)
             what = (f"{name} {size[0]}/{size[1]}, batch {batch}, "
                     f"{'bfloat16' if low else 'float32'}")
             ours = ("for a GPU" if low and x_ND.device.type == "cpu" else

@@ -68,7 +68,11 @@ class Sae(ABC):
 
 def projected(weights: Weights, x_BD: torch.Tensor) -> torch.Tensor:
     """(x - b_dec) W_enc, so written that its gradient by b_dec is no product with the batch."""
-    return x_BD @ weights["W_enc"] - weights["b_dec"] @ weights["W_enc"]
+    encoder_DS, bias_D = weights["W_enc"], weights["b_dec"].detach()
+    product_BS = (x_BD - bias_D) @ encoder_DS
+    # 0, but with that gradient
+    by_bias_S = ((bias_D - weights["b_dec"])[:, None] * encoder_DS.detach()).sum(0)
+    return product_BS + by_bias_S.to(product_BS.dtype)
 
 
 def autoencoder_shapes(config: SaeConfig) -> dict[str, tuple[int, ...]]:
