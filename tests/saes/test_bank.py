@@ -1,6 +1,7 @@
 """Many SAEs at once: each as if it were alone."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,6 +65,16 @@ def test_as_many_are_trained_at_once_as_torch_has_threads_each_on_one(x, monkeyp
     train_bank(jobs_of(epochs=1), x, 7)
     assert pools == [threads]
     assert seen == [1] * 4
+
+
+@pytest.mark.parametrize(("free", "at_once"), [(2**40, 4), (4 * 10**9, 2), (10**9, 1)])
+def test_a_gpu_trains_as_many_at_once_as_its_memory_holds(monkeypatch, free, at_once):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**40))
+    x_ND = SimpleNamespace(is_cuda=True, device="cuda")
+    small, large = (Job(name, SaeConfig("gated", 2048, d_sae), RECIPE, np.arange(240))
+                    for name, d_sae in (("small", 2048), ("large", 16384)))
+    # 1.6 GB of weights, gradients, moments and copies; the batch's features are few
+    assert bank._that_fit([small, large], x_ND) == at_once
 
 
 def test_every_step_is_counted(x, capsys):

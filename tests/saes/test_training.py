@@ -12,7 +12,7 @@ from deception_saes.saes.config import Recipe, SaeConfig, SaeError
 from deception_saes.saes.files import CFG, WEIGHTS, save
 from deception_saes.saes.quality import quality
 from deception_saes.saes.registry import ARCHITECTURES, architecture
-from deception_saes.saes.steps import CapturedSteps, Scaled, rate_left
+from deception_saes.saes.steps import CapturedSteps, Scaled, StepsByHand, rate_left
 from deception_saes.saes.topk import TopKRule
 from deception_saes.saes.training import Job, fold, train, untrained
 from deception_saes.store.files import sha256_file
@@ -256,8 +256,10 @@ def every_epoch_kept(monkeypatch):
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 4])
+@pytest.mark.parametrize("steps_of", [StepsByHand, CapturedSteps])
 def test_a_resumed_training_gives_the_bits_of_an_undisturbed_one(
-        job, x, tmp_path, every_epoch_kept, epoch):
+        job, x, tmp_path, every_epoch_kept, epoch, steps_of, monkeypatch):
+    monkeypatch.setattr(training, "StepsByHand", steps_of)
     # the window is short, so that what has been silent for long matters
     job = dataclasses.replace(job, recipe=dataclasses.replace(job.recipe, dead_window=0.3))
     kept, steps = tmp_path / "kept.safetensors", []
@@ -448,6 +450,8 @@ def test_dead_features_come_to_life_by_the_auxiliary_loss_alone(monkeypatch):
     (lambda job, x: (job_of("jumprelu", d_sae=0), x), "d_sae 0"),
     (lambda job, x: (job_of("topk", architecture="vanilla"), x),
      "'vanilla'.*topk"),
+    (lambda job, x: (job_of("topk", dataclasses.replace(SHORT, bfloat16=True)), x),
+     "topk of the test: .*bfloat16.* cpu"),
 ])
 def test_what_cannot_be_trained_is_refused(x, do, change, message):
     job, rows = change(job_of("topk"), x)

@@ -19,7 +19,12 @@ from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel, ModelSpec, Shape
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.profiles import Profile
-from deception_saes.paper.subjects import asked_under, read_under, why_not_read
+from deception_saes.paper.subjects import (
+    asked_under,
+    before_fix_at,
+    read_under,
+    why_not_read,
+)
 from deception_saes.paper.units import book_units
 from deception_saes.saes.tags import (
     SaeTag,
@@ -55,14 +60,17 @@ class Device:
     """Of the rate."""
 
 
-_REACHED = 0.3  # share of a GPU's published rate, assumed: never measured on one
+# Share of a GPU's published rate: training at 2048/8192 on an H200 (benchmarks/gpu_check.py, part
+# c), assumed of all else.
+_REACHED = 0.4
 DEVICES = {
     "cpu": Device("two CPU cores", 1.4e11, None, "measured, benchmarks/"),
     **{slug: Device(name, rate * 1e12 * _REACHED, memory * 1e9,
                     f"{rate:g} TFLOP/s published for float32, of which {_REACHED:.0%} assumed")
        for slug, name, rate, memory in (
            ("t4", "NVIDIA T4", 8.1, 16), ("a100", "NVIDIA A100", 19.5, 80),
-           ("rtx4090", "NVIDIA RTX 4090", 82.6, 24), ("h100", "NVIDIA H100 SXM", 67.0, 80))}}
+           ("rtx4090", "NVIDIA RTX 4090", 82.6, 24), ("h100", "NVIDIA H100 SXM", 67.0, 80),
+           ("h200", "NVIDIA H200 SXM", 67.0, 141))}}
 
 
 @dataclass(frozen=True)
@@ -162,7 +170,8 @@ def _on_completions(profile: Profile) -> dict[int, Work]:
     of, completions = get(profile.behaviour.model).shape, len(read_under(profile.behaviour))
     scenarios, tokens = len(load_scenarios()[: profile.behaviour.scenarios]), completions * _REPLY
     tags = behavioural_tags("", of.layers)
-    tags += [tag for tag in tags if tag.architecture == "jumprelu"]  # with thresholds at 0 too
+    before_fix = before_fix_at(profile, tags)
+    tags += [tag for tag in tags if tag.architecture == "jumprelu" and tag.layer in before_fix]
     recipe = profile.behaviour_recipe or profile.sae_recipe
     residuals = 4.0 * completions * of.layers * of.d_model  # bytes of one position
     judged = min(2 * 16 * scenarios, 2 * completions // 3)  # 16 of a scenario, by two judges
