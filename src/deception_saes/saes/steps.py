@@ -2,8 +2,8 @@
 differentiated and compiled by torch, a whole step then captured as a CUDA graph, as at the study's
 sizes launching a step's kernels one by one takes longer than running them.
 
-Shape suffixes: N rows of the activation matrix, B rows of a batch, M batches of an epoch, D d_in,
-S d_sae, E dead features.
+Shape suffixes: N rows of the activation matrix, B rows of a batch, M batches of an epoch, T steps
+of a training, D d_in, S d_sae, E dead features.
 """
 
 from __future__ import annotations
