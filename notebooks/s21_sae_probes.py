@@ -141,7 +141,7 @@ SAEs); with the [[power.study|n]] completions of the study's test it would have 
 book.figure(
     s21.baselines, probes,
     caption="Balanced accuracy of every probe by layer, n = [[tested|value]] completions. Random start: the same SAE before "
-    "training. Threshold at 0: JumpReLU as the study had it before its fix. Principal components: all of them, of the tokens that the SAEs were trained on. Intervals "
+    "training. Threshold at 0: JumpReLU as the study had it before its fix, at the layers where it was trained. Principal components: all of them, of the tokens that the SAEs were trained on. Intervals "
     "of the differences stand in the table.",
     alt="Balanced accuracy of probes on trained, untrained and pre-fix SAEs, raw residuals and components, by layer.",
     size=(7.5, 4.4),
@@ -149,11 +149,11 @@ book.figure(
 )
 
 # %% tags=["remove-input"]
-book.say("""
+book.say(f"""
 SAEs trained on honest completions alone differ from those trained on deceptive ones by
 [[honest_minus_deceptive_only]] and from mixed ones by [[honest_minus_mixed]], all of one dimension; honest_only is the best of
 the three at [[honest_best|value]] layers and architectures (the study: [[B-16]], on other models). The fix,
-learned thresholds instead of 0, changes a JumpReLU probe by [[fix]].
+learned thresholds instead of 0, changes a JumpReLU probe by [[fix]], a mean over {len(saes.before_fix.tags)} SAEs.
 """)
 
 # %%

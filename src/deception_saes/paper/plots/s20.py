@@ -36,12 +36,14 @@ def thresholds(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
         for learned_threshold, colour, label in ((True, "sandbag", "learned"),
                                                  (False, "muted", "at 0")):
             of = table[(table["layer"] == layer) & (table["fixed"] == learned_threshold)]
+            if of.empty:
+                continue
             axis.bar(of["low"], 100 * of["share"], of["high"] - of["low"], align="edge",
                      color=colours[colour], alpha=0.7, label=label)
         axis.set_title(f"L{layer}")
         axis.set_xlabel("threshold")
     axes[0].set_ylabel("percent of features")
-    legend_below(figure, axes[0], columns=2)
+    legend_below(figure, axes, columns=2)
 
 
 def saes(table: pd.DataFrame) -> pd.DataFrame:
