@@ -40,13 +40,14 @@ book = open_section(21, profile, seed, model=model, judge=judge, permutations=pe
 
 # %% [markdown]
 # Every probe is fitted and scored on the same completions of round R3, as many honest as deceptive ones of each
-# scenario, and on the same folds: on the features of each SAE as it is trained, before its training and with
-# thresholds at 0, on the residual of its layer and on the residual's principal components.
+# scenario, and on the same folds: on the features of each SAE as it is trained and before its training, of
+# JumpReLUs with thresholds at 0, on the residual of its layer and on the residual's principal components.
 
 # %%
 saes = book.behavioural_saes
 design = saes.reading.main.design  # labels, scenarios, near-duplicates and folds
-scored = score_probes(saes, permutations=book.permutations)
+before_fix = book.saes_before_fix
+scored = score_probes(saes, before_fix, permutations=book.permutations)
 
 # %%
 grid = assess_grid(scored, design, draws=book.resamples, seed=seed)
@@ -153,7 +154,7 @@ book.say(f"""
 SAEs trained on honest completions alone differ from those trained on deceptive ones by
 [[honest_minus_deceptive_only]] and from mixed ones by [[honest_minus_mixed]], all of one dimension; honest_only is the best of
 the three at [[honest_best|value]] layers and architectures (the study: [[B-16]], on other models). The fix,
-learned thresholds instead of 0, changes a JumpReLU probe by [[fix]], a mean over {len(saes.before_fix.tags)} SAEs.
+learned thresholds instead of 0, changes a JumpReLU probe by [[fix]], a mean over {len(before_fix.tags)} SAEs.
 """)
 
 # %%

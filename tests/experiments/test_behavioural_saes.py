@@ -14,7 +14,7 @@ from deception_saes.experiments.behavioural_saes import (
     untrained,
 )
 from deception_saes.experiments.reading import MAIN_ROUND
-from deception_saes.paper.subjects import behavioural_saes_of
+from deception_saes.paper.settings import Settings
 from deception_saes.saes.quality import quality
 from deception_saes.saes.tags import behavioural_tags
 from deception_saes.tasks.labels import duplicate_groups
@@ -68,21 +68,22 @@ def test_the_tags_are_the_releases(saes):
     release = behavioural_tags(MODEL, 8)
     assert sorted(tag.name for tag in saes.tags) == sorted(tag.name for tag in release)
     assert {tag.name for tag, _ in saes.load()} == {tag.name for tag in release}
-    assert {tag.name for tag in saes.before_fix.tags} == {
+    assert {tag.name for tag in saes.before_fix(saes.layers).tags} == {
         tag.name for tag in release if tag.architecture == "jumprelu"}
     assert saes.tag(saes.layers[1], "topk", "mixed").name == f"{MODEL}_topk_L2_mixed"
     with pytest.raises(UserError, match="gated, L2, mixed"):
         saes.tag(2, "gated", "mixed")
 
 
-def test_without_the_whole_release_those_before_the_fix_are_of_the_middle_layer(reading, smoke):
-    of = behavioural_saes_of(dataclasses.replace(smoke, whole_release=False), reading)
-    assert of.before_fix.layers == of.layers[1:2]
-    assert [tag.architecture for tag in of.before_fix.tags] == 3 * ["jumprelu"]
+def test_without_the_whole_release_those_before_the_fix_are_of_the_middle_layer(smoke):
+    of = Settings(20, dataclasses.replace(smoke, whole_release=False), smoke.seed)
+    found = of.saes_before_fix
+    assert found.layers == of.behavioural_saes.layers[1:2]
+    assert [tag.architecture for tag in found.tags] == 3 * ["jumprelu"]
 
 
 def test_thresholds_are_learned_or_stay_zero(saes):
-    for of, learned in ((saes, True), (saes.before_fix, False)):
+    for of, learned in ((saes, True), (saes.before_fix(saes.layers), False)):
         for tag, sae in of.load():
             if tag.architecture == "jumprelu":
                 assert bool(sae.weights["threshold"].any()) == learned
@@ -111,7 +112,7 @@ def test_the_start_is_not_the_trained_one(saes, reading):
 def test_a_row_is_the_quality_of_its_files(table, saes, reading):
     rows = reading.tokens(MAIN_ROUND)
     assert {id.split("-")[1] for id in rows.completion} == {MAIN_ROUND}
-    for of, learned in ((saes, True), (saes.before_fix, False)):
+    for of, learned in ((saes, True), (saes.before_fix(saes.layers), False)):
         tag = of.tag(of.layers[2], "jumprelu", "mixed")
         found = quality(of.bank(tag.layer).sae(tag), rows.x_by_layer[tag.layer])
         row = table.loc[(learned, tag.name)]

@@ -21,7 +21,7 @@ def trained(smoke, artifacts):
     """Folders of the smoke profile's SAEs by grid and layer, and R3's residuals by layer."""
     saes = Settings(20, smoke, smoke.seed).behavioural_saes
     folders = {grid: {layer: train_behavioural(of, layer) for layer in of.layers}
-               for grid, of in (("saes", saes), ("prefix", saes.before_fix))}
+               for grid, of in (("saes", saes), ("prefix", saes.before_fix(saes.layers)))}
     return folders, saes.reading.tokens(MAIN_ROUND).x_by_layer
 
 

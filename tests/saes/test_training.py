@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from deception_saes.saes import training
+from deception_saes.saes import steps, training
 from deception_saes.saes.config import Recipe, SaeConfig, SaeError
 from deception_saes.saes.files import CFG, WEIGHTS, save
 from deception_saes.saes.quality import quality
@@ -107,7 +109,7 @@ def test_seed_and_name_decide_the_weights_to_start_from(job, x):
 
 
 @pytest.fixture
-def steps(monkeypatch):
+def steps_of_topk(monkeypatch):
     """What every step of TopK is given, and which features fired in it."""
     seen, step = [], TopKRule.step
 
@@ -120,14 +122,14 @@ def steps(monkeypatch):
     return seen
 
 
-def test_every_row_is_seen_once_an_epoch_in_an_order_of_seed_name_and_epoch(steps):
+def test_every_row_is_seen_once_an_epoch_in_an_order_of_seed_name_and_epoch(steps_of_topk):
     rows = torch.arange(96.0)[:, None].repeat(1, D_IN)
     job = job_of("topk", dataclasses.replace(SHORT, epochs=2), rows=96)
 
     def orders(seed, name):
-        steps.clear()
+        steps_of_topk.clear()
         train(dataclasses.replace(job, name=name), rows, seed)
-        seen = torch.cat([x_BD[:, 0] for x_BD, *_ in steps]).unflatten(0, (2, 96))
+        seen = torch.cat([x_BD[:, 0] for x_BD, *_ in steps_of_topk]).unflatten(0, (2, 96))
         values, order = seen.sort(dim=1)
         assert torch.equal(values[0], values[1])
         assert len(values[0].unique()) == 96
@@ -138,16 +140,16 @@ def test_every_row_is_seen_once_an_epoch_in_an_order_of_seed_name_and_epoch(step
     assert len({*first, *orders(1, "one"), *orders(0, "other")}) == 6
 
 
-def test_a_feature_is_dead_once_it_was_silent_for_the_window(x, steps):
+def test_a_feature_is_dead_once_it_was_silent_for_the_window(x, steps_of_topk):
     recipe = dataclasses.replace(SHORT, epochs=8, dead_window=0.1, learning_rate=1e-2)
     train(job_of("topk", recipe), x, 0)
-    window = math.ceil(0.1 * len(steps) * 32)
+    window = math.ceil(0.1 * len(steps_of_topk) * 32)
     silent, ever_revived = torch.zeros(D_SAE), 0
-    for _, dead, fired in steps:
+    for _, dead, fired in steps_of_topk:
         assert dead == set((silent >= window).nonzero()[:, 0].tolist())
         ever_revived += int(fired[list(dead)].sum())
         silent = (silent + 32) * ~fired
-    assert any(dead for _, dead, _ in steps)
+    assert any(dead for _, dead, _ in steps_of_topk)
     assert ever_revived > 0
 
 
@@ -352,6 +354,16 @@ def test_steps_of_a_gpu_learn_what_those_by_hand_do(x, name_and_sparsity, option
     for n, weight in by_hand.sae.weights.items():
         torch.testing.assert_close(by_loss.sae.weights[n], weight, rtol=1e-3, atol=1e-3)
     assert differ(by_loss.sae, untrained(job, x, 0))
+
+
+def test_every_thread_may_compile_for_many_sizes(monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    compiled = steps._compiled(lambda x_N, size: x_N + size)
+    zero, limit = torch.zeros(1), torch._dynamo.config.recompile_limit
+    with ThreadPoolExecutor(1) as pool:
+        for size in range(limit + 2):
+            assert int(compiled(zero, size)) == int(pool.submit(compiled, zero, size).result())
+    assert torch._dynamo.config.recompile_limit == limit
 
 
 def test_a_threshold_learns_faster_by_its_own_rate(x):

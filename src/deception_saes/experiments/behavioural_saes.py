@@ -9,7 +9,7 @@ sets, its labels.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +49,6 @@ class BehaviouralSaes(TaggedSaes):
     tags: tuple[SaeTag, ...]
     recipe: Recipe
     """How each is trained."""
-    before_fix_at: tuple[int, ...]
-    """Layers whose JumpReLUs are trained as before the fix too."""
 
     def tag(self, layer: int, architecture: str, train_set: str) -> SaeTag:
         """That of one SAE. Raises UserError if there is none such."""
@@ -61,12 +59,11 @@ class BehaviouralSaes(TaggedSaes):
                             f"{', '.join(tag.name for tag in self.tags)}")
         return found[0]
 
-    @property
-    def before_fix(self) -> BehaviouralSaes:
-        """The JumpReLUs as the study had them before its fix, thresholds at 0."""
+    def before_fix(self, layers: Collection[int]) -> BehaviouralSaes:
+        """Their JumpReLUs as the study had them before its fix, thresholds at 0."""
         return dataclasses.replace(
             self, tags=tuple(tag for tag in self.tags if tag.architecture == "jumprelu"
-                             and tag.layer in self.before_fix_at),
+                             and tag.layer in layers),
             recipe=dataclasses.replace(self.recipe, learn_threshold=False))
 
     def bank(self, layer: int) -> Bank:

@@ -33,20 +33,22 @@ from deception_saes.saes.tags import SaeTag
 
 
 @cached(data=SCENARIO_DATA, libraries=PROBE_LIBRARIES)
-def score_probes(saes: BehaviouralSaes, *, permutations: int) -> dict[str, Any]:
+def score_probes(
+    saes: BehaviouralSaes, before_fix: BehaviouralSaes, *, permutations: int
+) -> dict[str, Any]:
     """Every probe on held-out folds of the main round's balanced set, and beside permuted labels.
 
     `probes`: a row a probe, in order. Its kind: the features of an SAE that is trained, of its
-    random start (untrained), or of the JumpReLU with thresholds at 0 (prefix), the layer's residual
-    itself (raw), or its principal components (components). `scores`: held-out logits, [L, N].
-    `null`: see `probing.Null.of`.
+    random start (untrained), or of a JumpReLU with thresholds at 0 (prefix, those of `before_fix`),
+    the layer's residual itself (raw), or its principal components (components). `scores`: held-out
+    logits, [L, N]. `null`: see `probing.Null.of`.
     """
     data = saes.reading.main
     torch.set_num_threads(saes.reading.subject.threads)
     labels_PN = labellings(data.design, permutations, saes.reading.seed)
     probes, scores, ridge = [], [], []
     with one_thread():
-        for probe, x_ND in tqdm(_inputs(saes, data), desc="probes", unit="probe"):
+        for probe, x_ND in tqdm(_inputs(saes, before_fix, data), desc="probes", unit="probe"):
             probes.append(probe)
             scores.append(held_out_scores(activation_probe, x_ND, data.design))
             ridge.append(ridge_scores(x_ND, data.design, labels_PN))
@@ -56,7 +58,7 @@ def score_probes(saes: BehaviouralSaes, *, permutations: int) -> dict[str, Any]:
 
 
 def _inputs(
-    saes: BehaviouralSaes, data: Labelled
+    saes: BehaviouralSaes, before_fix: BehaviouralSaes, data: Labelled
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Every probe with what it reads, [N, D]: means over a completion's tokens."""
     reading = saes.reading
@@ -77,7 +79,7 @@ def _inputs(
         for tag, start in zip(bank.tags, starts, strict=True):
             yield features("trained", tag, bank.sae(tag))
             yield features("untrained", tag, start)
-    for tag, sae in saes.before_fix.load():
+    for tag, sae in before_fix.load():
         yield features("prefix", tag, sae)
 
 

@@ -185,9 +185,10 @@ def _of_behavioural_saes(of: Settings) -> Named:
     for layer in saes.layers:
         yield (f"saes-{saes.reading.model}-completions-L{layer}",
                train_behavioural.call(saes, layer))
-    for layer in saes.before_fix.layers:
+    before_fix = of.saes_before_fix
+    for layer in before_fix.layers:
         yield (f"saes-before-fix-{saes.reading.model}-completions-L{layer}",
-               train_behavioural.call(saes.before_fix, layer))
+               train_behavioural.call(before_fix, layer))
 
 
 _CALLS = {17: _of_reading, 18: _of_probes, 19: _of_probes, 20: _of_behavioural_saes,

@@ -111,8 +111,7 @@ def behavioural_saes_of(profile: Profile, reading: Reading) -> BehaviouralSaes:
     """The SAEs of a reading by the profile's recipe."""
     model = reading.subject.model
     tags = sorted(behavioural_tags(model.slug, model.shape.layers), key=lambda tag: tag.layer)
-    return BehaviouralSaes(reading, tuple(tags), profile.behaviour_recipe or profile.sae_recipe,
-                           before_fix_at(profile, tags))
+    return BehaviouralSaes(reading, tuple(tags), profile.behaviour_recipe or profile.sae_recipe)
 
 
 def before_fix_at(profile: Profile, tags: Sequence[SaeTag]) -> tuple[int, ...]:

@@ -76,8 +76,8 @@ class Recipe:
     aux_weight: float = 1 / 32
     """Weight of TopK's auxiliary loss, by which dead features learn the residual."""
     bfloat16: bool = False
-    """Whether products are taken in bfloat16 (`torch.autocast`), on a GPU; weights, sums and
-    Adam's moments stay float32."""
+    """Whether products and their gradients are bfloat16 (`torch.autocast`), on a GPU; weights,
+    their sums and Adam's moments stay float32."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):

@@ -131,8 +131,8 @@ class CapturedSteps(Steps):
     """By the rule's loss. The first steps are warm-up; then a step is captured, on the present
     stream, and replayed.
 
-    Compiling needs a C compiler; TORCHDYNAMO_DISABLE=1 does without. On another device than a GPU,
-    for tests, nothing is compiled nor captured.
+    Compiling needs a C compiler and Python's headers; TORCHDYNAMO_DISABLE=1 does without. On
+    another device than a GPU, for tests, nothing is compiled nor captured.
     """
 
     def __init__(self, rule: TrainingRule, data: Scaled, batches: int) -> None:
@@ -259,8 +259,10 @@ def rate_left(recipe: Recipe, step: int, steps: int) -> float:
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     # sizes written into the code: to compile for any takes a minute in place of seconds
-    torch._dynamo.config.recompile_limit = _SIZES
-    return torch.compile(function, fullgraph=True, dynamic=False)
+    compiled = torch.compile(function, fullgraph=True, dynamic=False)
+    # of the thread that calls it, as torch's settings are
+    patched: Callable[..., Any] = torch._dynamo.config.patch(recompile_limit=_SIZES)(compiled)
+    return patched
 
 
 def _in_memory_order(rule: TrainingRule, name: str, among: Weights) -> torch.Tensor:

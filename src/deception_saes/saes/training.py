@@ -86,8 +86,8 @@ def train(
     """Train by Adam on the rule's gradients, decoder rows kept at unit norm.
 
     x_ND: the activation matrix, on the device to train on. checkpoint: a file in which progress is
-    kept; a run that finds its own there goes on from it to the same bits. progress: called with
-    the number of steps just done.
+    kept; a run that finds its own there goes on from it, on a CPU to the same bits. progress:
+    called with the number of steps just done.
     Raises SaeError before training if the job cannot be trained, and in the epoch in which it
     diverges.
     """
