@@ -31,12 +31,11 @@ book = open_section(20, profile, seed, model=model, judge=judge, resamples=resam
 
 # %% [markdown]
 # The SAEs are trained on residuals at the tokens of completions of rounds R1 and R2, the JumpReLUs twice: with
-# learned thresholds and, as the study first had them, with thresholds at 0 (`embedded`: at the middle layer
-# alone; `full`: at all three). All are measured on round R3.
+# learned thresholds and, as the study first had them, with thresholds at 0. All are measured on round R3.
 
 # %%
 learned = book.behavioural_saes
-grids = [learned, book.saes_before_fix]
+grids = [learned, learned.before_fix(learned.layers)]
 quality = quality_of(grids)  # on every token
 kl = kl_of(grids, completions=1)  # of each scenario
 
@@ -71,7 +70,7 @@ book.figure(
 # %% tags=["remove-input"]
 book.say("""
 **What it shows.** With thresholds left at 0, as in the study's first release, a JumpReLU is a ReLU: [[prefix.l0_share]] of its
-features are active on a token (the study: [[B-13]]; n = [[prefix.threshold|n]] SAEs). With thresholds learned by the Gaussian-kernel estimator it is
+features are active on a token (the study: [[B-13]]). With thresholds learned by the Gaussian-kernel estimator it is
 [[learned.l0_share]], at an explained variance of [[learned.explained_variance|value]] instead of
 [[prefix.explained_variance|value]]; TopK has [[topk.explained_variance|value]] at [[topk.l0|value]] features.
 """)
@@ -90,7 +89,7 @@ book.figure(
     s20.thresholds, thresholds,
     caption="Thresholds of all features of a layer's JumpReLU SAEs, in the residual's units: learned (n = [[learned.seconds|n]] SAEs), "
     "and left at 0 (n = [[prefix.threshold|n]]). The last bin holds what is larger. A census of features, so no interval.",
-    alt="Histograms of learned thresholds at three layers, beside thresholds at zero at those layers that have them.",
+    alt="Histograms of learned thresholds at three layers beside thresholds at zero.",
     size=(9, 3.6),
     min_width=560,
 )
@@ -102,8 +101,7 @@ book.table(
 )
 
 # %% [markdown]
-# Three things are not matched here. Thresholds at 0 stand at fewer layers than learned ones where the table has them at
-# one. The mixed sets have about twice the rows of the others, so that a better
+# Two things are not matched here. The mixed sets have about twice the rows of the others, so that a better
 # reconstruction by them may be one of rows. And JumpReLU ends at another L0 on these held-out tokens than
 # TopK's k, so that their explained variances are no ranking of the two.
 

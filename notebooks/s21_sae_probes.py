@@ -46,7 +46,7 @@ book = open_section(21, profile, seed, model=model, judge=judge, permutations=pe
 # %%
 saes = book.behavioural_saes
 design = saes.reading.main.design  # labels, scenarios, near-duplicates and folds
-before_fix = book.saes_before_fix
+before_fix = saes.before_fix(saes.layers)
 scored = score_probes(saes, before_fix, permutations=book.permutations)
 
 # %%
@@ -142,7 +142,7 @@ SAEs); with the [[power.study|n]] completions of the study's test it would have 
 book.figure(
     s21.baselines, probes,
     caption="Balanced accuracy of every probe by layer, n = [[tested|value]] completions. Random start: the same SAE before "
-    "training. Threshold at 0: JumpReLU as the study had it before its fix, at the layers where it was trained. Principal components: all of them, of the tokens that the SAEs were trained on. Intervals "
+    "training. Threshold at 0: JumpReLU as the study had it before its fix. Principal components: all of them, of the tokens that the SAEs were trained on. Intervals "
     "of the differences stand in the table.",
     alt="Balanced accuracy of probes on trained, untrained and pre-fix SAEs, raw residuals and components, by layer.",
     size=(7.5, 4.4),

@@ -1,7 +1,5 @@
 """The behavioural SAEs, and §20 of the smoke profile."""
 
-import dataclasses
-
 import pytest
 import torch
 from cells import run_cells
@@ -14,7 +12,6 @@ from deception_saes.experiments.behavioural_saes import (
     untrained,
 )
 from deception_saes.experiments.reading import MAIN_ROUND
-from deception_saes.paper.settings import Settings
 from deception_saes.saes.quality import quality
 from deception_saes.saes.tags import behavioural_tags
 from deception_saes.tasks.labels import duplicate_groups
@@ -75,10 +72,9 @@ def test_the_tags_are_the_releases(saes):
         saes.tag(2, "gated", "mixed")
 
 
-def test_without_the_whole_release_those_before_the_fix_are_of_the_middle_layer(smoke):
-    of = Settings(20, dataclasses.replace(smoke, whole_release=False), smoke.seed)
-    found = of.saes_before_fix
-    assert found.layers == of.behavioural_saes.layers[1:2]
+def test_those_before_the_fix_are_the_jumprelus_of_chosen_layers(saes):
+    found = saes.before_fix(saes.layers[1:2])
+    assert found.layers == saes.layers[1:2]
     assert [tag.architecture for tag in found.tags] == 3 * ["jumprelu"]
 
 

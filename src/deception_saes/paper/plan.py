@@ -19,12 +19,7 @@ from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel, ModelSpec, Shape
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.profiles import Profile
-from deception_saes.paper.subjects import (
-    asked_under,
-    before_fix_at,
-    read_under,
-    why_not_read,
-)
+from deception_saes.paper.subjects import asked_under, read_under, why_not_read
 from deception_saes.paper.units import book_units
 from deception_saes.saes.tags import (
     SaeTag,
@@ -170,8 +165,7 @@ def _on_completions(profile: Profile) -> dict[int, Work]:
     of, completions = get(profile.behaviour.model).shape, len(read_under(profile.behaviour))
     scenarios, tokens = len(load_scenarios()[: profile.behaviour.scenarios]), completions * _REPLY
     tags = behavioural_tags("", of.layers)
-    before_fix = before_fix_at(profile, tags)
-    tags += [tag for tag in tags if tag.architecture == "jumprelu" and tag.layer in before_fix]
+    tags += [tag for tag in tags if tag.architecture == "jumprelu"]  # with thresholds at 0 too
     recipe = profile.behaviour_recipe or profile.sae_recipe
     residuals = 4.0 * completions * of.layers * of.d_model  # bytes of one position
     judged = min(2 * 16 * scenarios, 2 * completions // 3)  # 16 of a scenario, by two judges

@@ -90,9 +90,8 @@ class Profile:
     behaviour_recipe: Recipe | None = None
     """How the behavioural SAEs are trained; None: as the others."""
     whole_release: bool = True
-    """Whether the sandbagging release's 42 SAEs are all trained for §25 and §32, and behavioural
-    JumpReLUs with thresholds at 0 at every layer; else those that `saes.tags.is_compared`, and
-    those of the middle layer."""
+    """Whether the sandbagging release's 42 SAEs are all trained for §25 and §32; else those that
+    `saes.tags.is_compared`."""
     sae_source: str | None = None
     """None: the SAEs are trained here. A hub repository "organisation/name" or a folder: those of
     that release are used."""

@@ -21,7 +21,6 @@ from deception_saes.paper.catalogue import DECEPTION, SECTIONS, Section
 from deception_saes.paper.profiles import Profile
 from deception_saes.paper.subjects import (
     asked_under,
-    before_fix_at,
     behavioural_saes_of,
     reading_of,
     saes_of,
@@ -221,12 +220,6 @@ class Settings:
     def behavioural_saes(self) -> BehaviouralSaes:
         """The SAEs that are trained on the reading. Raises ModelUnavailable."""
         return behavioural_saes_of(self.profile, self.reading)
-
-    @property
-    def saes_before_fix(self) -> BehaviouralSaes:
-        """Those of them that are trained with thresholds at 0 too."""
-        saes = self.behavioural_saes
-        return saes.before_fix(before_fix_at(self.profile, saes.tags))
 
     # SAEs
 

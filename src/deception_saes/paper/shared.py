@@ -185,7 +185,7 @@ def _of_behavioural_saes(of: Settings) -> Named:
     for layer in saes.layers:
         yield (f"saes-{saes.reading.model}-completions-L{layer}",
                train_behavioural.call(saes, layer))
-    before_fix = of.saes_before_fix
+    before_fix = saes.before_fix(saes.layers)
     for layer in before_fix.layers:
         yield (f"saes-before-fix-{saes.reading.model}-completions-L{layer}",
                train_behavioural.call(before_fix, layer))

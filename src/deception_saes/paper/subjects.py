@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from deception_saes.experiments.behavioural_saes import BehaviouralSaes
@@ -11,13 +10,7 @@ from deception_saes.experiments.saes import SaeSet, released
 from deception_saes.experiments.task import Subject, Task, subject
 from deception_saes.models.load import at_commit
 from deception_saes.models.spec import ModelSpec
-from deception_saes.saes.tags import (
-    SaeTag,
-    behavioural_tags,
-    is_compared,
-    is_swapped,
-    sandbagging_tags,
-)
+from deception_saes.saes.tags import behavioural_tags, is_compared, is_swapped, sandbagging_tags
 from deception_saes.tasks.completions import Completion, load_completions
 from deception_saes.tasks.framings import FRAMINGS, Framing
 from deception_saes.tasks.labels import load_labels
@@ -112,9 +105,3 @@ def behavioural_saes_of(profile: Profile, reading: Reading) -> BehaviouralSaes:
     model = reading.subject.model
     tags = sorted(behavioural_tags(model.slug, model.shape.layers), key=lambda tag: tag.layer)
     return BehaviouralSaes(reading, tuple(tags), profile.behaviour_recipe or profile.sae_recipe)
-
-
-def before_fix_at(profile: Profile, tags: Sequence[SaeTag]) -> tuple[int, ...]:
-    """The layers whose behavioural JumpReLUs are trained with thresholds at 0 too."""
-    layers = sorted({tag.layer for tag in tags})
-    return tuple(layers if profile.whole_release else layers[len(layers) // 2:][:1])
