@@ -188,6 +188,17 @@ def test_claims_stand_beside_those_of_the_fuller_profile(tmp_path, monkeypatch):
     assert "n = 70 | inconclusive → agrees |" in line
 
 
+def test_what_the_fuller_profiles_reference_lacks_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "REFERENCES", tmp_path)
+    here = claimed(9.0, -1.0, 19.0, 30)
+    write_reference([dataclasses.replace(here, section=27, values=[
+        dataclasses.replace(here.values[0], id="s27.smollm2it.x", claim=None)])],
+        reference_file(profile_named("full"), 0))
+    first, *_, line = fuller_note(EMBEDDED, [here], fuller(EMBEDDED, 0, tmp_path)).splitlines()
+    assert first.endswith("the reference that comes with the code, which has nothing of §28.")
+    assert line.endswith("| not run | inconclusive |")
+
+
 def test_a_whole_run_of_the_fuller_profile_goes_before_the_reference(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "REFERENCES", tmp_path)
     full = profile_named("full")

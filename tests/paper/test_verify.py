@@ -55,6 +55,16 @@ def test_a_section_without_results_is_named(tree, capsys):
     assert "no results of §17: run `make book` first" in capsys.readouterr().err
 
 
+def test_a_reference_may_be_made_of_the_sections_that_were_run(tree, capsys):
+    whole = (tree / results_name(SECTIONS[17])).read_text()
+    (tree / results_name(SECTIONS[17])).unlink()
+    assert verify("--write") == 0
+    assert "no results of §17: the reference is made without" in capsys.readouterr().err
+    (tree / results_name(SECTIONS[17])).write_text(whole)
+    assert verify() == 0
+    assert "the reference has nothing of §17; not compared" in capsys.readouterr().out
+
+
 def test_a_section_that_the_reference_lacks_is_named_and_not_compared(tree, tmp_path, capsys):
     verify("--write")
     (path,) = (tmp_path / "reference").glob("*.csv")

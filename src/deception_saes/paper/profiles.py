@@ -163,9 +163,9 @@ _FULL = replace(
     swap_draw_questions=None,
     training_seeds=10,
     whole_release=True,
-    # reckoned from what `embedded` takes, not measured
-    seconds={17: 150, 18: 60, 19: 15, 20: 100, 21: 50, 22: 420, 23: 330, 24: 900, 25: 320,
-             26: 850, 27: 1400, 28: 1900, 29: 10, 30: 60, 31: 5, 32: 60},
+    # measured on two AMD cores, but §24 and §26 reckoned from a third of their work
+    seconds={17: 250, 18: 60, 19: 15, 20: 600, 21: 50, 22: 500, 23: 400, 24: 3200, 25: 900,
+             26: 3200, 27: 1600, 28: 1900, 29: 10, 30: 60, 31: 5, 32: 120},
 )
 
 PROFILES: dict[str, Profile] = {

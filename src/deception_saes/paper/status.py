@@ -206,6 +206,9 @@ def fuller_note(profile: Profile, results: Sequence[Results], found: Fuller | No
         return (f"Not run: no results of the profile {name} with this seed come with this code; "
                 f"`make book PROFILE={name}` makes them.\n")
     whence = "run here" if found.run_here else "the reference that comes with the code"
+    covered = {of.section for of in found.results}
+    if left := [f"§{of.section}" for of in results if of.values and of.section not in covered]:
+        whence += f", which has nothing of {', '.join(left)}"
     rows = claim_rows(profile, results)
     theirs = claim_rows(found.profile, _with_numbers_of(found.results, results))
     pairs = [pair for pair in zip(rows, theirs, strict=True) if pair[0].value is not None]
@@ -217,10 +220,11 @@ def fuller_note(profile: Profile, results: Sequence[Results], found: Fuller | No
 def _beside(row: ClaimRow, fuller: ClaimRow, other_code: Collection[int]) -> tuple[str, ...]:
     here, there = row.verdict.word, fuller.verdict.word
     assert row.value is not None
-    mark = " (other code)" if section_number(row.claim) in other_code else ""
+    is_marked = fuller.value is not None and section_number(row.claim) in other_code
     # in HTML, since MyST finds no link from another page to what stands in a table
     return (f'<a href="index.html#{anchor(row.claim)}">{row.claim.id}</a>',
-            in_markdown(row.value.quantity), _shown(row), _shown(fuller) + mark,
+            in_markdown(row.value.quantity), _shown(row),
+            _shown(fuller) + " (other code)" * is_marked,
             here if here == there or fuller.value is None else f"{here} → {there}")
 
 

@@ -30,7 +30,8 @@ _MOST_SHOWN = 40
 
 def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
     """Print what the run in the profile's tree has otherwise than the reference; 1 if anything, or
-    if a section has no results, else 0. write: make the run the reference instead.
+    if a section has no results, else 0. write: make the run the reference instead, of the sections
+    that have results.
 
     Models, activations and SAEs are compared to the last bit, values within the tolerance; exact:
     values to the last bit too, as two runs on one machine have them.
@@ -38,7 +39,10 @@ def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
     """
     results, lacking = _results(profile, seed)
     if lacking:
-        print(f"no results of {', '.join(lacking)}: run `make book` first", file=sys.stderr)
+        print(f"no results of {', '.join(lacking)}: " + (
+            "the reference is made without" if write and results else "run `make book` first"),
+            file=sys.stderr)
+    if lacking and not (write and results):
         return 1
     units = made(profile, seed, profile_tree(profile, seed))
     if write:
