@@ -87,7 +87,7 @@ features are active on a token (the study: [[B-13]]). With thresholds learned by
 # %%
 book.figure(
     s20.thresholds, thresholds,
-    caption="Thresholds of all features of a layer's JumpReLU SAEs, in the residual's units: learned (n = [[learned.seconds|n]] SAEs), "
+    caption="Thresholds of all features of a layer's JumpReLU SAEs, in the residual's units: learned (n = [[learned.l0_share|n]] SAEs), "
     "and left at 0 (n = [[prefix.threshold|n]]). The last bin holds what is larger. A census of features, so no interval.",
     alt="Histograms of learned thresholds at three layers beside thresholds at zero.",
     size=(9, 3.6),
