@@ -347,12 +347,12 @@ def several(check: Check, size: tuple[int, int], x_ND: torch.Tensor) -> None:
     """A bank beside its SAEs one after the other."""
     jobs = [training.job_of("jumprelu", size, 4 if check.tiny else 1000, name=f"{number}")
             for number in range(4)]
-    ways = {"a bank": lambda: train_bank(jobs, x_ND, training.SEED),
-            "singly": lambda: [train(job, x_ND, training.SEED) for job in jobs]}
+    ways = (lambda: train_bank(jobs, x_ND, training.SEED),
+            lambda: [train(job, x_ND, training.SEED) for job in jobs])
     rows = sum(len(job.rows) for job in jobs)
     # the second time, when all is compiled
     rates = [check.measured(lambda way=way: [rows / seconds(way) for _ in range(2)][-1])
-             for way in ways.values()]
+             for way in ways]
     check.row(f"4 SAEs as a bank / one after the other, jumprelu {size[0]}/{size[1]}",
               rates[0], "rows/s", rates[1])
 

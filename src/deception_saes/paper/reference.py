@@ -130,6 +130,12 @@ def read_reference(profile: Profile, seed: int) -> list[Results]:
             for section, values in by_section.items()]
 
 
+def not_covered(reference: Iterable[Results], results: Iterable[Results]) -> list[str]:
+    """Sections with values that the reference has nothing of: "§24"."""
+    covered = {of.section for of in reference}
+    return [f"§{of.section}" for of in results if of.values and of.section not in covered]
+
+
 def differences(
     reference: Sequence[Results], results: Sequence[Results], *, exact: bool = False
 ) -> list[Difference]:

@@ -16,7 +16,12 @@ from deception_saes.paper.model_text import in_markdown
 from deception_saes.paper.numbers import HEADLINES, Numbers, with_interval
 from deception_saes.paper.profiles import PROFILES, Profile
 from deception_saes.paper.record import profile_tree, results_name
-from deception_saes.paper.reference import read_origin, read_reference, seeds_with_reference
+from deception_saes.paper.reference import (
+    not_covered,
+    read_origin,
+    read_reference,
+    seeds_with_reference,
+)
 from deception_saes.paper.results import Results, read_results
 from deception_saes.paper.shared import seed_trees
 from deception_saes.paper.specs import results_spec
@@ -206,8 +211,7 @@ def fuller_note(profile: Profile, results: Sequence[Results], found: Fuller | No
         return (f"Not run: no results of the profile {name} with this seed come with this code; "
                 f"`make book PROFILE={name}` makes them.\n")
     whence = "run here" if found.run_here else "the reference that comes with the code"
-    covered = {of.section for of in found.results}
-    if left := [f"§{of.section}" for of in results if of.values and of.section not in covered]:
+    if left := not_covered(found.results, results):
         whence += f", which has nothing of {', '.join(left)}"
     rows = claim_rows(profile, results)
     theirs = claim_rows(found.profile, _with_numbers_of(found.results, results))

@@ -14,6 +14,7 @@ from deception_saes.paper.reference import (
     SHARE_OF_VALUE,
     Origin,
     differences,
+    not_covered,
     origin_file,
     read_origin,
     read_reference,
@@ -55,9 +56,9 @@ def verify(profile: Profile, seed: int, *, exact: bool, write: bool) -> int:
     if changed := edited_shipped():
         print(f"not as shipped: {', '.join(changed)}")
     same_files = theirs is None or _compare_files(theirs, origin(profile, seed, results, units))
-    covered = {of.section for of in reference}
-    if left := [f"§{of.section}" for of in results if of.values and of.section not in covered]:
+    if left := not_covered(reference, results):
         print(f"the reference has nothing of {', '.join(left)}; not compared")
+    covered = {of.section for of in reference}
     results = [of for of in results if of.section in covered]
     found = differences(reference, results, exact=exact)
     count = sum(len(of.values) for of in results)
