@@ -9,8 +9,10 @@
 # %% [markdown]
 # # §23 The sandbagging task
 #
-# Does this model know the answers, and does it give fewer of them when told to answer wrongly on
-# purpose? Every later section on sandbagging stands on these numbers.
+# A sandbag prompt of this book differs from its genuine one in more than the instruction: its worked
+# examples have wrong answers, and in the labelled framing every answer stands behind the words "Wrong
+# answer:". Which of the three lowers P(correct)? The prompts are taken apart here, factor by factor, and the
+# instruction is put in eight wordings. Every later section on sandbagging stands on these numbers.
 
 # %% tags=["parameters"]
 profile = "embedded"
@@ -23,8 +25,16 @@ resamples = None  # bootstrap resamples behind every interval
 
 # %%
 from deception_saes.experiments.asking import answerable_sets, ask_all, by_topic, contrasts
+from deception_saes.experiments.factors import (
+    ask_cells,
+    cell_levels,
+    factor_effects,
+    prompts_in_full,
+    wording_effects,
+)
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s23
+from deception_saes.tasks.factors import factorial, zero_shot_wordings
 
 book = open_section(23, profile, seed, model=model, questions=questions,
                     sandbag_instruction=sandbag_instruction, resamples=resamples)
@@ -59,8 +69,123 @@ book.report("answerable", sets, "{framing}.n_answerable", value="answerable",
             quantity="answerable questions", condition="genuine")
 book.report("contrasts", effects, "{framing}.{questions}.{measure}.{contrast}")
 
+# %% [markdown]
+# The factors, on questions that the primary model can answer under the labelled framing, the same in every
+# cell: three instructions (none, answer correctly, answer wrongly on purpose), three kinds of worked examples
+# (none, with right answers, with wrong ones), three labels before every answer. Then each instruction in all
+# of its wordings, without worked examples, and a *threat*, which names a consequence of right answers and
+# asks for nothing: the study's own condition, in words that are not public.
+
+# %%
+half = book.task.evaluating
+cells = ask_cells(half.spread(book.profile.factorial_questions), factorial(sandbag_instruction or ""))
+worded = ask_cells(half.spread(book.profile.wording_questions), zero_shot_wordings())
+
+# %%
+of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap over questions
+levels, wordings = cell_levels(cells, **of_book), cell_levels(worded, **of_book)
+factors = factor_effects(cells, **of_book)
+by_wording = wording_effects(worded, **of_book)
+
+book.report("cells", levels)
+book.report("factors", factors, "factors.{framing}.{factor}.{context}", where="measure == 'p_correct'")
+book.report("wordings", wordings)
+book.report("wording_effects", by_wording, "wordings.{instruction}.{over}")
+
 # %%
 book.opening()
+
+# %%
+book.figure(
+    s23.factorial, levels,
+    caption="P(correct) in every cell of the factorial: worked examples and the label before each answer "
+    "(rows), instruction (marks). Bars are 95% bootstrap intervals over the same "
+    "n = [[factors.two_shot_labelled.all.given|n]] questions. The labelled framing compares “answer correctly” in the "
+    "row of right examples and “Correct answer:” with “answer wrongly” in that of wrong ones and “Wrong "
+    "answer:”; the same-prefix framing does so between the two rows of examples with “A:”.",
+    alt="Dot plot of P(correct) with intervals for 27 combinations of worked examples, label and "
+    "instruction.",
+    size=(8.5, 5.2),
+    min_width=560,
+)
+
+# %% tags=["remove-input"]
+book.say("""
+**What it shows.** Under the labelled framing P(correct) falls by [[factors.two_shot_labelled.all.given]] from the genuine
+to the sandbag arm. The instruction changed alone takes [[factors.two_shot_labelled.instruction.alone]], and added last,
+to wrong examples under "Wrong answer:", [[factors.two_shot_labelled.instruction.last]]; wrong examples alone take
+[[factors.two_shot_labelled.examples.alone]], the label alone [[factors.two_shot_labelled.label.alone]]. Without any instruction in
+either arm the fall is [[factors.two_shot_labelled.all.none]]. Under the same-prefix framing, where the label does not
+differ, it is [[factors.two_shot_same_prefix.all.given]]: [[factors.two_shot_same_prefix.instruction.alone]] by the instruction alone,
+[[factors.two_shot_same_prefix.examples.alone]] by wrong examples alone. Without worked examples the instruction takes
+[[factors.no_examples.all.given]].
+""")
+
+# %% [markdown]
+# ## What each factor takes
+
+# %%
+book.figure(
+    s23.factor_forest, factors,
+    caption="Fall of P(correct) between the two arms of a framing, when all factors change, when one changes "
+    "alone (the others as in the genuine arm) and when one is added last (the others as in the sandbag arm), with "
+    "95% bootstrap intervals over n = [[factors.two_shot_labelled.all.given|n]] questions.",
+    alt="Forest plot of the fall of P(correct) by instruction, worked examples and label, for three pairs of "
+    "arms.",
+    size=(7.5, 5.6),
+    min_width=520,
+)
+
+# %%
+book.table(
+    s23.factor_rows, factors,
+    caption="The same in every measure, with 95% bootstrap intervals over questions. Where factors act on each "
+    "other, what each takes alone does not add up to what they take together.",
+)
+
+# %% [markdown]
+# ## The prompts
+
+# %%
+book.quotations(
+    s23.prompts, prompts_in_full(half),
+    caption="Both arms of every pair, of one question, as the model gets them.",
+)
+
+# %% [markdown]
+# ## Wordings of an instruction
+
+# %%
+book.figure(
+    s23.wordings, wordings,
+    caption="P(correct) without worked examples under every wording of each instruction, with 95% bootstrap "
+    "intervals over n = [[wordings.wrong.mean|n]] questions. Blue: answer correctly; orange: answer wrongly; green: "
+    "threat. Hollow: held-out wordings, under which nothing is chosen or trained.",
+    alt="Dot plot of P(correct) for no instruction and for eight wordings of three instructions.",
+    size=(8.5, 6.2),
+    min_width=640,
+)
+
+# %%
+book.table(
+    s23.wording_rows, by_wording,
+    caption="What the instruction to answer wrongly, and the threat, take from P(correct) against the one to "
+    "answer correctly. Of all wordings: 95% interval over questions and over the wordings of both "
+    "(methods); else bootstrap intervals over questions.",
+)
+
+# %% [markdown]
+# ## The four framings
+#
+# The question set was written for this project. Each question is asked under four *framings*, and
+# under each framing in three *conditions*: **genuine** (answer correctly), **sandbag** (answer
+# wrongly on purpose; in the framings with worked examples these have wrong answers too) and **neutral**,
+# genuine with its instruction paraphrased. A change of an instruction's meaning says something only as far
+# as it exceeds such a change of its wording.
+#
+# P(correct) is the probability that the next token begins an accepted answer. The labelled framing
+# ends in “Correct answer:” or “Wrong answer:”, the same-prefix framing in “A:” in every condition. The two are
+# co-primary.
 
 # %%
 book.figure(
@@ -77,38 +202,12 @@ book.figure(
     min_width=620,
 )
 
-# %% tags=["remove-input"]
-book.say("""
-**What it shows.** On the questions the model can answer, the instruction to answer wrongly lowers
-P(correct) by [[two_shot_labelled.answerable.p_correct.genuine_minus_sandbag]] under the labelled
-two-shot framing (n = [[two_shot_labelled.answerable.p_correct.genuine_minus_sandbag|n]]) and by
-[[two_shot_same_prefix.answerable.p_correct.genuine_minus_sandbag]] under the same-prefix one
-(n = [[two_shot_same_prefix.answerable.p_correct.genuine_minus_sandbag|n]]). A mere paraphrase of the
-genuine instruction, the null for both contrasts, moves it by
-[[two_shot_labelled.answerable.p_correct.genuine_minus_neutral]] and
-[[two_shot_same_prefix.answerable.p_correct.genuine_minus_neutral]].
-""")
-
-# %% [markdown]
-# The question set was written for this project. Each question is asked under four *framings*, and
-# under each framing in three *conditions*: **genuine** (answer correctly), **sandbag** (answer
-# wrongly on purpose) and **neutral**, a paraphrase of genuine. The last one is there because any
-# change of wording moves a small model: a contrast between instructions means something only as far
-# as it exceeds that between two ways of saying the same thing.
-#
-# P(correct) is the probability that the next token begins an accepted answer. The labelled framing
-# ends in “Correct answer:” or “Wrong answer:”, so it may test one word more than an intention; the
-# same-prefix framing ends in “A:” in every condition. The two are co-primary.
-
-# %% [markdown]
-# ## P(correct) per framing
-
 # %%
 book.table(
     s23.contrast_rows, effects,
     caption="Mean P(correct) on answerable questions, with 95% bootstrap intervals over questions, "
-    "and its two contrasts against genuine in percentage points. genuine − neutral is the null. "
-    "Questions are answerable by their genuine prompts, which favours genuine a little in both "
+    "and its two contrasts against genuine in percentage points. In genuine − neutral the wording of the "
+    "instruction alone differs. Questions are answerable by their genuine prompts, which favours genuine a little in both "
     "contrasts alike.",
 )
 
@@ -134,13 +233,13 @@ book.figure(
 )
 
 # %% [markdown]
-# ## The null: neutral against neutral
+# ## Beside a paraphrase
 
 # %%
 book.figure(
     s23.null_contrast, asked.questions,
     caption="Cumulative distribution over answerable questions of the difference in P(correct) "
-    "against genuine. Dashed: the null, a paraphrase of the genuine instruction. "
+    "against genuine. Dashed: a paraphrase of the genuine instruction. "
     "Labelled n = [[two_shot_labelled.n_answerable|value]], same prefix n = [[two_shot_same_prefix.n_answerable|value]]. All questions "
     "are shown, so no interval; those of the means stand in the text below.",
     alt="Cumulative distributions of genuine minus sandbag and of genuine minus neutral under the "
@@ -151,11 +250,11 @@ book.figure(
 
 # %% tags=["remove-input"]
 book.say("""
-If the two curves lay on each other, the sandbag instruction would do no more than a change of
-wording. The paraphrase alone moves P(correct) by
+A paraphrase of the genuine instruction alone moves P(correct) by
 [[two_shot_labelled.answerable.p_correct.genuine_minus_neutral]] under the labelled framing and by
-[[two_shot_same_prefix.answerable.p_correct.genuine_minus_neutral]] under the same-prefix one: the
-size below which a contrast between framings says little, whatever its interval.
+[[two_shot_same_prefix.answerable.p_correct.genuine_minus_neutral]] under the same-prefix one, the whole
+sandbag arm by [[two_shot_labelled.answerable.p_correct.genuine_minus_sandbag]] and
+[[two_shot_same_prefix.answerable.p_correct.genuine_minus_sandbag]].
 """)
 
 # %% [markdown]
@@ -218,9 +317,9 @@ book.table(
 )
 
 # %% [markdown]
-# **What would have changed the conclusion.** Overlapping curves in the null figure, or a contrast
-# that vanishes under the same-prefix framing, would have meant that there is no sandbagging here to
-# explain, and the sections that look for its cause would have had nothing to find.
+# **What would have changed the conclusion.** A fall by the instruction alone near that by all factors would
+# have meant that this model answers wrongly because it is told to. No fall at all would have left the
+# sections that look for its cause with nothing to find.
 
 # %% tags=["remove-input"]
 book.close()

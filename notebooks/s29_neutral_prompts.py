@@ -9,8 +9,10 @@
 # %% [markdown]
 # # §29 Neutral prompts
 #
-# Are the suppressor heads about sandbagging at all? The same ablation on genuine prompts tells: what it
-# adds there is general, and only the rest of the restoration is specific to sandbagging.
+# Are the suppressor heads about the sandbag prompt at all? The same ablation on genuine prompts tells: the
+# restoration less what it does there is the *portion*. But a genuine prompt near its ceiling can only fall,
+# and a sandbag prompt near its floor can only rise, so that any disruption has a positive portion. It is set
+# beside that of random heads of the same layers.
 
 # %% tags=["parameters"]
 profile = "embedded"
@@ -20,21 +22,23 @@ model = None  # a slug of models/registry.py
 framing = None  # a name of tasks/data/framings.toml
 questions = None  # the path of a CSV like tasks/data/questions.csv
 n_heads = None  # suppressor heads that are ablated together
+draws = None  # random sets of heads
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
 from deception_saes.experiments.circuits import (
     over_passages,
     portion,
+    portion_against_random,
     portion_by_question,
     strongest,
 )
-from deception_saes.experiments.heads import p_correct, sweep, text_cost
+from deception_saes.experiments.heads import KINDS, p_correct, random_heads, sweep, text_cost
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s29
 
 book = open_section(29, profile, seed, model=model, framing=framing, questions=questions,
-                    n_heads=n_heads, resamples=resamples)
+                    n_heads=n_heads, draws=draws, resamples=resamples)
 
 # %% [markdown]
 # The heads are those of §28, chosen by §27's sweep of the choosing half. They are set to zero together, on
@@ -52,6 +56,16 @@ for condition in ("genuine", "sandbag"):
     effects[condition] = 100 * (zero - clean)  # per question, pp
 
 # %% [markdown]
+# Random heads of the same layers, as many and disjoint from them, under both conditions. Under sandbag they
+# are among those of §28.
+
+# %%
+few = task.evaluating.spread(book.profile.draw_questions)
+how = {"draws": book.draws, "seed": seed}
+chance = {"sandbag": random_heads(few, "sandbag", heads, kinds=KINDS, **how),
+          "genuine": random_heads(few, "genuine", heads, kinds=("layer_matched",), **how)}
+
+# %% [markdown]
 # What the ablation costs where nobody asks a question: the next token of a text that has nothing to do with
 # the task is predicted with and without the heads.
 
@@ -61,6 +75,8 @@ cost = text_cost(book.subject, heads)
 # %%
 by_question = portion_by_question(task.evaluating, effects, levels["genuine"])
 found = portion(effects, draws=book.resamples, seed=seed)
+beyond = portion_against_random(chance["sandbag"], chance["genuine"], draws=book.resamples,
+                                seed=seed)
 text = over_passages(cost)
 
 book.report("effects", by_question)
@@ -69,7 +85,8 @@ book.report("portion", found, "effect.{condition}", where="measure == 'genuine'"
             quantity="effect of the ablation on genuine prompts", claims={"effect.genuine": "S-13"})
 book.report("portion", found, "effect.{condition}", where="measure == 'restoration'")
 book.report("portion", found, "portion", where="measure == 'portion'",
-            quantity="sandbagging-specific portion, restoration − effect on genuine prompts")
+            quantity="portion, restoration − effect on genuine prompts")
+book.report("portion_random", beyond, "portion.{scale}.{measure}", condition="sandbag")
 book.report("portion", found, "improved.{condition}", where="measure == 'improved'")
 book.report("text", text, "text.{measure}")
 
@@ -90,8 +107,11 @@ book.figure(
 # %% tags=["remove-input"]
 book.say("""
 **What it shows.** On genuine prompts the same ablation changes P(correct) by [[effect.genuine]]
-(n = [[effect.genuine|n]]); it improves [[improved.genuine]] of the questions. The sandbagging-specific
-portion, restoration minus this, is [[portion]].
+(n = [[effect.genuine|n]]); it improves [[improved.genuine]] of the questions. The portion, restoration minus this, is [[portion]]. Random heads of
+the same layers have one of [[portion.pp.random]] (SD over sets [[portion.pp.sigma]], the largest
+[[portion.pp.largest]]): on the same n = [[portion.pp.gap|n]] questions the chosen heads have [[portion.pp.gap]] more
+(empirical p = [[portion.pp.p]]), in logits [[portion.logits.gap]] (p = [[portion.logits.p]]). A portion is the heads' own
+only as far as it exceeds that.
 """)
 
 # %% [markdown]
@@ -123,7 +143,8 @@ book.table(
 
 # %% [markdown]
 # **What would have changed the conclusion.** An effect on genuine prompts as large as the restoration would
-# have meant that the heads hold answers back in general, and that sandbagging only shows it.
+# have meant that the heads hold answers back in general, and that the sandbag prompt only shows it; so would a
+# portion no larger than that of random heads.
 
 # %% tags=["remove-input"]
 book.close()

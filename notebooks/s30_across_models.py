@@ -10,8 +10,9 @@
 # # §30 Across models
 #
 # The study finds a sandbagging-specific portion in Llama-3.2-1B alone. Here the portion is measured on
-# every model of the profile, and under both co-primary framings: the heads are chosen under the labelled
-# one, and under the same-prefix one the prompt's end gives no hint of the instruction.
+# every model of the profile, under both co-primary framings, and where the instruction alone differs: there
+# the worked examples are right in both arms, the label is the same, and the wording is one under which no head
+# was chosen. The heads are chosen under the labelled framing.
 
 # %% tags=["parameters"]
 profile = "embedded"
@@ -31,42 +32,43 @@ from deception_saes.experiments.heads import p_correct, sweep
 from deception_saes.experiments.task import why_not_asked
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s30
+from deception_saes.tasks.framings import FRAMINGS
 
 book = open_section(30, profile, seed, model=model, framing=framing, questions=questions,
                     n_heads=n_heads, resamples=resamples)
 
 # %% [markdown]
-# Of each model the strongest suppressor heads are set to zero on its own evaluating half, under both framings
-# and both conditions. The primary model's are those of §28; another model is swept on its whole choosing half.
+# Of each model the strongest suppressor heads are set to zero on its own evaluating half, under each framing
+# and both conditions; where the instruction alone differs, on the questions of the labelled framing. The primary model's are those of §28; another model is swept on its whole choosing half.
 
 # %%
 measured, not_run = [], dict(book.missing)
 for subject in book.subjects:
-    choosing = book.task_of(subject, book.framing).choosing
-    tasks = [book.task_of(subject, measured_under) for measured_under in book.primary_framings]
-    if why := why_not_asked([choosing, *(task.evaluating for task in tasks)]):
+    chosen_under = book.task_of(subject, book.framing)
+    halves = [book.task_of(subject, framing).evaluating for framing in book.primary_framings]
+    if why := why_not_asked([chosen_under.choosing, chosen_under.evaluating, *halves]):
         not_run[subject.model.slug] = why
         continue
     count = book.profile.sweep_sandbag_questions if subject == book.subject else None
-    heads = strongest(sweep(choosing.spread(count), "sandbag"), n=book.n_heads)
-    for task in tasks:
+    heads = strongest(sweep(chosen_under.choosing.spread(count), "sandbag"), n=book.n_heads)
+    for half in (*halves, chosen_under.evaluating.under(FRAMINGS["instruction_alone"])):
         effects = {}
         for condition in ("sandbag", "genuine"):
-            clean, zero = p_correct(task.evaluating, condition, ablate=[(), heads])
+            clean, zero = p_correct(half, condition, ablate=[(), heads])
             effects[condition] = zero - clean  # per question, pp
-        measured.append((task, heads, portion(effects, draws=book.resamples, seed=seed)))
+        measured.append((half, heads, portion(effects, draws=book.resamples, seed=seed)))
 
 # %%
 models = across_models(measured, not_run)
 claims = {"llama": "S-14", "tinyllama": "S-15", "pythia160m": "S-16", "pythia410m": "S-17"}
 
 book.report("models", models)
-for slug in dict.fromkeys(task.model for task, *_ in measured):
+for slug in dict.fromkeys(half.task.model for half, *_ in measured):
     claim = claims.get(slug, claims["llama"] if slug == book.model.slug else None)
-    chosen_under = book.framing in book.primary_framings  # then the claim's number is measured
+    answers = book.framing in book.primary_framings  # then the claim's number is measured
     book.report("models", models, "{framing}.{measure}",
                 where=f"model == '{slug}' and measure in ['restoration', 'genuine', 'portion']",
-                claims={f"{book.framing.name}.portion": claim} if claim and chosen_under else None)
+                claims={f"{book.framing.name}.portion": claim} if claim and answers else None)
 
 # %%
 book.opening()
@@ -74,8 +76,8 @@ book.opening()
 # %%
 book.figure(
     s30.portions, models,
-    caption="Restoration, effect on genuine prompts, and their difference, the sandbagging-specific "
-    "portion, with 95% bootstrap intervals over the evaluating half's questions (labelled: "
+    caption="Restoration, effect on genuine prompts, and their difference, the portion, "
+    "with 95% bootstrap intervals over the evaluating half's questions (labelled: "
     "n = [[two_shot_labelled.portion|n]]).",
     alt="Forest plot of restoration, effect on genuine prompts and portion by model and framing.",
     size=(8, 3.6),
@@ -86,7 +88,10 @@ book.figure(
 book.say("""
 **What it shows.** The portion is [[two_shot_labelled.portion]] under the labelled framing and
 [[two_shot_same_prefix.portion]] under the same-prefix one, where the same heads restore
-[[two_shot_same_prefix.restoration]] and change genuine prompts by [[two_shot_same_prefix.genuine]].
+[[two_shot_same_prefix.restoration]] and change genuine prompts by [[two_shot_same_prefix.genuine]]. Where the
+instruction alone differs they restore [[instruction_alone.restoration]] and change genuine prompts by
+[[instruction_alone.genuine]]: a portion of [[instruction_alone.portion]]. What part of a portion random heads have too,
+§29 shows.
 """)
 
 # %%
@@ -96,11 +101,12 @@ book.table(
 )
 
 # %% [markdown]
-# Heads that read the word “Wrong” in the answer's label would restore under the labelled framing and do
-# nothing under the same-prefix one. Heads that carry the instruction itself would do so under both.
+# Heads that read the word “Wrong” in the answer's label would restore under the labelled framing alone; heads
+# that copy from worked examples, under both framings with wrong ones; heads that carry the instruction, under
+# all three.
 #
-# **What would have changed the conclusion.** A portion of like size under both framings would have spoken
-# for the instruction; one under the labelled framing alone speaks for the label.
+# **What would have changed the conclusion.** A portion of like size in all three would have spoken for the
+# instruction.
 
 # %% tags=["remove-input"]
 book.close()

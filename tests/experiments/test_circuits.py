@@ -2,9 +2,13 @@
 
 import dataclasses
 
+import numpy as np
+import pandas as pd
 import pytest
 from cells import run_cells
 
+from deception_saes.experiments.circuits import portion_against_random
+from deception_saes.experiments.heads import RandomHeads
 from deception_saes.models.registry import get
 from deception_saes.models.spec import HubModel
 from deception_saes.paper.book import open_section
@@ -38,6 +42,47 @@ def test_levels_are_means_of_the_table_of_questions(runs):
             of = runs[28].results.value(f"s28.{MODEL}.p_correct.{condition}.{mode}")
             assert of.value == pytest.approx(table[f"p_correct_{condition}_{mode}"].mean())
             assert of.n == len(table)
+
+
+def drawn(p_by_set, kinds=("circuit", "layer_matched", "layer_matched")):
+    """Random heads with these P(correct) in percent, [1 + S, Q]."""
+    p_SQ = np.array(p_by_set, dtype=float)
+    table = pd.DataFrame({"kind": kinds, "heads": [f"L0H{i}" for i in range(len(kinds))]})
+    return RandomHeads(table, pd.DataFrame(p_SQ[1:] - p_SQ[0]), p_SQ)
+
+
+def test_a_portion_is_set_beside_that_of_random_heads():
+    sandbag = drawn([[10] * 6, [40] * 6, [20] * 6, [14] * 6])
+    genuine = drawn([[60] * 6, [62] * 6, [54] * 6, [60] * 6])
+    found = portion_against_random(sandbag, genuine, draws=50, seed=0)
+    pp = found[found["scale"] == "pp"].set_index("measure")["value"]
+    # portions: chosen 30 - 2, random 10 + 6 and 4 - 0
+    assert pp.to_dict() == pytest.approx({"chosen": 28, "random": 10, "gap": 18, "largest": 16,
+                                          "sigma": 6 * 2**0.5, "p": 1 / 3})
+    logits = found[found["scale"] == "logits"].set_index("measure")["value"]
+    of = [np.log(p / (1 - p)) for p in (0.4, 0.1, 0.62, 0.6)]
+    assert logits["chosen"] == pytest.approx(of[0] - of[1] - of[2] + of[3])
+
+
+def test_other_random_heads_on_genuine_prompts_are_no_control():
+    with pytest.raises(ValueError, match="other random heads"):
+        portion_against_random(drawn([[1]] * 4), drawn([[1]] * 3, ("circuit", "layer_matched")),
+                               draws=50, seed=0)
+
+
+def test_a_portion_beside_chance_is_that_of_the_page(runs):
+    table = runs[29].table("portion_random").query("scale == 'pp'").set_index("measure")
+    assert table.loc["gap", "value"] == pytest.approx(
+        table.loc["chosen", "value"] - table.loc["random", "value"])
+    assert table.loc["sigma", "n"] > 1
+
+
+def test_where_the_instruction_alone_differs_the_labelled_questions_are_asked(runs):
+    models = runs[30].table("models").query("measure == 'restoration'").set_index(
+        ["model", "framing"])
+    for model in {model for model, _ in models.index}:
+        assert (models.loc[(model, "instruction_alone"), "n"]
+                == models.loc[(model, "two_shot_labelled"), "n"])
 
 
 def test_the_last_subset_is_the_whole_circuit(runs):

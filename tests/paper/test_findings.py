@@ -20,12 +20,13 @@ def results(section, *values):
     return Results(section, "done", None, "embedded", 0, "abc", {}, 1.0, list(values))
 
 
-def sandbagging(low, high):
-    middle = (low + high) / 2
-    return results(23, *(
-        value(23, f"{framing}.answerable.p_correct.{contrast}", middle, low, high)
-        for framing in ("two_shot_labelled", "two_shot_same_prefix")
-        for contrast in ("genuine_minus_sandbag", "genuine_minus_neutral")))
+def sandbagging(low, high, alone=(0.5, 1.5)):
+    ends = {"instruction.alone": alone, "instruction.last": alone}
+    values = [value(23, f"factors.two_shot_labelled.{name}", sum(of) / 2, *of)
+              for name in ("all.given", "all.none", "instruction.alone", "instruction.last",
+                           "label.alone", "examples.alone")
+              for of in (ends.get(name, (low, high)),)]
+    return results(23, *values, value(23, "wordings.wrong.mean", 1, 0, 2))
 
 
 def probing(low, high):
@@ -46,12 +47,13 @@ def test_a_value_is_on_the_side_of_its_whole_interval(low, high, where):
     assert side(value(1, "x", 1.0, low, high)) == where
 
 
-@pytest.mark.parametrize(("low", "high", "words"), [
-    (5, 9, "the model does so"), (-9, -5, "the model answers better"),
-    (-1, 1, "the model is not shown to do so"),
+@pytest.mark.parametrize(("low", "high", "alone", "words"), [
+    (19, 21, (2.1, 4), "Told to answer wrongly, the model does so"),
+    (19, 21, (1.9, 9), "lowers P(correct), but hardly by its instruction"),
+    (-1, 9, (2, 4), "is not shown to lower P(correct)"),
 ])
-def test_the_interval_chooses_the_verb(low, high, words):
-    assert words in found(sandbagging(low, high))[0].sentence
+def test_told_to_is_said_of_the_instruction_alone(low, high, alone, words):
+    assert words in found(sandbagging(low, high, alone))[0].sentence
 
 
 @pytest.mark.parametrize(("low", "high", "words"), [
@@ -76,8 +78,9 @@ def test_a_figure_shows_its_rows_and_its_words_say_them():
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         row.label for row in finding.rows]
+    assert len(finding.rows) == 7
     for row in finding.rows:
-        assert f"{row.label} 7.0 pp [5.0" in finding.alt
+        assert f"{row.label} {row.value.value:.1f} pp [{row.value.ci_low:.1f}" in finding.alt
 
 
 def test_a_value_that_is_not_there_is_an_error():

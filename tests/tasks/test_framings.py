@@ -6,7 +6,8 @@ from deception_saes.tasks.framings import CONDITIONS, FRAMINGS, render, reworded
 
 QUESTION = "Which planet is red?"
 LABELLED = [framing for framing in FRAMINGS.values() if not framing.chat]
-SHOTS = [framing for framing in FRAMINGS.values() if framing.shots]
+SHOTS = [framing for framing in FRAMINGS.values()
+         if framing.shots and framing.name != "instruction_alone"]
 
 
 def texts(framing, tokenizer):

@@ -40,7 +40,7 @@ def test_scores_are_those_of_a_plain_forward_pass(tiny, log_p, framing, conditio
 
 
 def test_the_foil_measure_is_the_share_of_the_answer_among_both():
-    assert Score("q", "t", 0.3, 0.1, 0.2, " x").foil_measure == pytest.approx(0.75)
+    assert Score("q", "t", 0.3, 0.1, 0.2, " x", False).foil_measure == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize(("p", "expected"), [(0.5, 0.0), (0.75, 1.0986123), (1e-9, -20.7232658)])
@@ -57,4 +57,5 @@ def test_logit(p, expected):
 ])
 @pytest.mark.parametrize("p_string", [0.0, 0.9])  # of no account
 def test_an_answerable_question_is_above_threshold_and_foil(p_correct, p_foil, p_string, taken):
-    assert answerable([Score("q", "t", p_correct, p_foil, p_string, " x")], 0.1) == ["q"] * taken
+    asked = Score("q", "t", p_correct, p_foil, p_string, " x", False)
+    assert answerable([asked], 0.1) == ["q"] * taken

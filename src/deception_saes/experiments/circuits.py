@@ -18,8 +18,9 @@ from deception_saes.analysis.bootstrap import Interval, empirical_p, mean_interv
 from deception_saes.cache import cached
 from deception_saes.errors import UserError
 from deception_saes.experiments.heads import Heads, RandomHeads
-from deception_saes.experiments.task import AskedHalf, Subject, Task
+from deception_saes.experiments.task import AskedHalf, Subject
 from deception_saes.models.anatomy import parse_head
+from deception_saes.tasks.scoring import logit
 from deception_saes.tidy import MEAN_AND_UNIT, VALUE_AND_UNIT, described
 
 _EARLY = 0.25  # of depth
@@ -285,6 +286,52 @@ def portion(
                      **_OF_PORTION)
 
 
+def portion_against_random(
+    sandbag: RandomHeads, genuine: RandomHeads, *, draws: int, seed: int
+) -> pd.DataFrame:
+    """The portion of the chosen heads against that of layer-matched random ones, a row a measure
+    and unit, pp and logits: headroom alone makes any disruption's portion positive.
+
+    random: mean portion of the draws; gap: the chosen heads' less that mean, question by question;
+    sigma, largest: SD and largest over draws; p: (1 + draws at least as large) / (1 + draws).
+    draws, seed: of the bootstrap. Raises ValueError if the sets are not the same under both
+    conditions.
+    """
+    sets = sandbag.table["kind"].isin(["circuit", "layer_matched"]).to_numpy()
+    if sandbag.table["heads"][sets].tolist() != genuine.table["heads"].tolist():
+        raise ValueError("other random heads on sandbag than on genuine prompts; draw both with "
+                         "one seed, layer-matched alone on genuine prompts")
+    p_by_condition = [np.concatenate([of.p_correct[:1], of.p_correct[1:][keep]]) / 100
+                      for of, keep in ((sandbag, sets), (genuine, slice(None)))]
+    rows: list[dict[str, Any]] = []
+    for scale, scaled in (("pp", [100 * p_SQ for p_SQ in p_by_condition]),
+                          ("logits", [np.vectorize(logit)(p_SQ) for p_SQ in p_by_condition])):
+        on_sandbag_SQ, on_genuine_SQ = (of[1:] - of[0] for of in scaled)
+        portions_SQ = on_sandbag_SQ - on_genuine_SQ
+        chosen_Q, random_SQ = portions_SQ[0], portions_SQ[1:]
+        by_draw, heads = random_SQ.mean(axis=1), f"{len(random_SQ)} layer-matched random sets"
+        rows += [
+            {"scale": scale, "measure": measure, "unit": scale, "quantity": f"portion: {quantity}",
+             **mean_interval(per_question, draws, seed).columns()}
+            for measure, per_question, quantity in (
+                ("chosen", chosen_Q, "the chosen heads, on the questions of the random ones"),
+                ("random", random_SQ.mean(axis=0), f"mean of {heads}"),
+                ("gap", chosen_Q - random_SQ.mean(axis=0), f"the chosen heads less {heads}"))]
+        rows += [
+            {"scale": scale, "measure": measure, "unit": unit, "value": value, "n": len(random_SQ),
+             "quantity": f"portion: {quantity}"}
+            for measure, value, unit, quantity in (
+                ("sigma", float(by_draw.std(ddof=1)), scale, f"SD over {heads}"),
+                ("largest", float(by_draw.max()), scale, f"largest of {heads}"),
+                ("p", empirical_p(float(chosen_Q.mean()), by_draw), "p",
+                 f"empirical p against {heads}, in {scale}"))]
+    return described(
+        pd.DataFrame(rows), "the portion of the chosen heads against that of random ones",
+        measure=("", "chosen: the portion; random: mean of the draws; gap: chosen less random; "
+                     "sigma, largest: over draws; p: empirical"),
+        scale=("", "what the portion is measured in, pp or logits"), **VALUE_AND_UNIT)
+
+
 def portion_by_question(
     half: AskedHalf, effects: Mapping[str, np.ndarray], clean_genuine_Q: np.ndarray
 ) -> pd.DataFrame:
@@ -300,13 +347,14 @@ def portion_by_question(
 
 
 def across_models(
-    measured: Sequence[tuple[Task, Heads, pd.DataFrame]], not_run: Mapping[str, str]
+    measured: Sequence[tuple[AskedHalf, Heads, pd.DataFrame]], not_run: Mapping[str, str]
 ) -> pd.DataFrame:
-    """From tasks, the heads that were ablated and what `portion` found: a row a model, framing and
-    measure. not_run: the reasons why other models were not run, by slug, a row each."""
-    rows = [{"model": task.model, "name": task.subject.model.name, "framing": task.framing.name,
-             "status": "done", "heads": " ".join(map(str, heads)), **row}
-            for task, heads, found in measured for row in found.to_dict("records")]
+    """From questions, the heads that were ablated and what `portion` found: a row a model, framing
+    and measure. not_run: the reasons why other models were not run, by slug, a row each."""
+    rows = [{"model": half.task.model, "name": half.task.subject.model.name,
+             "framing": half.framing.name, "status": "done", "heads": " ".join(map(str, heads)),
+             **row}
+            for half, heads, found in measured for row in found.to_dict("records")]
     rows += [{"model": slug, "status": "not run", "reason": reason}
              for slug, reason in not_run.items()]
     columns = ["model", "name", "framing", "status", "reason", "heads", "measure", "condition",

@@ -179,6 +179,8 @@ class RandomHeads:
     """A row a set, the chosen one first, as kind "circuit"."""
     effects: pd.DataFrame
     """On P(correct) in pp, the same sets, a column a question."""
+    p_correct: np.ndarray
+    """P(correct) in percent of the clean model and then the same sets, [1 + S, Q]."""
 
     def of(self, kind: str) -> np.ndarray:
         """The effects of one kind's sets, [S, Q]."""
@@ -222,7 +224,7 @@ def random_heads(
                   effect=("pp", "effect of ablating them together, mean over questions"),
                   kl=("nats", "mean KL(clean ‖ ablated) on a neutral text")),
         described(effects, "the same sets, in the same order; a column a question",
-                  **dict.fromkeys(ids, ("pp", "effect on this question"))))
+                  **dict.fromkeys(ids, ("pp", "effect on this question"))), p_SQ)
 
 
 def subset_effects(

@@ -84,10 +84,21 @@ class AskedHalf:
     task: Task
     half: Half
     count: int | None = None
+    put_as: Framing | None = None
+    """How its questions are put; None: under the task's framing."""
+
+    def under(self, framing: Framing) -> AskedHalf:
+        """The same questions under another framing; answerable they are under the task's."""
+        return replace(self, put_as=framing)
 
     def spread(self, count: int | None) -> AskedHalf:
         """`count` questions evenly spread over the half, which is ordered by topic; all if None."""
         return replace(self, count=count)
+
+    @property
+    def framing(self) -> Framing:
+        """The one that its questions are put under."""
+        return self.put_as or self.task.framing
 
     @property
     def questions(self) -> tuple[Question, ...]:
@@ -111,7 +122,7 @@ def _questions(of: AskedHalf) -> tuple[Question, ...]:
 
 @lru_cache(maxsize=16)
 def _prompts(of: AskedHalf) -> PromptSet:
-    return prompt_set(of.task.framing, of.questions, of.task.subject.load().tokenizer)
+    return prompt_set(of.framing, of.questions, of.task.subject.load().tokenizer)
 
 
 @cached()
@@ -165,7 +176,8 @@ def in_halves(scores: pd.DataFrame, *, least_p_correct: float, seed: int) -> pd.
     """
     if scores.empty:
         return scores.assign(half=pd.Series(dtype=object))
-    genuine = [Score(row.question, row.topic, row.p_correct_genuine, row.p_foil_genuine, 0.0, "")
+    genuine = [Score(row.question, row.topic, row.p_correct_genuine, row.p_foil_genuine, 0.0, "",
+                     False)
                for row in scores.itertuples()]
     half = halves(answerable(genuine, least_p_correct), seed)
     place = list(scores.columns).index("foil") + 1

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from deception_saes.paper.results import Value
 
-_LABELLED = "two_shot_labelled.answerable.p_correct"
-_SAME_PREFIX = "two_shot_same_prefix.answerable.p_correct"
+_SHARE_OF_INSTRUCTION = 0.1
+"""Of the whole fall; beyond it the interval of what the instruction alone takes must lie for the
+sentence to say "told to"."""
 
 
 @dataclass(frozen=True)
@@ -97,21 +98,31 @@ def _missing(numbers: Numbers, sections: Sequence[int]) -> tuple[int, ...]:
 
 
 def _sandbags(of: Numbers) -> Finding:
-    labelled, same = (of(23, f"{framing}.genuine_minus_sandbag")
-                      for framing in (_LABELLED, _SAME_PREFIX))
-    null = of(23, f"{_LABELLED}.genuine_minus_neutral")
-    null_same = of(23, f"{_SAME_PREFIX}.genuine_minus_neutral")
-    does = {"above": "the model does so", "below": "the model answers better",
-            "neither": "the model is not shown to do so"}[side(labelled)]
+    def fall(factor: str, context: str, framing: str = "two_shot_labelled") -> Value:
+        return of(23, f"factors.{framing}.{factor}.{context}")
+
+    together, without = fall("all", "given"), fall("all", "none")
+    alone, last = fall("instruction", "alone"), fall("instruction", "last")
+    label, examples = fall("label", "alone"), fall("examples", "alone")
+    worded = of(23, "wordings.wrong.mean")
+    if side(together) != "above":
+        does = "A sandbag prompt is not shown to lower P(correct)"
+    elif side(alone, _SHARE_OF_INSTRUCTION * (together.value or 0.0)) == "above":
+        does = "Told to answer wrongly, the model does so"
+    else:
+        does = "A sandbag prompt lowers P(correct), but hardly by its instruction"
     return Finding(
-        (23,), f"Told to answer wrongly, {does}: P(correct) falls by {with_interval(labelled)} "
-        "where the answer's label repeats the instruction and by "
-        f"{with_interval(same)} where it does not; to a mere paraphrase of the honest "
-        f"instruction the same difference is {with_interval(null)} and {with_interval(null_same)}.",
-        (Row("wrongly, labelled", labelled, "sandbag"),
-         Row("wrongly, same prefix", same, "sandbag"),
-         Row("paraphrase, labelled", null, "neutral"),
-         Row("paraphrase, same prefix", null_same, "neutral")),
+        (23,), f"{does}: of a fall of {with_interval(together)} the instruction to answer wrongly, "
+        f"changed alone, takes {with_interval(alone)}, and added last {with_interval(last)}; the "
+        f"label “Wrong answer:” alone takes {with_interval(label)}, wrong worked examples alone "
+        f"{with_interval(examples)}. With no instruction in either arm the fall is "
+        f"{with_interval(without)}. Without worked examples, over all wordings, the instruction "
+        f"takes {with_interval(worded)}.",
+        (Row("all, labelled framing", together, "sandbag"),
+         Row("instruction alone", alone, "genuine"),
+         Row("instruction added last", last, "genuine"), Row("examples alone", examples, "neutral"),
+         Row("label alone", label, "neutral"), Row("all, no instruction", without, "sandbag"),
+         Row("instruction, no examples", worded, "genuine")),
         "fall of P(correct), pp")
 
 

@@ -43,6 +43,11 @@ class Profile:
     the file; None: all."""
     secondary_questions: int | None
     """The same under the other framings."""
+    factorial_questions: int | None
+    """Questions that are asked in every cell of the factorial, spread over the evaluating half;
+    None: the whole half."""
+    wording_questions: int | None
+    """The same under every wording of every instruction."""
     answerable_min_p: float
     """Least P(correct | genuine) of an answerable question."""
     bootstrap_draws: int
@@ -122,6 +127,8 @@ _EMBEDDED = Profile(
     primary_framings=_CO_PRIMARY,
     questions=None,
     secondary_questions=96,
+    factorial_questions=96,
+    wording_questions=32,
     answerable_min_p=0.1,
     bootstrap_draws=10_000,
     batch_size=32,
@@ -154,6 +161,8 @@ _FULL = replace(
     name="full",
     fuller=None,
     secondary_questions=None,
+    factorial_questions=None,
+    wording_questions=None,
     sweep_sandbag_questions=None,
     sweep_genuine_questions=None,
     draw_questions=None,
@@ -179,6 +188,8 @@ PROFILES: dict[str, Profile] = {
             primary_framings=_CO_PRIMARY,
             questions=48,
             secondary_questions=24,
+            factorial_questions=8,
+            wording_questions=6,
             answerable_min_p=0.0,
             bootstrap_draws=200,
             batch_size=16,
@@ -215,6 +226,8 @@ PROFILES: dict[str, Profile] = {
             primary_framings=_CO_PRIMARY,
             questions=12,  # the fewest that leave two answerable ones in every half
             secondary_questions=12,
+            factorial_questions=2,
+            wording_questions=2,
             answerable_min_p=0.0,
             bootstrap_draws=200,
             batch_size=16,
@@ -249,6 +262,8 @@ PROFILES: dict[str, Profile] = {
             primary_framings=_CO_PRIMARY,
             questions=None,
             secondary_questions=96,
+            factorial_questions=None,
+            wording_questions=None,
             answerable_min_p=0.1,
             bootstrap_draws=10_000,
             batch_size=64,

@@ -11,6 +11,7 @@ from pathlib import Path
 from deception_saes.activations.capture import Positions
 from deception_saes.cache import KEPT_BYTES, Call, calls_tree, drop_others, kept_bytes
 from deception_saes.experiments.behavioural_saes import train_behavioural
+from deception_saes.experiments.factors import ask_cells
 from deception_saes.experiments.heads import sweep, sweep_layer
 from deception_saes.experiments.layer_probes import chosen_layers
 from deception_saes.experiments.reading import MAIN_ROUND, ROUNDS, capture
@@ -24,6 +25,7 @@ from deception_saes.paper.settings import Settings
 from deception_saes.saes.tags import swapped_at
 from deception_saes.store.ensure import marker_path
 from deception_saes.store.files import artifacts_root
+from deception_saes.tasks.factors import factorial, zero_shot_wordings
 from deception_saes.tasks.framings import Condition
 
 
@@ -89,6 +91,12 @@ def _of_task(of: Settings) -> Named:
         for framing in of.framings:
             yield (f"ask-{subject.model.slug}-{framing.name}",
                    ask.call(subject, framing, of.questions(framing)))
+    half = of.task.evaluating
+    for name, count, cells in (
+        ("factorial", of.profile.factorial_questions, factorial()),
+        ("wordings", of.profile.wording_questions, zero_shot_wordings()),
+    ):
+        yield f"{name}-{of.task.model}", ask_cells.call(half.spread(count), cells)
 
 
 def _of_swaps(of: Settings) -> Named:

@@ -32,7 +32,7 @@ class Framing:
     title: str
     """On pages."""
     instructions: tuple[str, str, str]
-    """For genuine, neutral and sandbag."""
+    """For genuine, neutral and sandbag; empty: none."""
     question_label: str = ""
     """Before each question: "Question:"."""
     answer_labels: tuple[str, str] = ("", "")
@@ -71,7 +71,7 @@ def render(
         text = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
         return Prompt(str(text), answer_gap="")
     ask, reply = framing.question_label, framing.answer_labels[sandbag]
-    parts = [instruction]
+    parts = [instruction] if instruction else []
     parts += [f"{ask} {shot}\n{reply} {wrong if sandbag else right}"
               for shot, right, wrong in framing.shots]
     parts.append(f"{ask} {question}\n{reply}")

@@ -29,6 +29,8 @@ class Score:
     p_foil: float
     p_string: float
     top_token: str
+    top_is_correct: bool
+    """Whether the likeliest token begins an accepted answer."""
 
     @property
     def foil_measure(self) -> float:
@@ -41,27 +43,31 @@ def score(
     framing: Framing,
     condition: Condition,
     questions: Sequence[Question],
+    *,
+    strings: bool = True,
 ) -> list[Score]:
     """Ask every question once and read the next-token distribution at the answer position.
 
+    strings: whether the full-string probability is read too, which takes a third longer; else NaN.
     Raises ValueError for a question that is not `scorable`.
     """
     prompts = [render(framing, condition, q.text, lm.tokenizer) for q in questions]
     tokens = [required_tokens(q, p, lm.tokenizer)
               for q, p in zip(questions, prompts, strict=True)]
     ids = [encode(prompt.text, lm.tokenizer) for prompt in prompts]
-    groups = [[[(token,) for token in of.correct], [(token,) for token in of.foil], of.strings]
-              for of in tokens]
+    groups = [[[(token,) for token in of.correct], [(token,) for token in of.foil],
+               of.strings if strings else ()] for of in tokens]
     with tqdm(total=len(ids), desc=f"{framing.name} {condition}", unit="prompt") as bar:
         found = following(lm.model, ids, [list(chain(*of)) for of in groups], bar.update)
     scores = []
-    for question, of_question, behind in zip(questions, groups, found, strict=True):
+    for question, of, of_question, behind in zip(questions, tokens, groups, found, strict=True):
         log_p = iter(behind.log_p)
         # what counts as one answer excludes one another, so probabilities add up
-        correct, foil, strings = (sum(math.exp(one) for one in islice(log_p, len(group)))
-                                  for group in of_question)
-        scores.append(Score(question.id, question.topic, correct, foil, strings,
-                            str(lm.tokenizer.decode([behind.top]))))
+        correct, foil, string = (sum(math.exp(one) for one in islice(log_p, len(group)))
+                                 for group in of_question)
+        scores.append(Score(question.id, question.topic, correct, foil,
+                            string if strings else math.nan,
+                            str(lm.tokenizer.decode([behind.top])), behind.top in of.correct))
     return scores
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deception_saes.experiments.asking import ANSWER_MEASURES
+from deception_saes.experiments.factors import MEASURES
 from deception_saes.paper.numbers import row_value, with_interval
-from deception_saes.paper.plots.common import Colours, legend_below, visible_token
+from deception_saes.paper.plots.common import Colours, ends, legend_below, visible_token
 from deception_saes.tasks.framings import CONDITIONS, FRAMINGS
 
 CO_PRIMARY = ("two_shot_labelled", "two_shot_same_prefix")
@@ -28,13 +29,126 @@ def _answerable(questions: pd.DataFrame, framing: str) -> pd.DataFrame:
     return of[(of["framing"] == framing) & of["half"].notna()]
 
 
+_INSTRUCTIONS = {"none": ("none", "muted", "o"), "correct": ("answer correctly", "genuine", "s"),
+                 "wrong": ("answer wrongly", "sandbag", "D"),
+                 "threat": ("threat", "neutral", "^")}
+"""By instruction: how legends name it, its colour and its marker."""
+_EXAMPLES_SHOWN = {"none": "no examples", "right": "right examples", "wrong": "wrong examples"}
+
+
+def factorial(figure: Figure, colours: Colours, levels: pd.DataFrame) -> None:
+    """P(correct) of every cell: a row for worked examples and label, a mark an instruction."""
+    axes = figure.subplots()
+    rows = list(dict.fromkeys(zip(levels["examples"], levels["label"], strict=True)))
+    for shift, (instruction, of) in zip((-0.2, 0.0, 0.2), levels.groupby("instruction", sort=False),
+                                        strict=True):
+        name, colour, marker = _INSTRUCTIONS[str(instruction)]
+        places = [rows.index(row) + shift
+                  for row in zip(of["examples"], of["label"], strict=True)]
+        axes.errorbar(of["p_correct"], places, xerr=ends(of, "p_correct"), fmt=marker,
+                      color=colours[colour], markersize=5, capsize=2, label=name)
+    for edge in (2.5, 5.5):
+        axes.axhline(edge, color=colours["muted"], linewidth=0.6)
+    axes.set_yticks(range(len(rows)), [f"{_EXAMPLES_SHOWN[examples]}, “{label}”"
+                                       for examples, label in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("P(correct)")
+    axes.set_xlim(left=0)
+    legend_below(figure, axes)
+
+
+def factor_forest(figure: Figure, colours: Colours, effects: pd.DataFrame) -> None:
+    """What each factor takes from P(correct), alone and last: a panel a pair of arms."""
+    of = effects[effects["measure"] == "p_correct"]
+    arms = list(dict.fromkeys(of["framing"]))
+    panels = figure.subplots(len(arms), 1, sharex=True, gridspec_kw={
+        "height_ratios": [(of["framing"] == name).sum() for name in arms]})
+    for axes, name in zip(panels, arms, strict=True):
+        rows = of[of["framing"] == name]
+        axes.errorbar(rows["value"], range(len(rows)), xerr=ends(rows, "value"), fmt="none",
+                      ecolor=colours["ink"], capsize=2)
+        axes.scatter(rows["value"], range(len(rows)), zorder=3, s=28, color=[
+            colours["ink" if factor == "all" else
+                    "sandbag" if factor == "instruction" else "genuine"]
+            for factor in rows["factor"]])
+        axes.axvline(0, color=colours["muted"], linewidth=0.8)
+        axes.set_yticks(range(len(rows)), [_change(*of_row) for of_row in
+                                           zip(rows["factor"], rows["context"], strict=True)])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_title(_ARMS_SHOWN[name])
+    panels[-1].set_xlabel("fall of P(correct), pp")
+
+
+_ARMS_SHOWN = {"two_shot_labelled":
+               "labelled: two examples, “Correct answer:” against “Wrong answer:”",
+               "two_shot_same_prefix": "same prefix: two examples, “A:” in both arms",
+               "no_examples": "no examples, “A:” in both arms"}
+
+
+def _change(factor: str, context: str) -> str:
+    if factor != "all":
+        return f"{factor}, {'changed alone' if context == 'alone' else 'added last'}"
+    return "all of them" if context == "given" else "all, no instruction given"
+
+
+def wordings(figure: Figure, colours: Colours, levels: pd.DataFrame) -> None:
+    """P(correct) under every wording of every instruction, held-out ones hollow."""
+    axes = figure.subplots()
+    labels = []
+    for place, row in enumerate(levels.itertuples()):
+        _, colour, marker = _INSTRUCTIONS[str(row.instruction)]
+        axes.errorbar(row.p_correct, place, xerr=[[row.p_correct - row.ci_low],
+                                                  [row.ci_high - row.p_correct]],
+                      fmt=marker, color=colours[colour], capsize=2, markersize=5,
+                      markerfacecolor="none" if row.held_out else colours[colour])
+        labels.append(row.wording)
+    axes.set_yticks(range(len(labels)), labels, fontsize="small")
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlabel("P(correct)")
+    axes.set_xlim(left=0)
+
+
+def factor_rows(effects: pd.DataFrame) -> pd.DataFrame:
+    """What each factor takes, in every measure."""
+    keys = ["framing", "factor", "context"]
+    by_measure = effects.set_index([*keys, "measure"])
+    rows = []
+    for key in dict.fromkeys(effects[keys].itertuples(index=False, name=None)):
+        (framing, factor, context), of = key, by_measure.loc[key]
+        rows.append({"arms": framing.replace("_", " "), "changed": _change(factor, context),
+                     "n": int(of["n"].iloc[0]),
+                     **{title: with_interval(row_value(of.loc[measure]))
+                        for measure, (title, _) in MEASURES.items()}})
+    return pd.DataFrame(rows)
+
+
+def wording_rows(effects: pd.DataFrame) -> pd.DataFrame:
+    """What the instructions take, over wordings."""
+    return pd.DataFrame({
+        "from “answer correctly” to": [_INSTRUCTIONS[name][0] for name in effects["instruction"]],
+        "over": effects["over"].map({"mean": "all wordings", "largest": "the worst wording",
+                                     "held_out": "the held-out wordings"}),
+        "fall of P(correct)": [with_interval(row_value(row)) for _, row in effects.iterrows()]})
+
+
+def prompts(in_full: pd.DataFrame) -> pd.DataFrame:
+    """Prompts as quotations, the arms of a pair together."""
+    return pd.DataFrame({
+        "group": in_full["framing"].map(_ARMS_SHOWN), "label": in_full["arm"],
+        "about": [f"instruction: {instruction}; examples: {examples}"
+                  for instruction, examples in zip(in_full["instruction"], in_full["examples"],
+                                                   strict=True)],
+        "before": "", "text": in_full["text"]})
+
+
 def by_framing(figure: Figure, colours: Colours, contrasts: pd.DataFrame) -> None:
     """P(correct) with its interval: one panel a question set, one row a framing."""
     levels = _of_first_model(contrasts)
     levels = levels[levels["measure"] == "p_correct"]
+    framings = list(dict.fromkeys(levels["framing"]))
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
     for axes, subset in zip(panels, ("answerable", "all"), strict=True):
-        for row, framing in enumerate(FRAMINGS):
+        for row, framing in enumerate(framings):
             for shift, condition in zip((-0.2, 0.0, 0.2), CONDITIONS, strict=True):
                 found = levels[(levels["framing"] == framing) & (levels["questions"] == subset)
                                & (levels["contrast"] == condition)]
@@ -48,7 +162,7 @@ def by_framing(figure: Figure, colours: Colours, contrasts: pd.DataFrame) -> Non
                               fmt="osD"[int(5 * shift) + 1],
                               color=colours[condition], markersize=5, capsize=2,
                               label=condition if row == 0 else None)
-        axes.set_yticks(range(len(FRAMINGS)), [f.title for f in FRAMINGS.values()])
+        axes.set_yticks(range(len(framings)), [FRAMINGS[name].title for name in framings])
         axes.set_xlabel("P(correct)")
         axes.set_title(f"{subset} questions")
         axes.set_xlim(left=0)
