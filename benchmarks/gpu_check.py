@@ -56,7 +56,13 @@ from deception_saes.interventions.swap import AddDifference, SwapTo, SwapTop, Tr
 from deception_saes.models.anatomy import Head, anatomy
 from deception_saes.models.forward import token_mass
 from deception_saes.models.last_position import LastPositionRun
-from deception_saes.models.load import LanguageModel, converted, load, why_unavailable
+from deception_saes.models.load import (
+    LanguageModel,
+    avoid_wrong_attention,
+    converted,
+    load,
+    why_unavailable,
+)
 from deception_saes.models.registry import get
 from deception_saes.models.spec import ModelUnavailable
 from deception_saes.paper.catalogue import SECTIONS
@@ -183,6 +189,7 @@ def engines(check: Check) -> None:
     for name, lm in models(check):
         asked = questions(lm, 6 if check.tiny else 24)
         there = replace(lm, model=copy.deepcopy(lm.model).to(check.device))
+        avoid_wrong_attention(there.model)
         for what, engine in ENGINES.items():
             check.row(f"{name}: {what}", check.measured(
                 partial(largest, partial(engine, there), partial(engine, lm), asked)),

@@ -2,13 +2,21 @@ import dataclasses
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from deception_saes.models.anatomy import FAMILIES
 from deception_saes.models.last_position import LastPositionRun
-from deception_saes.models.load import at_commit, converted, family, load, weights_hash
+from deception_saes.models.load import (
+    at_commit,
+    avoid_wrong_attention,
+    converted,
+    family,
+    load,
+    weights_hash,
+)
 from deception_saes.models.registry import MODELS, get
 from deception_saes.models.spec import HubModel
 from deception_saes.store.files import PACKAGE_DIR
@@ -138,3 +146,17 @@ def test_where_the_blocks_are_is_known_without_loading_the_model(artifacts, tiny
     known = FAMILIES[family(tiny.spec, artifacts)]
     assert known.base == tiny.model.base_model_prefix
     assert tiny.model.get_submodule(f"{known.base}.layers") is tiny.model.base_model.layers
+
+
+@pytest.mark.parametrize(("device", "key_heads", "kept"), [
+    ("cuda", 1, False), ("cuda", 2, True), ("cpu", 1, True)])
+def test_a_kernel_that_is_wrong_for_one_key_head_is_turned_off_on_a_gpu(device, key_heads, kept):
+    model = SimpleNamespace(device=torch.device(device),
+                            config=SimpleNamespace(num_key_value_heads=key_heads))
+    before = torch.backends.cuda.mem_efficient_sdp_enabled()
+    try:
+        avoid_wrong_attention(model)
+        assert torch.backends.cuda.mem_efficient_sdp_enabled() == (before and kept)
+        assert before
+    finally:
+        torch.backends.cuda.enable_mem_efficient_sdp(before)

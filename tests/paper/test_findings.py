@@ -35,6 +35,17 @@ def probing(low, high):
                    value(18, "nested_minus_words.accuracy", (low + high) / 2, low, high))
 
 
+def ablating(restored, gap, portion_gap, in_logits):
+    return (results(28, value(28, "effect.sandbag.zero", 19, *restored),
+                    value(28, "random.layer_matched", 1, 0, 2),
+                    value(28, "gap.layer_matched", 18, *gap)),
+            results(29, value(29, "effect.genuine", 2, 1, 3), value(29, "portion", 17, 16, 18),
+                    value(29, "portion.pp.random", 8, 7, 9),
+                    value(29, "portion.pp.gap", 9, *portion_gap),
+                    value(29, "portion.logits.gap", 1, *in_logits, "logits")),
+            results(30, value(30, "instruction_alone.portion", 0, -1, 1)))
+
+
 def found(*of):
     return findings(Numbers(EMBEDDED, of))
 
@@ -62,6 +73,19 @@ def test_told_to_is_said_of_the_instruction_alone(low, high, alone, words):
 ])
 def test_a_probe_is_set_beside_the_words(low, high, words):
     assert words in found(probing(low, high))[1].sentence
+
+
+@pytest.mark.parametrize(("intervals", "words"), [
+    (((1, 2), (1, 2), (1, 2), (1, 2)), "more than random heads do, and not by disruption alone"),
+    (((1, 2), (1, 2), (1, 2), (-1, 2)), "is not shown to exceed what any disruption does"),
+    (((1, 2), (1, 2), (-1, 2), (1, 2)), "is not shown to exceed what any disruption does"),
+    (((1, 2), (-1, 2), (1, 2), (1, 2)), "is not shown to restore more than random heads do"),
+    (((-1, 2), (1, 2), (1, 2), (1, 2)), "is not shown to restore answers"),
+])
+def test_a_portion_is_the_heads_own_beyond_that_of_random_ones(intervals, words):
+    sentence = found(*ablating(*intervals))[4].sentence
+    assert words in sentence
+    assert "Where the instruction alone differs, the ablation is not shown to" in sentence
 
 
 def test_what_was_not_run_is_said():

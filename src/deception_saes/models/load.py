@@ -131,8 +131,21 @@ def load(spec: ModelSpec, artifacts: Path, device: str) -> LanguageModel:
                                    "for this family, which the engines need; choose a model of "
                                    "another family") from None
     torch.nn.Module.to(model, device)  # transformers' own `to` is untyped
+    avoid_wrong_attention(model)
     model.eval().requires_grad_(False)
     return LanguageModel(spec, model, tokenizer)
+
+
+def avoid_wrong_attention(model: PreTrainedModel) -> None:
+    """Turn off PyTorch's memory-efficient attention for a model on a GPU all of whose heads share
+    one key head.
+
+    For keys and values that are expanded along the heads it gives a wrong last row where their
+    number is one more than a multiple of 32: pytorch/pytorch issue 191937, seen here with torch
+    2.11 on an H200. PyTorch then takes another of its kernels.
+    """
+    if model.device.type == "cuda" and getattr(model.config, "num_key_value_heads", None) == 1:
+        torch.backends.cuda.enable_mem_efficient_sdp(False)
 
 
 @contextmanager

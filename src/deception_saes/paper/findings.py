@@ -184,23 +184,32 @@ def _swap(of: Numbers) -> Finding:
 def _heads(of: Numbers) -> Finding:
     restored, random = of(28, "effect.sandbag.zero"), of(28, "random.layer_matched")
     gap, genuine = of(28, "gap.layer_matched"), of(29, "effect.genuine")
-    portion, same = of(29, "portion"), of(30, "two_shot_same_prefix.portion")
+    portion, chance = of(29, "portion"), of(29, "portion.pp.random")
+    beyond, in_logits = of(29, "portion.pp.gap"), of(29, "portion.logits.gap")
+    instructed = of(30, "instruction_alone.portion")
     if side(restored) != "above":
         says = "is not shown to restore answers"
-    elif side(gap) == side(portion) == "above":
-        says = "restores answers, and does so specifically"
+    elif side(gap) != "above":
+        says = "restores answers, but is not shown to restore more than random heads do"
+    elif side(beyond) == side(in_logits) == "above":
+        says = "restores answers, more than random heads do, and not by disruption alone"
     else:
-        says = "restores answers, but is not shown to do so specifically"
-    holds = {"above": "remains", "below": "turns negative",
-             "neither": "is not shown"}[side(same)]
+        says = ("restores answers, more than random heads do, but what it restores beyond honest "
+                "prompts is not shown to exceed what any disruption does")
+    holds = {"above": "restores more than on honest prompts",
+             "below": "restores less than on honest prompts",
+             "neither": "is not shown to restore more than on honest prompts"}[side(instructed)]
     return Finding(
-        (28, 29, 30), f"Ablating the suppressor heads {says}: {with_interval(restored)}, "
-        f"{with_interval(gap)} beyond random heads of the same layers and {with_interval(portion)} "
-        "beyond what it does to honest prompts; where the answer's label does not repeat the "
-        f"instruction, that portion {holds} ({with_interval(same)}).",
+        (28, 29, 30), f"Ablating the suppressor heads {says}: {with_interval(restored)} on sandbag "
+        f"prompts, {with_interval(gap)} beyond random heads of the same layers. Its portion, what "
+        f"is left beyond its effect on honest prompts, is {with_interval(portion)}; random heads "
+        f"have one of {with_interval(chance)}, and the difference is {with_interval(beyond)}, in "
+        f"logits {with_interval(in_logits)}. Where the instruction alone differs, the ablation "
+        f"{holds} ({with_interval(instructed)}).",
         (Row("suppressor heads", restored, "sandbag"), Row("random, same layers", random, "muted"),
-         Row("honest prompts", genuine, "genuine"), Row("specific portion", portion, "sandbag"),
-         Row("portion, same prefix", same, "sandbag")),
+         Row("honest prompts", genuine, "genuine"), Row("portion", portion, "sandbag"),
+         Row("portion, random heads", chance, "muted"),
+         Row("portion, instruction alone", instructed, "sandbag")),
         "effect on P(correct), pp")
 
 

@@ -82,8 +82,10 @@ HEADLINES = (
     Headline(24, "headline.jumprelu", "farthest gap of the full-SAE-swap, JumpReLU"),
     Headline(28, "effect.sandbag.zero", "restoration by the suppressor heads"),
     Headline(28, "gap.layer_matched", "the same less random heads of the same layers"),
-    Headline(29, "portion", "sandbagging-specific portion"),
-    Headline(30, "two_shot_same_prefix.portion", "the same, same-prefix framing"),
+    Headline(29, "portion", "portion: restoration less the effect on genuine prompts"),
+    Headline(29, "portion.pp.gap", "the same less that of random heads of the same layers"),
+    Headline(30, "two_shot_same_prefix.portion", "portion, same-prefix framing"),
+    Headline(30, "instruction_alone.portion", "portion where the instruction alone differs"),
     Headline(32, "wins.jumprelu", "pairs in which JumpReLU wins on d_max"),
 )
 
