@@ -30,12 +30,12 @@ from deception_saes.paper.plots import s20
 book = open_section(20, profile, seed, model=model, judge=judge, resamples=resamples)
 
 # %% [markdown]
-# The SAEs are trained on residuals at the tokens of completions of rounds R1 and R2, the JumpReLUs twice: with
-# learned thresholds and, as the study first had them, with thresholds at 0. All are measured on round R3.
+# The SAEs are trained on residuals at the tokens of completions of rounds R1 and R2, the JumpReLUs of the
+# middle layer twice: with learned thresholds and, as the study first had them, with thresholds at 0. All are measured on round R3.
 
 # %%
 learned = book.behavioural_saes
-grids = [learned, learned.before_fix(learned.layers)]
+grids = [learned, learned.before_fix(learned.layers[1:2])]
 quality = quality_of(grids)  # on every token
 kl = kl_of(grids, completions=1)  # of each scenario
 
@@ -69,8 +69,8 @@ book.figure(
 
 # %% tags=["remove-input"]
 book.say("""
-**What it shows.** With thresholds left at 0, as in the study's first release, a JumpReLU is a ReLU: [[prefix.l0_share]] of its
-features are active on a token (the study: [[B-13]]). With thresholds learned by the Gaussian-kernel estimator it is
+**What it shows.** With thresholds left at 0, as in the study's first release, a JumpReLU is a ReLU: at the middle layer
+[[prefix.l0_share]] of its features are active on a token (the study: [[B-13]]). Over all layers, with thresholds learned by the Gaussian-kernel estimator, it is
 [[learned.l0_share]], at an explained variance of [[learned.explained_variance|value]] instead of
 [[prefix.explained_variance|value]]; TopK has [[topk.explained_variance|value]] at [[topk.l0|value]] features.
 """)

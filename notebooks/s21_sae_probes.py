@@ -41,12 +41,12 @@ book = open_section(21, profile, seed, model=model, judge=judge, permutations=pe
 # %% [markdown]
 # Every probe is fitted and scored on the same completions of round R3, as many honest as deceptive ones of each
 # scenario, and on the same folds: on the features of each SAE as it is trained and before its training, of
-# JumpReLUs with thresholds at 0, on the residual of its layer and on the residual's principal components.
+# the middle layer's JumpReLUs with thresholds at 0, on the residual of its layer and on the residual's principal components.
 
 # %%
 saes = book.behavioural_saes
 design = saes.reading.main.design  # labels, scenarios, near-duplicates and folds
-before_fix = saes.before_fix(saes.layers)
+before_fix = saes.before_fix(saes.layers[1:2])
 scored = score_probes(saes, before_fix, permutations=book.permutations)
 
 # %%
@@ -142,7 +142,7 @@ SAEs); with the [[power.study|n]] completions of the study's test it would have 
 book.figure(
     s21.baselines, probes,
     caption="Balanced accuracy of every probe by layer, n = [[tested|value]] completions. Random start: the same SAE before "
-    "training. Threshold at 0: JumpReLU as the study had it before its fix. Principal components: all of them, of the tokens that the SAEs were trained on. Intervals "
+    "training. Threshold at 0: the middle layer's JumpReLUs as the study had them before its fix. Principal components: all of them, of the tokens that the SAEs were trained on. Intervals "
     "of the differences stand in the table.",
     alt="Balanced accuracy of probes on trained, untrained and pre-fix SAEs, raw residuals and components, by layer.",
     size=(7.5, 4.4),

@@ -193,10 +193,9 @@ def _of_behavioural_saes(of: Settings) -> Named:
     for layer in saes.layers:
         yield (f"saes-{saes.reading.model}-completions-L{layer}",
                train_behavioural.call(saes, layer))
-    before_fix = saes.before_fix(saes.layers)
-    for layer in before_fix.layers:
+    for layer in saes.layers[1:2]:
         yield (f"saes-before-fix-{saes.reading.model}-completions-L{layer}",
-               train_behavioural.call(before_fix, layer))
+               train_behavioural.call(saes.before_fix([layer]), layer))
 
 
 _CALLS = {17: _of_reading, 18: _of_probes, 19: _of_probes, 20: _of_behavioural_saes,
