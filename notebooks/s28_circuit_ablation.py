@@ -27,6 +27,7 @@ resamples = None  # bootstrap resamples behind every interval
 # %%
 from deception_saes.experiments.circuits import (
     against_random,
+    beside_restoration,
     by_question,
     levels,
     mean_share,
@@ -35,7 +36,13 @@ from deception_saes.experiments.circuits import (
     strongest,
     subset_table,
 )
-from deception_saes.experiments.heads import p_correct, random_heads, subset_effects, sweep
+from deception_saes.experiments.heads import (
+    answers,
+    p_correct,
+    random_heads,
+    subset_effects,
+    sweep,
+)
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s28
 
@@ -62,6 +69,19 @@ for condition in ("sandbag", "genuine"):
 restoration = by_mode["sandbag", "zero"] - by_mode["sandbag", "clean"]  # per question, pp
 
 # %% [markdown]
+# P(correct) alone does not say whether the model answers rightly: it rises too where the distribution is only
+# sharper. So the likeliest token and the foil stand beside it, and what half the temperature alone does to
+# the clean model.
+
+# %%
+other_measures = {
+    "sandbag": answers(task.evaluating, "sandbag"),
+    "ablated": answers(task.evaluating, "sandbag", heads),
+    "sharpened": answers(task.evaluating, "sandbag", temperature=0.5),
+    "genuine": answers(task.evaluating, "genuine"),
+}
+
+# %% [markdown]
 # The controls: random heads of three kinds, as many as the suppressors and disjoint from them; every subset
 # of the suppressors, the best of each size being picked on the choosing half; the choice itself, repeated on
 # random halves of the choosing half.
@@ -79,6 +99,7 @@ chosen_again = stability(swept, n_heads=book.n_heads, splits=100, seed=seed)
 of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap over questions
 together = levels(by_mode, len(heads), **of_book)
 gaps = against_random(chance, **of_book)
+beside = beside_restoration(other_measures, **of_book)
 subsets = subset_table(sets, restored, on_choosing, best, **of_book)
 sums = redundancy(restored, sets, **of_book)
 
@@ -89,6 +110,7 @@ book.report("draw_effects", chance.effects)
 book.report("levels", together, "{measure}.{condition}.{mode}", claims={
     "p_correct.genuine.clean": "R-08", "p_correct.sandbag.clean": "R-09",
     "p_correct.sandbag.zero": "R-10", "effect.sandbag.zero": "S-07"})
+book.report("beside", beside, "beside.{state}.{measure}", where="state != 'sandbag'")
 book.report("random", gaps, "{measure}.{kind}", condition="sandbag",
             claims={"random.uniform": "S-23", "gap.uniform": "S-08"})
 book.report("subsets", subsets, "single{rank}", where="size == 1", value="restoration",
@@ -148,6 +170,24 @@ book.figure(
 book.say("""
 Zero minus mean ablation: [[effect.sandbag.zero_minus_mean]] on sandbag prompts,
 [[effect.genuine.zero_minus_mean]] on genuine ones.
+""")
+
+# %% [markdown]
+# ## Beside P(correct)
+
+# %%
+book.table(
+    s28.beside, beside,
+    caption="The clean sandbag prompt, the same with the suppressor heads set to zero, the clean one at half the "
+    "temperature, and the genuine prompt: level, and gain over the clean sandbag prompt with 95% bootstrap interval "
+    "over n = [[beside.ablated.p_correct|n]] questions of the evaluating half.",
+)
+
+# %% tags=["remove-input"]
+book.say("""
+The ablation raises P(correct) by [[beside.ablated.p_correct]]; half the temperature, which changes no ranking of tokens, raises
+it by [[beside.sharpened.p_correct]]. The likeliest token becomes a correct one in [[beside.ablated.top_is_correct]] of the questions
+more, under the genuine prompt in [[beside.genuine.top_is_correct]] more.
 """)
 
 # %% [markdown]

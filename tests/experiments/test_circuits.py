@@ -85,6 +85,22 @@ def test_where_the_instruction_alone_differs_the_labelled_questions_are_asked(ru
                 == models.loc[(model, "two_shot_labelled"), "n"])
 
 
+def test_other_measures_beside_the_restoration_are_of_the_same_answers(runs):
+    table = runs[28].table("beside").set_index(["state", "measure"])
+    for state, mode, condition in (("sandbag", "clean", "sandbag"), ("ablated", "zero", "sandbag"),
+                                   ("genuine", "clean", "genuine")):
+        assert table.loc[(state, "p_correct"), "level"] == pytest.approx(
+            value(runs, f"s28.{MODEL}.p_correct.{condition}.{mode}"), abs=1e-5)
+    assert table.loc[("ablated", "p_correct"), "value"] == pytest.approx(
+        value(runs, f"s28.{MODEL}.effect.sandbag.zero"), abs=1e-3)
+
+
+def test_half_the_temperature_changes_no_likeliest_token(runs):
+    table = runs[28].table("beside").set_index(["state", "measure"])
+    assert table.loc[("sharpened", "top_is_correct"), "value"] == 0
+    assert table.loc[("sharpened", "p_correct"), "value"] != 0
+
+
 def test_the_last_subset_is_the_whole_circuit(runs):
     table = runs[28].table("subsets")
     assert len(table) == 31

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from deception_saes.models.forward import (
+    at_temperature,
     continuation_states,
     log_probabilities,
     shared_prefix,
@@ -103,3 +104,13 @@ def test_a_broken_weight_is_an_error_and_not_a_probability(tiny, broken):
     batch = next(suffix_batches(model, WITH_PREFIX, 2))
     with pytest.raises(FloatingPointError, match="not finite"):
         log_probabilities(model, batch.hidden_BTD[:, -1])
+
+
+def test_a_temperature_divides_logits_and_is_gone_afterwards(tiny):
+    hidden_BD = torch.randn(3, tiny.model.config.hidden_size,
+                            generator=torch.Generator().manual_seed(0))
+    plain = log_probabilities(tiny.model, hidden_BD)
+    with at_temperature(tiny.model, 0.5):
+        sharper = log_probabilities(tiny.model, hidden_BD)
+    torch.testing.assert_close(sharper, torch.log_softmax(2 * plain, dim=-1), **CLOSE)
+    assert torch.equal(log_probabilities(tiny.model, hidden_BD), plain)

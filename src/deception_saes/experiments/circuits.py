@@ -30,6 +30,11 @@ _OF_PORTION: dict[str, tuple[str, str]] = {
     **MEAN_AND_UNIT}
 
 
+BESIDE = {"p_correct": "P(correct)", "foil_measure": "P(correct) / (P(correct) + P(foil))",
+           "top_is_correct": "likeliest token correct"}
+"""What a restoration is set beside, see `beside_restoration`."""
+
+
 @cached()
 def head_table(
     sandbag: pd.DataFrame, genuine: pd.DataFrame, *, draws: int, permutations: int, seed: int
@@ -217,6 +222,27 @@ def by_question(
         **{f"p_correct_{condition}_{mode}": ("probability",
                                              f"P(correct), {condition} prompt, {modes[mode]}")
            for condition, mode in p_correct_Q})
+
+
+def beside_restoration(
+    answers: Mapping[str, pd.DataFrame], *, draws: int, seed: int
+) -> pd.DataFrame:
+    """Other measures of what a model answers, by state, and what each state gains over the clean
+    sandbag prompt. answers: as `heads.answers` gives them; those of the state "sandbag" are the
+    clean ones. A row a state and measure: `level`, and `value`, the gain in pp with its interval.
+    """
+    clean = answers["sandbag"]
+    rows = [{"state": state, "measure": measure, "level": of[measure].mean(), "unit": "pp",
+             "quantity": f"{title}, {state} less clean sandbag",
+             **mean_interval(100 * (of[measure] - clean[measure]), draws, seed).columns()}
+            for state, of in answers.items() for measure, title in BESIDE.items()]
+    return described(
+        pd.DataFrame(rows), "what a model answers, in several measures and states",
+        state=("", "sandbag, genuine: the clean prompt; ablated: sandbag, the heads set to zero; "
+                   "sharpened: sandbag, clean, at half the temperature"),
+        measure=("", "p_correct, foil_measure: P(correct) / (P(correct) + P(foil)), "
+                     "top_is_correct: share of questions whose likeliest token is correct"),
+        level=("probability", "mean over questions"), **MEAN_AND_UNIT)
 
 
 def subset_table(

@@ -21,11 +21,16 @@ from deception_saes.interventions.ablation import (
     collateral_damage,
     head_means,
 )
-from deception_saes.interventions.heads import Means, ResumableRun
+from deception_saes.interventions.heads import Means, ResumableRun, ablated
 from deception_saes.models.anatomy import Head, anatomy
-from deception_saes.models.forward import last_position_attention, shared_prefix
+from deception_saes.models.forward import (
+    at_temperature,
+    last_position_attention,
+    shared_prefix,
+)
 from deception_saes.tasks.framings import Condition
 from deception_saes.tasks.prompts import neutral_passages
+from deception_saes.tasks.scoring import score
 from deception_saes.tidy import described
 
 Heads = tuple[Head, ...]
@@ -136,6 +141,21 @@ def p_correct(
     return 100 * ablated_p_correct(
         lm.model, asked.prompts[condition], asked.correct[condition], ablate, means,
         label=f"{asked.framing.name} {condition}, {len(ablate)} sets by {mode}")
+
+
+@cached()
+def answers(
+    half: AskedHalf, condition: Condition, heads: Heads = (), temperature: float = 1.0
+) -> pd.DataFrame:
+    """What the model answers with these heads set to zero and its logits divided by `temperature`,
+    question by question."""
+    lm = half.task.subject.load()
+    with ablated(anatomy(lm.model), [heads]), at_temperature(lm.model, temperature):
+        found = score(lm, half.framing, condition, half.questions, strings=False)
+    return pd.DataFrame({"question": [of.question for of in found],
+                         "p_correct": [of.p_correct for of in found],
+                         "foil_measure": [of.foil_measure for of in found],
+                         "top_is_correct": [float(of.top_is_correct) for of in found]})
 
 
 @lru_cache(maxsize=1)

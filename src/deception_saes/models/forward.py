@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -166,6 +167,20 @@ def finite_logits(model: PreTrainedModel, hidden_BD: torch.Tensor) -> torch.Tens
             "of its activations are broken, and no probability can be read from it"
         )
     return logits_BV
+
+
+@contextmanager
+def at_temperature(model: PreTrainedModel, temperature: float) -> Iterator[None]:
+    """While open, the model's logits are divided by the temperature."""
+
+    def scaled(_: torch.nn.Module, __: tuple[torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
+        return logits / temperature
+
+    hook = model.get_output_embeddings().register_forward_hook(scaled)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from deception_saes.experiments.circuits import BESIDE
 from deception_saes.experiments.heads import KINDS
 from deception_saes.paper.numbers import row_value, with_interval
 from deception_saes.paper.plots.common import Colours
@@ -91,3 +92,19 @@ def against_random(table: pd.DataFrame) -> pd.DataFrame:
                      "sigma": shown["sigma"], "empirical p": shown["p"],
                      "KL on text": shown["damage"]})
     return pd.DataFrame(rows)
+
+
+def beside(table: pd.DataFrame) -> pd.DataFrame:
+    """Levels and gains of every state, in every measure."""
+    names = {"sandbag": "sandbag", "ablated": "sandbag, heads ablated",
+             "sharpened": "sandbag, half the temperature", "genuine": "genuine"}
+    by_place = table.set_index(["state", "measure"])
+    return pd.DataFrame([
+        {"prompt": name, **{title: _level(by_place.loc[(state, measure)], state != "sandbag")
+                            for measure, title in BESIDE.items()}}
+        for state, name in names.items()])
+
+
+def _level(row: pd.Series, with_gain: bool) -> str:
+    gain = f"; gain {with_interval(row_value(row))}" if with_gain else ""
+    return f"{row['level']:.3f}{gain}"
