@@ -70,7 +70,8 @@ book.report("portion", found, "effect.{condition}", where="measure == 'genuine'"
 book.report("portion", found, "effect.{condition}", where="measure == 'restoration'")
 book.report("portion", found, "portion", where="measure == 'portion'",
             quantity="sandbagging-specific portion, restoration − effect on genuine prompts")
-book.report("portion", found, "improved.{condition}", where="measure == 'improved'")
+book.report("portion", found, "improved.{condition}", where="measure == 'improved'",
+            claims={"improved.genuine": "S-24"})
 book.report("text", text, "text.{measure}")
 
 # %%
@@ -90,7 +91,7 @@ book.figure(
 # %% tags=["remove-input"]
 book.say("""
 **What it shows.** On genuine prompts the same ablation changes P(correct) by [[effect.genuine]]
-(n = [[effect.genuine|n]]); it improves [[improved.genuine]] of the questions. The sandbagging-specific
+(n = [[effect.genuine|n]]); it improves [[improved.genuine]] of the questions (the study: [[S-24]]). The sandbagging-specific
 portion, restoration minus this, is [[portion]].
 """)
 

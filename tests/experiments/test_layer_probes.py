@@ -91,6 +91,13 @@ def test_all_dimensions_are_the_probe_of_section_18(runs):
                 (second.value, second.ci_low, second.ci_high, second.n))
 
 
+def test_what_five_components_lack_is_a_claim_of_its_own(runs):
+    found = value(runs, "s19.nested.pc5_minus_all")
+    assert found.claim == "B-21"
+    assert found.value == pytest.approx(value(runs, "s19.nested.pc5.accuracy").value
+                                        - value(runs, "s19.nested.all.accuracy").value)
+
+
 def test_saturation_is_given_only_where_all_dimensions_are_above_chance(runs):
     drawn = runs[19].table("saturation")
     for name, of in runs[19].table("components").groupby("layers"):
