@@ -361,7 +361,8 @@ def test_wins_are_those_of_the_matched_pairs(runs):
     assert sum(wins.values()) <= 9
     by_topk = both[both["d_max_x"] > both["d_max_y"]]
     late = runs[32].results.value(f"s32.{MODEL}.wins.topk.late_mixed")
-    assert late.value == by_topk.query("layer >= 4 and train_set == 'mixed'").shape[0]  # of 8 blocks
+    of_8_blocks = by_topk.query("layer >= 4 and train_set == 'mixed'")
+    assert late.value == len(of_8_blocks)
     assert (late.unit, late.n, late.claim) == (f"of {len(by_topk)}", len(by_topk), "S-26")
     ratio = runs[32].results.value(f"s32.{MODEL}.d_mean_ratio")
     assert ratio.value == pytest.approx((both["d_mean_all_y"] / both["d_mean_all_x"]).median())
@@ -407,20 +408,21 @@ def test_topks_wins_are_late_from_half_of_the_depth_on():
 
 def test_the_outliers_contrast_is_paired_over_questions(runs):
     base = f"s32.{MODEL}.outlier."
-    found = {measure: runs[32].results.value(f"{base}topk_minus_jumprelu.{measure}")
-             for measure in ("d_max", "picked")}
-    for measure, of in found.items():
-        assert of.value == pytest.approx(value(runs, f"{base}topk.{measure}")
-                                         - value(runs, f"{base}jumprelu.{measure}"))
+    found = {of: runs[32].results.value(f"{base}topk_minus_jumprelu.{of}")
+             for of in ("d_max", "picked")}
+    for of, difference in found.items():
+        assert difference.value == pytest.approx(value(runs, f"{base}topk.{of}")
+                                                 - value(runs, f"{base}jumprelu.{of}"))
     assert (found["d_max"].claim, found["d_max"].ci_low) == (None, None)
     assert found["picked"].claim == "S-25"
     assert found["picked"].ci_low < found["picked"].ci_high
 
 
 def test_the_contrast_takes_the_same_resamples_of_both():
+    d_max = {"topk": 9.0, "jumprelu": 4.0}
     table = pd.DataFrame([{"layer": layer, "train_set": "mixed", "architecture": name,
-                           "d_max": d_max, "untrained_d_max": 1.0, "n_questions": 9.0}
-                          for layer in (7, 15) for name, d_max in (("topk", 9.0), ("jumprelu", 4.0))])
+                           "d_max": d_max[name], "untrained_d_max": 1.0, "n_questions": 9.0}
+                          for layer in (7, 15) for name in d_max])
     drawn = np.concatenate([[3.0], np.linspace(0, 10, 101)])
     found = [{"rows": [{"layer": layer}], "picked": {"mixed": {"topk": drawn + shift,
                                                                "jumprelu": drawn}}}

@@ -206,8 +206,8 @@ def test_substitutions_count_the_verdicts():
     found = substitutions(profile, 3, results, claim_rows(profile, results))
     assert found["n_claims"] == 65
     assert found["verdict_counts"] == "**1** agrees, **64** not run"
-    assert "**1** differs" in found["magnitude_counts"]
-    assert found["expected_false"].startswith("By chance alone, of the 1 that a 95% interval")
+    assert "**1** differ," in found["magnitude_counts"]
+    assert found["expected_false"].startswith("By chance alone, of 1 that a 95% interval")
     assert (found["n_done"], found["n_sections"], found["seed"]) == (1, 16, 3)
 
 
@@ -223,8 +223,9 @@ def test_directions_and_magnitudes_are_counted_apart():
     rows = claim_rows(embedded, [heads("smollm2it", (6.0, 8.0), (20.0, 30.0), (-9.0, -8.0))])
     counts = substitutions(embedded, 0, [], rows)["verdict_counts"]
     assert counts == "**1** disagrees, **2** uninformative, **62** not run"
-    assert magnitude_counts(rows) == ("Of the 3 effects measured on another model than the study's, "
-                                      "in magnitude: **1** agrees, **2** differs, **0** undecided.")
+    assert magnitude_counts(rows) == (
+        "Of 3 effects measured on another model than the study's, **1** agree in magnitude, **2** "
+        "differ, **0** are undecided.")
     assert magnitude_counts(claim_rows(embedded, [])) == ""
 
 
@@ -243,12 +244,12 @@ def test_verdicts_that_chance_alone_would_give_are_counted_by_what_decides_them(
     embedded = profile_named("embedded")
     two = done(28, *(Value(f"s28.m.{claim}", "q", 5.0, "pp", claim=claim, ci_low=low, ci_high=8.0,
                            model="smollm2it")
-                     for claim, low in (("S-07", 2.0), ("S-08", -2.0))))  # the second decides nothing
+                     for claim, low in (("S-07", 2.0), ("S-08", -2.0))))  # one decides nothing
     chosen = done(27, *heads("smollm2it", (6.0, 8.0)).values)  # by a choice, hence not by chance
     found = expected_false(claim_rows(embedded, [two, chosen, s24("smollm2it", -0.1, 0.1,
                                                                   margin=2.5)]))
-    assert "of the 2 that a 95% interval sets against no effect, 0.05 would agree" in found
-    assert "of the 1 that a 90% interval sets against a margin, 0.05 would pass" in found
+    assert "of 2 that a 95% interval sets against no effect, 0.05 would agree" in found
+    assert "of 1 that a 90% interval sets against a margin, 0.05 would pass" in found
     assert "published value" not in found
     assert "published value, 0.05 would be outside" in expected_false(
         claim_rows(profile_named("paper"), [s07("llama", 13.0, 12.0, 14.0)]))
@@ -273,8 +274,7 @@ def test_an_exploratory_claim_says_so_and_what_other_runs_say():
     by_id = {row.claim.id: row for row in claim_rows(embedded, found, others)}
     assert by_id["S-22"].elsewhere == {"seed 1": "agrees"}  # the other has no such value
     assert reasons(by_id["S-22"]).endswith(
-        "; exploratory, the rule of 2026-11-28 was set after its result had been seen (seed 1: "
-        "agrees)")
+        "; exploratory (rule of 2026-11-28, set after its result was seen, seed 1: agrees)")
     assert by_id["S-07"].elsewhere == {}
     assert "exploratory" not in reasons(by_id["S-07"])
 

@@ -43,11 +43,11 @@ _CAUTION = ("**The models of this profile have random weights: it tests the mach
             "numbers say nothing about deception.**")
 _FINDING_SIZE = (4.6, 1.9)  # inches
 _FALSE_BY_CHANCE = (
-    (DIRECTION, 0.025, "of the {n} that a 95% interval sets against no effect, {false} would agree "
+    (DIRECTION, 0.025, "of {n} that a 95% interval sets against no effect, {false} would agree "
      "and as many disagree if there were no effect behind any of them (2.5% each)"),
-    (EQUIVALENCE, 0.05, "of the {n} that a 90% interval sets against a margin, {false} would pass "
+    (EQUIVALENCE, 0.05, "of {n} that a 90% interval sets against a margin, {false} would pass "
      "as no effect if every effect lay at its margin (5% each)"),
-    (PUBLISHED, 0.05, "of the {n} that a 95% interval sets against the published value, {false} "
+    (PUBLISHED, 0.05, "of {n} that a 95% interval sets against the published value, {false} "
      "would be outside if this run measured the same quantity (5% each)"))
 """What a claim's interval is set against, how often it errs, and what that means for n of them."""
 
@@ -183,9 +183,10 @@ def magnitude_counts(rows: Sequence[ClaimRow]) -> str:
     """Of the claims of an effect measured on another model, how many agree in magnitude; a
     sentence, "" if there is none."""
     counts = Counter(row.verdict.magnitude for row in rows if row.verdict.magnitude)
+    agree, differ, undecided = (counts[word] for word in MAGNITUDES)
     return "" if not counts else (
-        f"Of the {counts.total()} effects measured on another model than the study's, in "
-        "magnitude: " + ", ".join(f"**{counts[word]}** {word}" for word in MAGNITUDES) + ".")
+        f"Of {counts.total()} effects measured on another model than the study's, **{agree}** "
+        f"agree in magnitude, **{differ}** differ, **{undecided}** are undecided.")
 
 
 def expected_false(rows: Sequence[ClaimRow]) -> str:
@@ -260,9 +261,9 @@ def reasons(row: ClaimRow) -> str:
     if verdict.magnitude:
         parts.append(f"magnitude {verdict.magnitude}")
     if row.claim.exploratory and verdict.word in VERDICTS and verdict.word != NOT_RUN:
-        words = ", ".join(f"{name}: {word}" for name, word in row.elsewhere.items())
-        parts.append(f"exploratory, the rule of {row.claim.exploratory} was set after its result "
-                     "had been seen" + (f" ({words})" if words else ""))
+        words = "".join(f", {name}: {word}" for name, word in row.elsewhere.items())
+        parts.append(f"exploratory (rule of {row.claim.exploratory}, set after its result was seen"
+                     f"{words})")
     return "; ".join(filter(None, parts))
 
 
