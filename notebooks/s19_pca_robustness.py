@@ -64,8 +64,8 @@ for measure, title in NAME.items():
                 low=f"{measure}_low", high=f"{measure}_high",
                 quantity=title + " of a probe on {what}",
                 claims=claims if book.stands_in and measure == "accuracy" else None)
-book.report("gains", gains, "{layers}.{statistic}",
-            claims={"nested.saturation": "B-10"} if book.stands_in else None)
+claims = {"nested.saturation": "B-10", "nested.pc5_minus_all": "B-21"}
+book.report("gains", gains, "{layers}.{statistic}", claims=claims if book.stands_in else None)
 book.report("saturation", saturated)
 
 # %%
@@ -87,7 +87,7 @@ book.figure(
 book.say("""
 **What it shows.** On five components the probe's balanced accuracy is [[nested.pc5.accuracy]], on all dimensions
 [[nested.all.accuracy]] (n = [[nested.all.accuracy|n]]; the study: [[B-08]] and [[B-09]]). The difference, paired by
-completion, is [[nested.pc5_minus_all]]. The saturation point is [[nested.saturation]] components (the study: [[B-10]]; no
+completion, is [[nested.pc5_minus_all]] (the study: [[B-21]]). The saturation point is [[nested.saturation]] components (the study: [[B-10]]; no
 number is given where the interval of all dimensions includes chance).
 """)
 

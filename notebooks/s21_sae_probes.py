@@ -151,7 +151,8 @@ book.figure(
 
 # %% tags=["remove-input"]
 book.say(f"""
-SAEs trained on honest completions alone differ from those trained on deceptive ones by
+The study advises JumpReLU for probing and gives no number for it: a probe on a JumpReLU SAE less one on the TopK SAE of the same
+layer and training set is [[jumprelu_minus_topk]] here, in the mean. SAEs trained on honest completions alone differ from those trained on deceptive ones by
 [[honest_minus_deceptive_only]] and from mixed ones by [[honest_minus_mixed]], all of one dimension; honest_only is the best of
 the three at [[honest_best|value]] layers and architectures (the study: [[B-16]], on other models). The fix,
 learned thresholds instead of 0, changes a JumpReLU probe by [[fix]], a mean over {len(before_fix.tags)} SAEs.

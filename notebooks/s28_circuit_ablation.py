@@ -109,7 +109,8 @@ book.report("draws", chance.table)
 book.report("draw_effects", chance.effects)
 book.report("levels", together, "{measure}.{condition}.{mode}", claims={
     "p_correct.genuine.clean": "R-08", "p_correct.sandbag.clean": "R-09",
-    "p_correct.sandbag.zero": "R-10", "effect.sandbag.zero": "S-07"})
+    "p_correct.sandbag.zero": "R-10", "above_genuine.sandbag.zero": "R-18",
+    "effect.sandbag.zero": "S-07"})
 book.report("beside", beside, "beside.{state}.{measure}", where="state != 'sandbag'")
 book.report("random", gaps, "{measure}.{kind}", condition="sandbag",
             claims={"random.uniform": "S-23", "gap.uniform": "S-08"})
@@ -169,7 +170,9 @@ book.figure(
 # %% tags=["remove-input"]
 book.say("""
 Zero minus mean ablation: [[effect.sandbag.zero_minus_mean]] on sandbag prompts,
-[[effect.genuine.zero_minus_mean]] on genuine ones.
+[[effect.genuine.zero_minus_mean]] on genuine ones. An ablated sandbag prompt less the genuine prompt without
+ablation: [[above_genuine.sandbag.zero]] by zeros, [[above_genuine.sandbag.mean]] by means (the study, which says that it
+overshoots: [[R-18]]).
 """)
 
 # %% [markdown]

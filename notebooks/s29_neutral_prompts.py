@@ -87,7 +87,8 @@ book.report("portion", found, "effect.{condition}", where="measure == 'restorati
 book.report("portion", found, "portion", where="measure == 'portion'",
             quantity="portion, restoration − effect on genuine prompts")
 book.report("portion_random", beyond, "portion.{scale}.{measure}", condition="sandbag")
-book.report("portion", found, "improved.{condition}", where="measure == 'improved'")
+book.report("portion", found, "improved.{condition}", where="measure == 'improved'",
+            claims={"improved.genuine": "S-24"})
 book.report("text", text, "text.{measure}")
 
 # %%
@@ -107,7 +108,7 @@ book.figure(
 # %% tags=["remove-input"]
 book.say("""
 **What it shows.** On genuine prompts the same ablation changes P(correct) by [[effect.genuine]]
-(n = [[effect.genuine|n]]); it improves [[improved.genuine]] of the questions. The portion, restoration minus this, is [[portion]]. Random heads of
+(n = [[effect.genuine|n]]); it improves [[improved.genuine]] of the questions (the study: [[S-24]]). The portion, restoration minus this, is [[portion]]. Random heads of
 the same layers have one of [[portion.pp.random]] (SD over sets [[portion.pp.sigma]], the largest
 [[portion.pp.largest]]): on the same n = [[portion.pp.gap|n]] questions the chosen heads have [[portion.pp.gap]] more
 (empirical p = [[portion.pp.p]]), in logits [[portion.logits.gap]] (p = [[portion.logits.p]]). A portion is the heads' own

@@ -28,7 +28,12 @@ k = None  # features of a TopK SAE that may be active
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.experiments.sae_tables import outlier_table, pair_table, separation_table
+from deception_saes.experiments.sae_tables import (
+    outlier_table,
+    pair_table,
+    separation_table,
+    topk_less_jumprelu,
+)
 from deception_saes.experiments.separation import separation_at
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s32
@@ -47,7 +52,7 @@ saes = book.saes
 found = [separation_at(saes, layer, k=book.k, draws=book.resamples,
                        permutations=book.profile.permutations, seed=seed) for layer in book.layers]
 separations = separation_table(found)
-pairs = pair_table(separations, found)
+pairs = pair_table(separations, found, blocks=book.subject.model.shape.layers)
 
 # %% [markdown]
 # The study's sharpest separator of all is L8, mixed, TopK; its analogue stands at the same relative depth.
@@ -55,12 +60,16 @@ pairs = pair_table(separations, found)
 # %%
 layer = layer_at_same_depth(8, book.subject.model.shape.layers)
 outliers = outlier_table(separations, layer, permutations=book.profile.permutations)
+contrast = topk_less_jumprelu(separations, found, layer)
 
 book.report("separation", separations)
 book.report("pairs", pairs, "{measure}", claims={
-    "wins.jumprelu": "S-18", "wins.topk": "S-19", "d_mean_ratio": "S-22"})
+    "wins.jumprelu": "S-18", "wins.topk": "S-19", "wins.topk.late_mixed": "S-26",
+    "d_mean_ratio": "S-22"})
 book.report("outliers", outliers, "outlier.{architecture}.{measure}", claims={
     "outlier.topk.d_max": "S-20", "outlier.jumprelu.d_max": "S-21"})
+book.report("contrast", contrast, "outlier.topk_minus_jumprelu.{measure}", claims={
+    "outlier.topk_minus_jumprelu.picked": "S-25"})
 book.report("separation", separations, "{dictionary}.L{layer}.d_max", where="dictionary == 'raw'",
             value="d_max", n="n_questions", quantity="d_max of raw coordinates")
 book.report("separation", separations, "{dictionary}.L{layer}.d_max", where="dictionary == 'components'",
@@ -85,7 +94,8 @@ book.figure(
 # %% tags=["remove-input"]
 book.say("""
 **What it shows.** JumpReLU has the larger d_max in [[wins.jumprelu|value]] pairs, TopK in
-[[wins.topk|value]]. The pairs share questions and layers, so these counts have no binomial interval. In
+[[wins.topk|value]]; of these [[wins.topk.late_mixed|value]] are at half of the depth or later with mixed training
+(published: [[S-26]]). The pairs share questions and layers, so these counts have no binomial interval. In
 [[beats_untrained|value]] SAEs training raised d_max above that of the random dictionary it began from.
 Mean d over all features, JumpReLU over TopK: [[d_mean_ratio]] (published: [[S-22]]).
 """)
@@ -103,7 +113,9 @@ Its analogue here has a d_max of [[outlier.topk.d_max|value]] with the floor and
 below [[outlier.topk.null_95|value]] (p = [[outlier.topk.p|value]]). The feature picked on the choosing half
 has [[outlier.topk.picked]], the untrained dictionary [[outlier.topk.untrained|value]]. By d_max it ranks
 [[outlier.topk.rank|value]] of [[outlier.topk.rank|n]]; the matched JumpReLU, with
-[[outlier.jumprelu.d_max|value]] (published: [[S-21]]), ranks [[outlier.jumprelu.rank|value]].
+[[outlier.jumprelu.d_max|value]] (published: [[S-21]]), ranks [[outlier.jumprelu.rank|value]]. TopK less JumpReLU, of the
+features picked on the choosing half: [[outlier.topk_minus_jumprelu.picked]] (published, of d_max: [[S-25]]), an interval over
+questions for one training of each.
 """)
 
 # %%

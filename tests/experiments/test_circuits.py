@@ -35,6 +35,17 @@ def test_restoration_is_the_difference_of_the_two_levels(runs):
     assert value(runs, f"{base}effect.sandbag.zero") == pytest.approx(100 * (levels[1] - levels[0]))
 
 
+def test_what_an_ablation_leaves_of_the_genuine_level_is_a_claim_of_its_own(runs):
+    base = f"s28.{MODEL}."
+    clean = value(runs, f"{base}p_correct.genuine.clean")
+    for mode, claim in (("zero", "R-18"), ("mean", None)):
+        found = runs[28].results.value(f"{base}above_genuine.sandbag.{mode}")
+        ablated = value(runs, f"{base}p_correct.sandbag.{mode}")
+        assert found.value == pytest.approx(100 * (ablated - clean))
+        assert found.ci_low < found.value < found.ci_high
+        assert (found.claim, found.unit) == (claim, "pp")
+
+
 def test_levels_are_means_of_the_table_of_questions(runs):
     table = runs[28].table("questions")
     for condition in ("sandbag", "genuine"):
@@ -168,7 +179,9 @@ def test_shares_and_costs_of_29_are_those_of_its_tables(runs):
         assert of.value == pytest.approx(effects[condition].mean())
         assert of.ci_low < of.value < of.ci_high
         share = 100 * (effects[condition] > 0).mean()
-        assert value(runs, f"s29.{MODEL}.improved.{condition}") == pytest.approx(share)
+        improved = runs[29].results.value(f"s29.{MODEL}.improved.{condition}")
+        assert improved.value == pytest.approx(share)
+        assert improved.claim == ("S-24" if condition == "genuine" else None)
     n = runs[29].results.value(f"s29.{MODEL}.text.kl").n
     assert n == (cost["tokens"] - 1).sum()
     for measure in ("clean", "ablated", "kl"):

@@ -24,7 +24,8 @@ def value(runs, id):
 
 def test_every_claim_of_the_primary_model_is_answered_once(runs):
     answered = sorted(v.claim for run in runs.values() for v in run.results.values if v.claim)
-    assert answered == ["B-03", "B-04", "B-05", "B-06", "B-07", "B-08", "B-09", "B-10"]
+    assert answered == ["B-03", "B-04", "B-05", "B-06", "B-07", "B-08", "B-09", "B-10",
+                        "B-21"]
 
 
 def test_activations_at_the_prompts_end_are_exactly_chance(runs):
@@ -89,6 +90,13 @@ def test_all_dimensions_are_the_probe_of_section_18(runs):
             first, second = (value(runs, f"{id}.{what}") for id in (ours, theirs))
             assert (first.value, first.ci_low, first.ci_high, first.n) == pytest.approx(
                 (second.value, second.ci_low, second.ci_high, second.n))
+
+
+def test_what_five_components_lack_is_a_claim_of_its_own(runs):
+    found = value(runs, "s19.nested.pc5_minus_all")
+    assert found.claim == "B-21"
+    assert found.value == pytest.approx(value(runs, "s19.nested.pc5.accuracy").value
+                                        - value(runs, "s19.nested.all.accuracy").value)
 
 
 def test_saturation_is_given_only_where_all_dimensions_are_above_chance(runs):

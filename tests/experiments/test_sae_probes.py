@@ -68,6 +68,10 @@ def test_counts_are_those_of_the_table(run, table):
                                      values="accuracy")
     assert value(run, "honest_minus_mixed").value == pytest.approx(
         (by["honest_only"] - by["mixed"]).mean())
+    architectures = table.loc["trained"].pivot(index=["layer", "train_set"],
+                                               columns="architecture", values="accuracy")
+    assert value(run, "jumprelu_minus_topk").value == pytest.approx(
+        (architectures["jumprelu"] - architectures["topk"]).mean())
     assert value(run, "honest_best").value == (
         by["honest_only"] > by[["deceptive_only", "mixed"]].max(axis=1)).sum()
     prefix = table.loc["prefix"]["accuracy"]

@@ -12,7 +12,11 @@ from cells import run_cells
 from places import artifacts_at
 
 from deception_saes.cache import calls_tree
-from deception_saes.experiments.sae_tables import measure_table
+from deception_saes.experiments.sae_tables import (
+    measure_table,
+    pair_table,
+    topk_less_jumprelu,
+)
 from deception_saes.experiments.saes import (
     CONDITIONS_OF_TRAIN_SET,
     TRAIN_CONDITIONS,
@@ -355,6 +359,11 @@ def test_wins_are_those_of_the_matched_pairs(runs):
     assert wins == {"topk": (both["d_max_x"] > both["d_max_y"]).sum(),
                     "jumprelu": (both["d_max_y"] > both["d_max_x"]).sum()}
     assert sum(wins.values()) <= 9
+    by_topk = both[both["d_max_x"] > both["d_max_y"]]
+    late = runs[32].results.value(f"s32.{MODEL}.wins.topk.late_mixed")
+    of_8_blocks = by_topk.query("layer >= 4 and train_set == 'mixed'")
+    assert late.value == len(of_8_blocks)
+    assert (late.unit, late.n, late.claim) == (f"of {len(by_topk)}", len(by_topk), "S-26")
     ratio = runs[32].results.value(f"s32.{MODEL}.d_mean_ratio")
     assert ratio.value == pytest.approx((both["d_mean_all_y"] / both["d_mean_all_x"]).median())
     assert ratio.ci_low < ratio.value < ratio.ci_high
@@ -375,6 +384,54 @@ def test_the_outlier_is_the_studys(runs, tags, architecture):
         assert value(runs, f"{base}.{id}") == pytest.approx(row[column], rel=1e-9)
     rank = list(table.loc[list(tags)]["d_max"].sort_values(ascending=False).index).index(name)
     assert value(runs, f"{base}.rank") == rank + 1
+
+
+def wins(*rows):
+    """The count of late wins from rows of layer, training set, TopK's and JumpReLU's d_max, in a
+    model of 30 blocks."""
+    table = pd.DataFrame([
+        {"layer": layer, "train_set": train_set, "architecture": architecture, "d_max": d_max,
+         "untrained_d_max": 1.0, "n_questions": 9.0}
+        for layer, train_set, *of in rows
+        for architecture, d_max in zip(("topk", "jumprelu"), of, strict=True)])
+    found = [{"d_means": {"mixed": {"topk": np.array([1.0, 1.1, 0.9]),
+                                    "jumprelu": np.array([2.0, 2.1, 2.2])}}}]
+    counted = pair_table(table, found, blocks=30).set_index("measure").loc["wins.topk.late_mixed"]
+    return counted["value"], counted["unit"]
+
+
+def test_topks_wins_are_late_from_half_of_the_depth_on():
+    assert wins((7, "mixed", 3, 2), (14, "mixed", 3, 2), (15, "mixed", 3, 2), (22, "mixed", 3, 2),
+                (22, "genuine_only", 3, 2), (23, "mixed", 2, 3)) == (2, "of 5")
+    assert wins((22, "mixed", 2, 3)) == (0, "of 0")
+
+
+def test_the_outliers_contrast_is_paired_over_questions(runs):
+    base = f"s32.{MODEL}.outlier."
+    found = {of: runs[32].results.value(f"{base}topk_minus_jumprelu.{of}")
+             for of in ("d_max", "picked")}
+    for of, difference in found.items():
+        assert difference.value == pytest.approx(value(runs, f"{base}topk.{of}")
+                                                 - value(runs, f"{base}jumprelu.{of}"))
+    assert (found["d_max"].claim, found["d_max"].ci_low) == (None, None)
+    assert found["picked"].claim == "S-25"
+    assert found["picked"].ci_low < found["picked"].ci_high
+
+
+def test_the_contrast_takes_the_same_resamples_of_both():
+    d_max = {"topk": 9.0, "jumprelu": 4.0}
+    table = pd.DataFrame([{"layer": layer, "train_set": "mixed", "architecture": name,
+                           "d_max": d_max[name], "untrained_d_max": 1.0, "n_questions": 9.0}
+                          for layer in (7, 15) for name in d_max])
+    drawn = np.concatenate([[3.0], np.linspace(0, 10, 101)])
+    found = [{"rows": [{"layer": layer}], "picked": {"mixed": {"topk": drawn + shift,
+                                                               "jumprelu": drawn}}}
+             for layer, shift in ((7, 5.0), (15, 2.0))]
+    of = topk_less_jumprelu(table, found, 15).set_index("measure")
+    assert of["value"].to_dict() == {"d_max": 5.0, "picked": 2.0}
+    ends = of.loc["picked", ["ci_low", "ci_high"]]
+    assert list(ends) == pytest.approx([2.0, 2.0])  # both move together
+    assert topk_less_jumprelu(table, found, 8).empty
 
 
 def textbook(sandbag, genuine):

@@ -1,7 +1,14 @@
 import pytest
 
 from deception_saes.paper.catalogue import SECTIONS
-from deception_saes.paper.claims import VERDICTS, is_about, judge, load_claims, values_by_claim
+from deception_saes.paper.claims import (
+    MAGNITUDES,
+    VERDICTS,
+    is_about,
+    judge,
+    load_claims,
+    values_by_claim,
+)
 from deception_saes.paper.results import Results, Value
 
 CLAIMS = load_claims()
@@ -23,7 +30,14 @@ def results(section, *values):
 
 @pytest.mark.parametrize("same", [True, False])
 def test_a_maximum_without_an_interval_decides_nothing(same):
-    assert verdict("S-20", 13.3, same=same).why == "no interval to decide by"
+    why = verdict("S-20", 13.3, same=same).why
+    assert why == "no interval to decide by; see the contrast S-25"
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("id", ["S-07", "S-14", "S-15", "S-22", "S-25", "B-21", "R-16"])
+def test_no_kind_of_measured_number_counts_as_exact(id, same):
+    assert verdict(id, 13.0, same=same).why.startswith("no interval to decide by")
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -44,8 +58,10 @@ def test_a_claim_about_one_model_is_not_about_another(id, model, about):
     assert is_about(CLAIMS[id], model) is about
 
 
-def test_there_are_sixty_claims_in_the_order_of_their_file():
-    assert len(CLAIMS) == 60
+def test_there_are_sixty_claims_and_five_derived_ones_in_the_order_of_their_file():
+    derived = [id for id in CLAIMS if id in ("B-21", "R-18", "S-24", "S-25", "S-26")]
+    assert len(CLAIMS) == 60 + len(derived) == 65
+    assert all(CLAIMS[id].note.startswith(("derived from ", "from the text")) for id in derived)
     assert all(id == claim.id for id, claim in CLAIMS.items())
     assert next(iter(CLAIMS)) == "B-01"
 
@@ -121,7 +137,20 @@ def test_on_the_studys_own_model_the_published_interval_decides(id, measured, wo
     ("S-03", (1.5, 1.2, 1.8), "agrees"),  # a ratio of no effect is 1
     ("S-03", (0.8, 0.7, 0.9), "disagrees"),
     ("S-03", (1.1, 0.9, 1.3), "inconclusive"),
-    ("S-22", (3.0, 2.0, 4.0), "agrees"),  # a range of ratios
+    ("S-22", (1.54, 1.48, 1.60), "disagrees"),  # a range: above 1 is not enough
+    ("S-22", (0.5, 0.4, 0.6), "disagrees"),
+    ("S-22", (30.0, 25.0, 35.0), "agrees"),
+    ("S-22", (19.0, 15.0, 25.0), "inconclusive"),
+    ("R-16", (60.0, 55.0, 65.0), "disagrees"),  # without a place of no effect
+    ("R-16", (30.0, 25.0, 35.0), "agrees"),
+    ("B-21", (-22.3, -28.8, -15.7), "disagrees"),  # contrasts of two levels
+    ("B-21", (4.0, 1.0, 7.0), "agrees"),
+    ("R-18", (-5.7, -9.0, -2.0), "disagrees"),
+    ("R-18", (1.0, -2.0, 4.0), "inconclusive"),
+    ("S-25", (-0.5, -2.0, 1.0), "inconclusive"),
+    ("S-25", (-1.5, -2.0, -1.0), "disagrees"),
+    ("S-24", (38.8, 30.2, 47.4), "disagrees"),  # half of the questions rise by chance
+    ("S-24", (70.0, 60.0, 80.0), "agrees"),
     ("S-20", (4.0, 3.0, 5.0), "agrees"),  # Cohen's d
     ("S-04", (0.05, -0.10, 0.12), "agrees"),  # equivalence
     ("S-04", (0.5, 0.3, 0.7), "disagrees"),
@@ -134,6 +163,85 @@ def test_on_the_studys_own_model_the_published_interval_decides(id, measured, wo
 ])
 def test_on_another_model_the_direction_or_equivalence_decides(id, measured, word):
     assert judged(id, *measured, same=False) == word
+
+
+@pytest.mark.parametrize("id", ["R-11", "R-12", "R-13", "R-14", "R-15", "S-10", "S-11", "S-12"])
+def test_a_direction_that_the_choice_makes_certain_is_no_agreement(id):
+    found = verdict(id, 15.0, 12.0, 18.0, same=False)
+    assert (found.word, found.why, found.test) == ("uninformative", CLAIMS[id].certain, "")
+    assert judged(id, -15.0, -18.0, -12.0, same=False) == "disagrees"
+    assert judged(id, 5.0, -2.0, 12.0, same=False) == "inconclusive"
+    published = CLAIMS[id].number  # on the study's own model the size is judged, not the direction
+    assert judged(id, published, published - 0.1, published + 0.1, same=True) == "reproduced"
+
+
+def test_the_gap_against_random_heads_is_made_certain_by_no_choice():
+    assert judged("S-08", 15.0, 12.0, 18.0, same=False) == "agrees"
+
+
+def test_a_range_in_the_same_direction_and_outside_says_both():
+    assert verdict("S-22", 1.54, 1.48, 1.60, same=False).why == (
+        "same direction, but the interval lies outside the published range, 20 to 50")
+    assert verdict("S-22", 0.5, 0.4, 0.6, same=False).why == (
+        "the interval lies outside the published range, 20 to 50")
+
+
+def test_a_level_points_to_the_contrast_that_has_a_direction():
+    assert verdict("S-21", 8.0, -1.0, 9.0, same=False).why.endswith("; see the contrast S-25")
+    assert verdict("S-21", 8.0, 7.0, 9.0, same=False).why == "same direction, on another model"
+    assert verdict("R-10", 0.4, 0.3, 0.5, same=False).why == (
+        "a level on one model; another has no direction to agree with; see the contrast R-18")
+    named = {claim.contrast for claim in CLAIMS.values() if claim.contrast}
+    assert named <= {id for id, claim in CLAIMS.items() if claim.no_effect is not None}
+
+
+@pytest.mark.parametrize(("id", "measured", "magnitude"), [
+    ("S-07", (13.0, 12.0, 14.0), "agrees"),
+    ("S-07", (19.0, 15.2, 22.9), "undecided"),  # meets the published interval, not its value
+    ("S-07", (13.0, 7.0, 19.0), "undecided"),  # holds it, and is wider than it is far from 0
+    ("S-07", (5.0, 2.0, 8.0), "differs"),  # in direction it agrees
+    ("S-07", (20.0, 17.0, 23.0), "differs"),
+    ("B-03", (73.0, 70.0, 76.0), "agrees"),
+    ("B-03", (82.6, 77.6, 87.4), "differs"),
+    ("B-03", (70.0, 58.0, 82.0), "undecided"),  # 24 wide, 22.5 above chance
+    ("B-20", (9.0, -2.0, 19.8), "differs"),  # in direction nothing is decided
+    ("S-13", (-5.6, -8.9, -2.4), "differs"),
+    ("S-22", (30.0, 25.0, 35.0), "agrees"),
+    ("S-22", (19.0, 15.0, 25.0), "undecided"),
+    ("S-22", (1.54, 1.48, 1.60), "differs"),
+    ("R-15", (4.5, 3.0, 6.0), "agrees"),
+    ("R-11", (14.9, 11.7, 18.2), "differs"),
+])
+def test_the_magnitude_is_judged_beside_the_direction(id, measured, magnitude):
+    assert magnitude in MAGNITUDES
+    assert verdict(id, *measured, same=False).magnitude == magnitude
+    assert verdict(id, *measured, same=True).magnitude == ""
+
+
+@pytest.mark.parametrize(("id", "measured"), [
+    ("S-04", (0.05, -0.1, 0.12)), ("R-17", (0.0, -0.1, 0.1)), ("S-15", (-1.0, -2.0, -0.5)),
+    ("R-08", (0.5, 0.4, 0.6)), ("B-05", (9.0, 8.0, 10.0)), ("S-18", (22.0,)), ("S-20", (8.8,)),
+    ("B-02", (244.0,)), ("S-07", (None,)),
+])
+def test_what_is_no_effect_or_has_no_interval_has_no_magnitude(id, measured):
+    assert verdict(id, *measured, same=False).magnitude == ""
+
+
+@pytest.mark.parametrize(("id", "measured", "same", "test"), [
+    ("S-07", (5.0, 2.0, 8.0), False, "direction"),
+    ("S-07", (5.0, -2.0, 8.0), False, "direction"),  # one that decided nothing was one too
+    ("S-15", (-1.0, -2.0, -0.5), False, "direction"),
+    ("S-04", (0.05, -0.1, 0.12), False, "equivalence"),
+    ("S-04", (0.05, -0.1, 0.12), True, "equivalence"),
+    ("S-22", (1.5, 1.4, 1.6), False, "published value"),
+    ("S-07", (13.0, 12.0, 14.0), True, "published value"),
+    ("S-07", (13.0, 2.0, 24.0), True, ""),  # too wide to decide anything
+    ("B-11", (18.0,), True, ""),
+    ("B-11", (18.0,), False, ""),
+    ("S-20", (8.8,), False, ""),
+])
+def test_a_verdict_says_what_its_interval_is_set_against(id, measured, same, test):
+    assert verdict(id, *measured, same=same).test == test
 
 
 @pytest.mark.parametrize("id", ["S-04", "S-05", "S-06", "R-17"])
@@ -243,7 +351,7 @@ def test_no_measurement_on_another_model_reproduces_anything():
     for claim in CLAIMS.values():
         for value in (-20.0, 0.0, 0.6, 13.0, 30.0):
             words.add(judged(claim.id, value, value - 0.1, value + 0.1, same=False))
-    assert words == {"agrees", "disagrees", "inconclusive"}
+    assert words == {"agrees", "disagrees", "inconclusive", "uninformative"}
     assert words <= set(VERDICTS)
 
 

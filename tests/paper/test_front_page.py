@@ -14,6 +14,9 @@ from deception_saes.paper.front_page import (
     checks_table,
     claim_rows,
     claims_table,
+    expected_false,
+    magnitude_counts,
+    reasons,
     substitutions,
 )
 from deception_saes.paper.profiles import profile_named
@@ -152,7 +155,7 @@ def test_an_inconsistent_source_is_flagged_beside_the_verdict():
     table = claims_table(claim_rows(profile_named("smoke"), []), [])
     lines = {re.search(r"#claim-([a-z]-\d+)\)", line)[1]: line for line in table.splitlines()
              if "#claim-" in line}
-    assert len(lines) == 60
+    assert len(lines) == 65
     assert "source inconsistent" in lines["s-18"]
     assert "source inconsistent" not in lines["s-07"]
 
@@ -201,9 +204,85 @@ def test_substitutions_count_the_verdicts():
     profile = profile_named("embedded")
     results = [s07("smollm2it")]
     found = substitutions(profile, 3, results, claim_rows(profile, results))
-    assert found["n_claims"] == 60
-    assert found["verdict_counts"] == "**1** agrees, **59** not run"
+    assert found["n_claims"] == 65
+    assert found["verdict_counts"] == "**1** agrees, **64** not run"
+    assert "**1** differ," in found["magnitude_counts"]
+    assert found["expected_false"].startswith("By chance alone, of 1 that a 95% interval")
     assert (found["n_done"], found["n_sections"], found["seed"]) == (1, 16, 3)
+
+
+def heads(model, *intervals):
+    """§28's answers to R-11, R-12 and so on."""
+    return done(28, *(Value(f"s28.m.single{rank}", "q", (low + high) / 2, "pp",
+                            claim=f"R-{10 + rank}", ci_low=low, ci_high=high, model=model)
+                      for rank, (low, high) in enumerate(intervals, start=1)))
+
+
+def test_directions_and_magnitudes_are_counted_apart():
+    embedded = profile_named("embedded")
+    rows = claim_rows(embedded, [heads("smollm2it", (6.0, 8.0), (20.0, 30.0), (-9.0, -8.0))])
+    counts = substitutions(embedded, 0, [], rows)["verdict_counts"]
+    assert counts == "**1** disagrees, **2** uninformative, **62** not run"
+    assert magnitude_counts(rows) == (
+        "Of 3 effects measured on another model than the study's, **1** agree in magnitude, **2** "
+        "differ, **0** are undecided.")
+    assert magnitude_counts(claim_rows(embedded, [])) == ""
+
+
+def test_the_magnitude_stands_beside_the_word_on_both_pages():
+    found = s07("smollm2it")  # 5.0 [2.0, 8.0], published 13.71 [11.28, 16.24]
+    embedded = profile_named("embedded")
+    why = "same direction, on another model; magnitude differs"
+    assert reasons(row_of("S-07", "embedded", [found])) == why
+    rows = section_claims.tested(embedded, found)
+    front = claims_table([row for row in rows if row.value is not None], [])
+    assert f"agrees {why}" in text_of(rendered(front))
+    assert f"agrees {why}" in text_of(section_claims.claims_html(rows, note="", done=True))
+
+
+def test_verdicts_that_chance_alone_would_give_are_counted_by_what_decides_them():
+    embedded = profile_named("embedded")
+    two = done(28, *(Value(f"s28.m.{claim}", "q", 5.0, "pp", claim=claim, ci_low=low, ci_high=8.0,
+                           model="smollm2it")
+                     for claim, low in (("S-07", 2.0), ("S-08", -2.0))))  # one decides nothing
+    chosen = done(27, *heads("smollm2it", (6.0, 8.0)).values)  # by a choice, hence not by chance
+    found = expected_false(claim_rows(embedded, [two, chosen, s24("smollm2it", -0.1, 0.1,
+                                                                  margin=2.5)]))
+    assert "of 2 that a 95% interval sets against no effect, 0.05 would agree" in found
+    assert "of 1 that a 90% interval sets against a margin, 0.05 would pass" in found
+    assert "published value" not in found
+    assert "published value, 0.05 would be outside" in expected_false(
+        claim_rows(profile_named("paper"), [s07("llama", 13.0, 12.0, 14.0)]))
+
+
+def test_nothing_is_expected_of_chance_where_nothing_is_judged():
+    rows = claim_rows(profile_named("smoke"), [s07("tinyllama-random")])
+    assert expected_false(rows) == magnitude_counts(rows) == ""
+
+
+def pairs(ratio, model="smollm2it"):
+    """§32's answers to S-22, which is exploratory, and to none."""
+    return done(32, Value("s32.m.ratio", "q", ratio, "ratio", claim="S-22", ci_low=ratio - 0.1,
+                          ci_high=ratio + 0.1, model=model))
+
+
+def test_an_exploratory_claim_says_so_and_what_other_runs_say():
+    embedded, found = profile_named("embedded"), [pairs(1.5), s07("smollm2it")]
+    others = {"seed 1": [done(32, Value("s32.m.ratio", "", 30.0, "ratio", ci_low=29.0,
+                                        ci_high=31.0))],
+              "full": [done(32)]}
+    by_id = {row.claim.id: row for row in claim_rows(embedded, found, others)}
+    assert by_id["S-22"].elsewhere == {"seed 1": "agrees"}  # the other has no such value
+    assert reasons(by_id["S-22"]).endswith(
+        "; exploratory (rule of 2026-11-28, set after its result was seen, seed 1: agrees)")
+    assert by_id["S-07"].elsewhere == {}
+    assert "exploratory" not in reasons(by_id["S-07"])
+
+
+def test_what_is_not_judged_is_not_exploratory():
+    assert "exploratory" not in reasons(row_of("S-22", "embedded", []))
+    found = [pairs(1.5, "tinyllama-random")]
+    assert "exploratory" not in reasons(row_of("S-22", "smoke", found))
 
 
 def test_every_substitution_that_a_page_asks_for_exists(root):

@@ -7,7 +7,7 @@ from deception_saes.paper import source_checks as module
 from deception_saes.paper.claims import load_claims
 from deception_saes.paper.source_checks import release_tags, source_checks
 
-ARITHMETIC = ("S-12", "S-14", "S-23", "B-15", "B-20", "S-03")
+ARITHMETIC = ("S-12", "S-14", "S-23", "B-15", "B-20", "S-03", "B-21", "S-24", "S-25", "R-18")
 
 
 def about(*ids):
@@ -35,6 +35,7 @@ def test_derived_numbers_follow_from_those_they_derive_from(id):
 @pytest.mark.parametrize(("id", "published"), [
     ("S-12", "45"), ("S-14", "7.82"), ("S-23", "1.14"), ("B-20", "51.5"), ("S-03", "13.5"),
     ("S-07", "14.71"), ("S-11", "21.55"), ("S-08", "15.85"), ("B-18", "75.0"),
+    ("B-21", "5.6"), ("S-24", "80"), ("S-25", "5.17"), ("R-18", "2.5"), ("B-08", "83.7"),
 ])
 def test_a_wrong_number_would_be_caught(misprint, id, published):
     failing = {check.text for check in source_checks() if not check.holds}

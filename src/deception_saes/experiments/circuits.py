@@ -181,9 +181,9 @@ def against_random(of: RandomHeads, *, draws: int, seed: int) -> pd.DataFrame:
 def levels(
     p_correct_Q: Mapping[tuple[str, str], np.ndarray], n_heads: int, *, draws: int, seed: int
 ) -> pd.DataFrame:
-    """P(correct) by condition and mode (clean, zero, mean), and the effects of both modes and the
-    difference between them, in pp. p_correct_Q: in percent, [questions]. n_heads: how many are
-    ablated."""
+    """P(correct) by condition and mode (clean, zero, mean), the effects of both modes and the
+    difference between them, and what an ablated sandbag prompt has more than a clean genuine one,
+    in pp. p_correct_Q: in percent, [questions]. n_heads: how many are ablated."""
     rows = []
 
     def row(measure: str, condition: str, mode: str, per_question: np.ndarray, unit: str,
@@ -201,9 +201,15 @@ def levels(
             row("effect", condition, mode, ablated - clean, "pp",
                 f"{name} by {mode} ablation of the {n_heads} suppressor heads")
         row("effect", condition, "zero_minus_mean", zero - mean, "pp", "zero minus mean ablation")
+    for mode in ("zero", "mean"):
+        row("above_genuine", "sandbag", mode,
+            p_correct_Q["sandbag", mode] - p_correct_Q["genuine", "clean"], "pp",
+            f"P(correct) on sandbag prompts by {mode} ablation of the {n_heads} suppressor heads "
+            "less that on genuine prompts without ablation")
     return described(
         pd.DataFrame(rows), "the suppressor heads ablated together, by zeros and by means",
-        measure=("", "p_correct, or effect: P(correct) ablated less clean"),
+        measure=("", "p_correct; effect: P(correct) ablated less clean; above_genuine: ablated "
+                     "sandbag prompt less clean genuine one"),
         mode=("", "clean, zero, mean, or zero_minus_mean"),
         **MEAN_AND_UNIT)
 

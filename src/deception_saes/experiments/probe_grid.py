@@ -201,13 +201,19 @@ def power(probes: pd.DataFrame, *, studied: int) -> pd.DataFrame:
 
 def trainings(grid: Grid) -> pd.DataFrame:
     """Pairs of SAEs that differ in one thing, mean difference of their probes: in the training set,
-    honest_only less each other; and learned thresholds less thresholds at 0."""
+    honest_only less each other; in the architecture, JumpReLU less TopK; and learned thresholds
+    less thresholds at 0."""
     by = {of: grid.places("trained", of)
           for of in ("honest_only", "deceptive_only", "mixed")}
     prefix = grid.places("prefix")
     pairs = [(f"honest_minus_{other}", by["honest_only"], by[other],
               f"SAEs trained on honest_only less {other}, same layer and architecture, mean")
              for other in ("deceptive_only", "mixed")]
+    jumprelu, topk = ({(probe.layer, probe.train_set): place for place, probe in
+                       grid.probes.iloc[grid.places("trained")].iterrows()
+                       if probe.architecture == name} for name in ("jumprelu", "topk"))
+    pairs.append(("jumprelu_minus_topk", list(jumprelu.values()), [topk[of] for of in jumprelu],
+                  "JumpReLU SAEs less TopK, same layer and training set, mean"))
     pairs.append(("fix", grid.rivals("trained", prefix), prefix,
                   "JumpReLU SAEs with learned thresholds less those at 0, mean"))
     rows: list[dict[str, Any]] = []
@@ -223,7 +229,9 @@ def trainings(grid: Grid) -> pd.DataFrame:
                  "n": len(wins),
                  "quantity": "layers and architectures at which honest_only is best"})
     return described(
-        pd.DataFrame(rows), "what the training set and learned thresholds change for a probe",
-        measure=("", "honest_minus_deceptive_only, honest_minus_mixed, fix: mean differences; "
-                     "honest_best: layers and architectures at which honest_only is best"),
+        pd.DataFrame(rows), "what training set, architecture and learned thresholds change for a "
+        "probe",
+        measure=("", "honest_minus_deceptive_only, honest_minus_mixed, jumprelu_minus_topk, fix: "
+                     "mean differences; honest_best: layers and architectures at which "
+                     "honest_only is best"),
         **VALUE_AND_UNIT)

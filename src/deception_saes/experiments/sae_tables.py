@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from deception_saes.analysis.bootstrap import mean_interval, ratio_interval
+from deception_saes.analysis.bootstrap import mean_interval, percentiles, ratio_interval
 from deception_saes.cache import cached
 from deception_saes.saes.tags import SaeTag
 from deception_saes.tidy import VALUE_AND_UNIT, described, with_ends
@@ -194,13 +194,17 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["untrained_d_max"].notna()]
 
 
-def pair_table(table: pd.DataFrame, found: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def pair_table(
+    table: pd.DataFrame, found: Iterable[Mapping[str, Any]], *, blocks: int
+) -> pd.DataFrame:
     """The matched pairs: in how many each architecture has the larger d_max, and the ratio of their
-    mean d; and in how many SAEs training raised d_max."""
+    mean d; and in how many SAEs training raised d_max. blocks: of the language model."""
     of = compared(table)
     n = int(table["n_questions"].iloc[0])
     d_max = of.pivot_table(index=["layer", "train_set"], columns="architecture", values="d_max")
     wins, pairs = d_max["jumprelu"] - d_max["topk"], len(d_max)
+    by_topk = wins[wins < 0].reset_index()
+    late_mixed = (2 * by_topk["layer"] >= blocks) & (by_topk["train_set"] == "mixed")
     ratios = np.median([by_architecture["jumprelu"] / by_architecture["topk"] for at_layer in found
                         for by_architecture in at_layer["d_means"].values()], axis=0)
     # resampling adds noise to every |d|, so quantiles of the resampled ratios may miss the ratio
@@ -212,6 +216,9 @@ def pair_table(table: pd.DataFrame, found: Iterable[Mapping[str, Any]]) -> pd.Da
          "n": pairs, "quantity": f"pairs of {pairs} in which JumpReLU wins on d_max"},
         {"measure": "wins.topk", "value": float((wins < 0).sum()), "unit": f"of {pairs}",
          "n": pairs, "quantity": f"pairs of {pairs} in which TopK wins on d_max"},
+        {"measure": "wins.topk.late_mixed", "value": float(late_mixed.sum()),
+         "unit": f"of {len(by_topk)}", "n": len(by_topk),
+         "quantity": "TopK's wins on d_max at half of the depth or later with mixed training"},
         {"measure": "d_mean_ratio", "value": float(ratios[0]), "ci_low": float(ratios[0] / reach),
          "ci_high": float(ratios[0] * reach), "unit": "ratio", "n": n,
          "quantity": "d_mean over all features, JumpReLU over TopK, median of the pairs"},
@@ -221,7 +228,8 @@ def pair_table(table: pd.DataFrame, found: Iterable[Mapping[str, Any]]) -> pd.Da
     ]
     return described(
         pd.DataFrame(rows), "JumpReLU and TopK at matched layer and training condition",
-        measure=("", "wins: pairs in which the architecture has the larger d_max; d_mean_ratio: "
+        measure=("", "wins: pairs in which the architecture has the larger d_max; late_mixed: "
+                     "those at half of the depth or later with mixed training; d_mean_ratio: "
                      "mean |d| over all features, JumpReLU over TopK; beats_untrained: SAEs with a "
                      "larger d_max than before training"), **VALUE_AND_UNIT)
 
@@ -258,6 +266,37 @@ def outlier_table(table: pd.DataFrame, layer: int, *, permutations: int) -> pd.D
         measure=("", "d_max; null_95, p: of its null; no_floor: without the floor of the SD; "
                      "picked: d of the feature picked on the choosing half; untrained: d_max "
                      "before training; rank: by d_max among all SAEs"), **VALUE_AND_UNIT)
+
+
+def topk_less_jumprelu(
+    table: pd.DataFrame, found: Iterable[Mapping[str, Any]], layer: int
+) -> pd.DataFrame:
+    """TopK less JumpReLU, of the compared SAEs of one layer that are trained on both conditions:
+    of d_max, a maximum without an interval, and of d of the features picked on the choosing half,
+    with an interval over questions, the same resamples for both. No rows without that layer."""
+    of = compared(table)
+    d_max = of[(of["layer"] == layer) & (of["train_set"] == "mixed")].set_index("architecture")[
+        "d_max"]
+    rows: list[dict[str, Any]] = []
+    for picked in (at_layer["picked"]["mixed"] for at_layer in found
+                   if at_layer["rows"][0]["layer"] == layer):
+        difference = picked["topk"] - picked["jumprelu"]
+        low, high = percentiles(difference[1:])
+        about = {"layer": layer, "train_set": "mixed", "unit": _D,
+                 "n": int(of["n_questions"].iloc[0])}
+        rows += [
+            {**about, "measure": "d_max", "value": d_max["topk"] - d_max["jumprelu"],
+             "quantity": "d_max, TopK less JumpReLU"},
+            {**about, "measure": "picked", "value": difference[0], "ci_low": low, "ci_high": high,
+             "quantity": "d of the feature picked on the choosing half, TopK less JumpReLU, one "
+                         "training of each"}]
+    columns = ["layer", "train_set", "measure", "value", "ci_low", "ci_high", "unit", "n",
+               "quantity"]
+    return described(
+        pd.DataFrame(rows, columns=columns), "TopK less JumpReLU at one layer, trained on both "
+        "conditions",
+        measure=("", "d_max; picked: d of the feature picked on the choosing half"),
+        **VALUE_AND_UNIT)
 
 
 # The behavioural SAEs

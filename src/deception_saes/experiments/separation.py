@@ -43,6 +43,7 @@ def separation_at(
     `rows`: a dictionary each, with what `_measures` gives; JumpReLU and TopK with this k also with
     that of the same SAE before training. `d_means`: of these, by training condition and
     architecture, mean |d| over all features: of the data first, then of resampled questions.
+    `picked`: the same of the feature that `_picked_d` picks.
     draws: of the bootstrap over questions. permutations: of the null of d_max.
     """
     torch.set_num_threads(saes.task.subject.threads)
@@ -52,6 +53,7 @@ def separation_at(
     how = {"draws": draws, "permutations": permutations, "seed": seed}
     rows: list[dict[str, Any]] = []
     d_means: dict[str, dict[str, np.ndarray]] = {}
+    picked: dict[str, dict[str, np.ndarray]] = {}
 
     for name, pairs in _without_sae(halves, layer):
         rows.append({"dictionary": name, "layer": layer, **_measures(pairs, **how)})
@@ -65,8 +67,9 @@ def separation_at(
             row |= {f"untrained_{name}": value for name, value in start.items()}
             d_means.setdefault(tag.train_set, {})[tag.architecture] = _d_mean(
                 pairs[0], draws, seed)
+            picked.setdefault(tag.train_set, {})[tag.architecture] = _picked_d(pairs, draws, seed)
         rows.append(row)
-    return {"rows": rows, "d_means": d_means}
+    return {"rows": rows, "d_means": d_means, "picked": picked}
 
 
 def _is_compared(tag: SaeTag, k: int) -> bool:
@@ -103,11 +106,13 @@ def _pairs(halves: list[Activations], features: Callable[[Activations], np.ndarr
 def _measures(pairs: list[Pair], *, draws: int, permutations: int, seed: int) -> dict[str, float]:
     """d_max with and without the floor beside its null; the feature picked on the choosing half,
     with its interval over questions; means over features."""
-    evaluated, chosen = pairs
+    evaluated, _ = pairs
     floor = floor_of(*evaluated)
     found = separation(*evaluated, floor)
+    picked = _picked_d(pairs, draws, seed)
+    low, high = percentiles(picked[1:])
     null = null_d_max(*evaluated, floor, permutations, seed)
-    measures = {
+    return {
         "n_questions": float(len(evaluated[0])), "n_live": float(found.live_F.sum()),
         "d_max": found.d_max,
         "d_max_no_floor": separation(*evaluated, 0.0).d_max,
@@ -115,16 +120,23 @@ def _measures(pairs: list[Pair], *, draws: int, permutations: int, seed: int) ->
         "p": empirical_p(found.d_max, null),
         "d_mean_live": found.d_mean_live, "d_mean_all": found.d_mean_all,
         "sd_of_best": _share_of_median_sd(found),
-        "d_picked": float("nan"), "d_picked_low": float("nan"), "d_picked_high": float("nan"),
+        "d_picked": float(picked[0]), "d_picked_low": low, "d_picked_high": high,
     }
-    picked = separation(*chosen, floor_of(*chosen)).best
-    if picked is not None:
-        sandbag_Q1, genuine_Q1 = (of_QF[:, [picked]] for of_QF in evaluated)
-        d_R = np.abs(np.concatenate(list(resampled_d(sandbag_Q1, genuine_Q1, floor, draws, seed))))
-        low, high = percentiles(d_R)
-        measures |= {"d_picked": float(abs(found.d_F[picked])), "d_picked_low": low,
-                     "d_picked_high": high}
-    return measures
+
+
+def _picked_d(pairs: list[Pair], draws: int, seed: int) -> np.ndarray:
+    """|d| on the evaluating half of the feature of largest |d| on the choosing half: of the data
+    first, then of resampled questions. NaN if no feature is live there."""
+    evaluated, chosen = pairs
+    best = separation(*chosen, floor_of(*chosen)).best
+    if best is None:
+        return np.full(1 + draws, np.nan)
+    floor = floor_of(*evaluated)
+    sandbag_Q1, genuine_Q1 = (of_QF[:, [best]] for of_QF in evaluated)
+    d_1 = separation(sandbag_Q1, genuine_Q1, floor).d_F
+    drawn = resampled_d(sandbag_Q1, genuine_Q1, floor, draws, seed)
+    d_R: np.ndarray = np.abs(np.concatenate([d_1, *(d_R1[:, 0] for d_R1 in drawn)]))
+    return d_R
 
 
 def _share_of_median_sd(found: Separation) -> float:

@@ -3,6 +3,9 @@
 A claim that there is no effect (kinds upper_bound and null) is answered by a value whose interval
 is a 90% one, which its quantity says: that it lies within a bound is then a TOST at 5% (see
 `analysis.equivalence`). Every other claim is answered with a 95% interval.
+
+On another model than the study's a verdict has two parts: the direction, which is its word, and the
+magnitude.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,12 +22,16 @@ from deception_saes.paper.results import Results, Value
 CLAIMS = Path(__file__).parent / "data" / "published_claims.csv"
 
 NOT_RUN = "not run"
-VERDICTS = ("reproduced", "agrees", "not reproduced", "disagrees", "inconclusive", NOT_RUN)
+VERDICTS = ("reproduced", "agrees", "not reproduced", "disagrees", "inconclusive", "uninformative",
+            NOT_RUN)
+MAGNITUDES = ("agrees", "differs", "undecided")
+DIRECTION, EQUIVALENCE, PUBLISHED = "direction", "equivalence", "published value"
+"""What an interval is set against: no effect, a margin or bound, the published value."""
 
 _NULL_CLAIMS = {"upper_bound", "null"}
 _MODELS = ("Llama", "TinyLlama", "SmolLM2", "Pythia-160M", "Pythia-410M", "d20")
 """How claims about one model begin to name it."""
-_MEASURED = {"value", "ratio"}
+_MEASURED = {"value", "ratio", "interval", "arithmetic", "range", "at_most"}
 """Kinds that an interval decides, except a threshold, which is set: without one a value would count
 as exact."""
 _RELATIVE_TOLERANCE = {"approximate": 0.1, "count": 0.0, "threshold": 0.0, "layer": 0.0}
@@ -48,6 +55,13 @@ class Claim:
     """Its published interval or bounds."""
     no_effect: float | None
     """Where no effect would lie, 50 of a balanced accuracy; None where there is no such place."""
+    certain: str
+    """Why the choice of what is measured makes the direction certain; empty if it does not."""
+    contrast: str
+    """Id of the claim that sets this number against another one of the study; empty if none does.
+    It has a direction where this one is a level."""
+    exploratory: str
+    """Date of the log's entry if the claim's rule was set after its result had been seen."""
     note: str
 
     @property
@@ -64,6 +78,11 @@ class Verdict:
     """One of VERDICTS."""
     why: str
     """One phrase for the reader."""
+    magnitude: str = ""
+    """One of MAGNITUDES, of a claim of an effect on another model than the study's; else empty."""
+    test: str = ""
+    """What the word rests on, decided or not: DIRECTION, EQUIVALENCE or PUBLISHED; empty if no
+    interval could decide it."""
 
 
 @lru_cache(maxsize=1)
@@ -106,7 +125,9 @@ def judge(
     On the study's own model the published interval or tolerance decides, if the measured interval
     is no wider than the published value's distance from no effect: a wider one that holds the
     published value could hold no effect too. On another model the direction does, or equivalence
-    where the claim is that there is no effect.
+    where the claim is that there is no effect, or the published range of a claim that is one; the
+    magnitude stands beside it. Where the choice of what is measured makes the direction certain,
+    the same direction is uninformative.
 
     margin: of equivalence on another model, in the value's unit; without one the published bound
     takes its place. An interval within ±margin agrees; one wholly beyond the published bound, to
@@ -114,6 +135,17 @@ def judge(
     by a margin that is not above 0 and finite, as of a model that does not sandbag. Claims of
     other kinds have no use for a margin.
     """
+    found = _judge_number(claim, value, model_of_the_study, margin)
+    if claim.certain and found.word == "agrees":
+        found = Verdict("uninformative", claim.certain)
+    if claim.contrast and found.word == "inconclusive":
+        found = replace(found, why=f"{found.why}; see the contrast {claim.contrast}")
+    return found if model_of_the_study else replace(found, magnitude=_magnitude(claim, value))
+
+
+def _judge_number(
+    claim: Claim, value: Value, model_of_the_study: bool, margin: float | None
+) -> Verdict:
     undecided = _undecided(claim, value) or (_too_wide(claim, value) if model_of_the_study else "")
     if value.value is None or undecided:
         return Verdict("inconclusive", undecided)
@@ -125,6 +157,8 @@ def judge(
         return _judge_bound(claim, low, high, model_of_the_study)
     if model_of_the_study:
         return _judge_same(claim, value.value, low, high)
+    if claim.kind == "range":
+        return _judge_range(claim, low, high)
     return _judge_direction(claim, low, high)
 
 
@@ -146,23 +180,45 @@ def _too_wide(claim: Claim, value: Value) -> str:
     one within its bound, which is judged there; a level's distance is that from 0."""
     if claim.kind in {*_NULL_CLAIMS, "at_most"} or value.ci_low is None or value.ci_high is None:
         return ""
-    ends = [claim.number] if claim.low is None else [claim.low, claim.high or claim.low]
-    distance = min(abs(end - (claim.no_effect or 0.0)) for end in ends)
+    distance = min(abs(end - (claim.no_effect or 0.0)) for end in _published_ends(claim))
     width = value.ci_high - value.ci_low
     if width <= distance:
         return ""
     return f"the interval is {width:.3g} wide, the published value {distance:.3g} from no effect"
 
 
+def _published_ends(claim: Claim) -> tuple[float, float]:
+    """Of its interval or range; twice the number of a claim that has neither."""
+    if claim.low is None or claim.high is None:
+        return claim.number, claim.number
+    return claim.low, claim.high
+
+
+def _magnitude(claim: Claim, value: Value) -> str:
+    """Whether an effect on another model is as large as the published one; a published value that
+    has no interval is taken as exact. Empty where there is no effect to compare or no interval."""
+    low, high = value.ci_low, value.ci_high
+    if (claim.no_effect is None or claim.kind in {*_NULL_CLAIMS, "at_most"}
+            or low is None or high is None):
+        return ""
+    least, most = _published_ends(claim)
+    if high < least or low > most:
+        return "differs"
+    holds = least <= low and high <= most if claim.kind == "range" else low <= claim.number <= high
+    return "agrees" if holds and not _too_wide(claim, value) else "undecided"
+
+
 def _judge_bound(claim: Claim, low: float, high: float, same_model: bool) -> Verdict:
     bound = claim.high or 0.0
     floor = float("-inf") if claim.kind == "at_most" else -bound
     yes, no = ("reproduced", "not reproduced") if same_model else ("agrees", "disagrees")
+    test = DIRECTION if claim.kind == "at_most" else EQUIVALENCE
     if floor <= low and high <= bound:
-        return Verdict(yes, f"the interval lies within the bound {bound:g} {claim.unit}")
+        return Verdict(yes, f"the interval lies within the bound {bound:g} {claim.unit}", test=test)
     if low > bound or high < floor:
-        return Verdict(no, f"the interval lies beyond the bound {bound:g} {claim.unit}")
-    return Verdict("inconclusive", f"the interval reaches across the bound {bound:g} {claim.unit}")
+        return Verdict(no, f"the interval lies beyond the bound {bound:g} {claim.unit}", test=test)
+    return Verdict("inconclusive", f"the interval reaches across the bound {bound:g} {claim.unit}",
+                   test=test)
 
 
 def _judge_equivalence(claim: Claim, value: Value, margin: float) -> Verdict:
@@ -176,11 +232,12 @@ def _judge_equivalence(claim: Claim, value: Value, margin: float) -> Verdict:
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return Verdict("inconclusive", f"no interval to set against {within}; {reported}")
     if -margin <= low and high <= margin:
-        return Verdict("agrees", f"equivalent within {within}; {reported}")
+        return Verdict("agrees", f"equivalent within {within}; {reported}", test=EQUIVALENCE)
     if low > bound or high < -bound:
         return Verdict("disagrees", "larger than the study allows, and not equivalent within "
-                       f"{within}; {reported}")
-    return Verdict("inconclusive", f"the interval reaches across {within}; {reported}")
+                       f"{within}; {reported}", test=EQUIVALENCE)
+    return Verdict("inconclusive", f"the interval reaches across {within}; {reported}",
+                   test=EQUIVALENCE)
 
 
 def _judge_same(claim: Claim, value: float, low: float, high: float) -> Verdict:
@@ -189,11 +246,27 @@ def _judge_same(claim: Claim, value: float, low: float, high: float) -> Verdict:
     else:
         slack = _RELATIVE_TOLERANCE.get(claim.kind, 0.0) * abs(claim.number)
         least, most = claim.number - slack, claim.number + slack
+    test = PUBLISHED if low < high else ""  # a count is compared as it is
     if least <= value <= most or (claim.low is None and low <= claim.number <= high):
-        return Verdict("reproduced", "inside the published interval or tolerance")
+        return Verdict("reproduced", "inside the published interval or tolerance", test=test)
     if high < least or low > most:
-        return Verdict("not reproduced", "outside the published interval or tolerance")
-    return Verdict("inconclusive", "the interval reaches into the published one")
+        return Verdict("not reproduced", "outside the published interval or tolerance", test=test)
+    return Verdict("inconclusive", "the interval reaches into the published one", test=test)
+
+
+def _judge_range(claim: Claim, low: float, high: float) -> Verdict:
+    """A claim that is a range is one of magnitude, on another model too."""
+    least, most = _published_ends(claim)
+    within = f"the published range, {claim.published}"
+    if least <= low and high <= most:
+        return Verdict("agrees", f"the interval lies within {within}", test=PUBLISHED)
+    if high < least or low > most:
+        same = claim.no_effect is not None and (
+            _judge_direction(claim, low, high).word == "agrees")
+        return Verdict("disagrees", ("same direction, but " if same else "")
+                       + f"the interval lies outside {within}", test=PUBLISHED)
+    return Verdict("inconclusive", f"the interval reaches across an end of {within}",
+                   test=PUBLISHED)
 
 
 def _judge_direction(claim: Claim, low: float, high: float) -> Verdict:
@@ -206,10 +279,10 @@ def _judge_direction(claim: Claim, low: float, high: float) -> Verdict:
                        "to agree with")
     published = claim.number if claim.low is None else claim.low
     if low <= none <= high:
-        return Verdict("inconclusive", "the interval includes no effect")
+        return Verdict("inconclusive", "the interval includes no effect", test=DIRECTION)
     if (low > none) == (published > none):
-        return Verdict("agrees", "same direction, on another model")
-    return Verdict("disagrees", "opposite direction, on another model")
+        return Verdict("agrees", "same direction, on another model", test=DIRECTION)
+    return Verdict("disagrees", "opposite direction, on another model", test=DIRECTION)
 
 
 def _number(text: str) -> float | None:

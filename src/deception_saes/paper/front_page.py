@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
 from deception_saes.models.registry import get
 from deception_saes.paper.catalogue import SECTIONS, Section
 from deception_saes.paper.claims import (
+    DIRECTION,
+    EQUIVALENCE,
+    MAGNITUDES,
     NOT_RUN,
+    PUBLISHED,
     VERDICTS,
     Claim,
     Verdict,
@@ -27,6 +31,7 @@ from deception_saes.paper.findings import Finding, NotFound, draw
 from deception_saes.paper.model_text import in_markdown, shown
 from deception_saes.paper.numbers import with_interval
 from deception_saes.paper.profiles import PROFILES, Profile
+from deception_saes.paper.reference import with_numbers_of
 from deception_saes.paper.results import Results, Value
 from deception_saes.paper.site_html import images
 from deception_saes.paper.source_checks import SourceCheck, source_checks
@@ -37,6 +42,14 @@ NOT_JUDGED = "not judged"
 _CAUTION = ("**The models of this profile have random weights: it tests the machinery, and its "
             "numbers say nothing about deception.**")
 _FINDING_SIZE = (4.6, 1.9)  # inches
+_FALSE_BY_CHANCE = (
+    (DIRECTION, 0.025, "of {n} that a 95% interval sets against no effect, {false} would agree "
+     "and as many disagree if there were no effect behind any of them (2.5% each)"),
+    (EQUIVALENCE, 0.05, "of {n} that a 90% interval sets against a margin, {false} would pass "
+     "as no effect if every effect lay at its margin (5% each)"),
+    (PUBLISHED, 0.05, "of {n} that a 95% interval sets against the published value, {false} "
+     "would be outside if this run measured the same quantity (5% each)"))
+"""What a claim's interval is set against, how often it errs, and what that means for n of them."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +61,26 @@ class ClaimRow:
     verdict: Verdict
     failed: list[SourceCheck]
     """The source checks of this claim that do not hold."""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """The word of the verdict by other runs, by their names; of an exploratory claim alone."""
 
 
-def claim_rows(profile: Profile, results: Sequence[Results]) -> list[ClaimRow]:
+def claim_rows(
+    profile: Profile, results: Sequence[Results],
+    others: Mapping[str, Sequence[Results]] | None = None,
+) -> list[ClaimRow]:
     """Every published claim with this run's value and verdict, in the order of the claims file.
 
+    others: results of other runs, by name; claims whose rule was set after the result had been seen
+    are judged by these too, where they have the same values.
     Where a section has a value of the id `{id}.margin` beside the value `{id}` that answers a
     claim, that is the margin of equivalence the claim is judged by. Raises ValueError if the two
     differ in unit.
     """
+    elsewhere = {name: {row.claim.id: row.verdict.word
+                        for row in claim_rows(profile, with_numbers_of(theirs, results))
+                        if row.value is not None}
+                 for name, theirs in (others or {}).items()}
     answered = values_by_claim(results)
     by_section = {of.section: of for of in results}
     rows = []
@@ -67,7 +91,9 @@ def claim_rows(profile: Profile, results: Sequence[Results]) -> list[ClaimRow]:
         else:
             verdict = _judged(claim, value, _margin(of_section, value), profile)
         failed = [check for check in _checks() if claim.id in check.claims and not check.holds]
-        rows.append(ClaimRow(claim, value, verdict, failed))
+        judged = {name: words[claim.id] for name, words in elsewhere.items()
+                  if claim.exploratory and claim.id in words}
+        rows.append(ClaimRow(claim, value, verdict, failed, judged))
     return rows
 
 
@@ -131,6 +157,8 @@ def substitutions(
         "models": ", ".join(model.name for model in profile.models),
         "n_claims": len(rows),
         "verdict_counts": ", ".join(f"**{counts[word]}** {word}" for word in words if counts[word]),
+        "magnitude_counts": magnitude_counts(rows),
+        "expected_false": expected_false(rows),
         "n_questions": len(load_questions()),
         "answerable_min_p": profile.answerable_min_p,
         "sweep_sandbag_questions": profile.sweep_sandbag_questions or "all",
@@ -149,6 +177,26 @@ def substitutions(
         "n_done": sum(of.status == "done" for of in results),
         "commit": ", ".join(sorted({of.commit for of in results})),
     }
+
+
+def magnitude_counts(rows: Sequence[ClaimRow]) -> str:
+    """Of the claims of an effect measured on another model, how many agree in magnitude; a
+    sentence, "" if there is none."""
+    counts = Counter(row.verdict.magnitude for row in rows if row.verdict.magnitude)
+    agree, differ, undecided = (counts[word] for word in MAGNITUDES)
+    return "" if not counts else (
+        f"Of {counts.total()} effects measured on another model than the study's, **{agree}** "
+        f"agree in magnitude, **{differ}** differ, **{undecided}** are undecided.")
+
+
+def expected_false(rows: Sequence[ClaimRow]) -> str:
+    """How many verdicts would be false by chance; a sentence, "" if no interval decides any."""
+    counts = Counter(row.verdict.test for row in rows)
+    parts = [text.format(n=counts[test], false=f"{rate * counts[test]:.2g}")
+             for test, rate, text in _FALSE_BY_CHANCE if counts[test]]
+    return "" if not parts else (
+        f"By chance alone, {'; '.join(parts)}. That is expected however the claims depend on each "
+        "other, if the intervals cover as often as they say.")
 
 
 @lru_cache(maxsize=1)
@@ -193,8 +241,8 @@ def _why_not_run(claim: Claim, by_section: dict[int, Results], profile: Profile)
 def _line(row: ClaimRow) -> str:
     claim, verdict = row.claim, row.verdict
     verdict_cell = _badge(verdict.word, BADGES.get(verdict.word, "v-na"))
-    if verdict.why:
-        verdict_cell += f" [{in_markdown(verdict.why)}]{{.why}}"
+    if why := reasons(row):
+        verdict_cell += f" [{in_markdown(why)}]{{.why}}"
     if row.failed:
         verdict_cell += f" {_badge('source inconsistent', 'v-flag')}"
     this_run = in_markdown(measured(row.value))
@@ -204,6 +252,19 @@ def _line(row: ClaimRow) -> str:
              f"{in_markdown(claim.quantity)} [{in_markdown(claim.model)}]{{.why}}",
              in_markdown(published(claim)), this_run, verdict_cell)
     return f"| {' | '.join(cells)} |"
+
+
+def reasons(row: ClaimRow) -> str:
+    """What stands beside the verdict's word: why, the magnitude, whether it is exploratory."""
+    verdict = row.verdict
+    parts = [verdict.why]
+    if verdict.magnitude:
+        parts.append(f"magnitude {verdict.magnitude}")
+    if row.claim.exploratory and verdict.word in VERDICTS and verdict.word != NOT_RUN:
+        words = "".join(f", {name}: {word}" for name, word in row.elsewhere.items())
+        parts.append(f"exploratory (rule of {row.claim.exploratory}, set after its result was seen"
+                     f"{words})")
+    return "; ".join(filter(None, parts))
 
 
 def anchor(claim: Claim) -> str:

@@ -130,6 +130,17 @@ def read_reference(profile: Profile, seed: int) -> list[Results]:
             for section, values in by_section.items()]
 
 
+def with_numbers_of(reference: Iterable[Results], results: Iterable[Results]) -> list[Results]:
+    """These results with the numbers that the reference, or another run, has for the same ids, and
+    no value that it lacks: a reference keeps ids and numbers alone."""
+    numbers = {value.id: value for of in reference for value in of.values}
+    return [dataclasses.replace(of, values=[
+        dataclasses.replace(value, value=there.value, unit=there.unit, ci_low=there.ci_low,
+                            ci_high=there.ci_high, n=there.n)
+        for value in of.values if (there := numbers.get(value.id)) is not None])
+        for of in results]
+
+
 def not_covered(reference: Iterable[Results], results: Iterable[Results]) -> list[str]:
     """Sections with values that the reference has nothing of: "§24"."""
     covered = {of.section for of in reference}

@@ -10,6 +10,7 @@ from deception_saes.paper.front_page import (
     anchor,
     claim_rows,
     published,
+    reasons,
     section_number,
 )
 from deception_saes.paper.model_text import attribute, shown
@@ -55,7 +56,7 @@ def _line(row: ClaimRow) -> str:
     badge = (f'<span class="badge-v {BADGES.get(row.verdict.word, "v-na")}">'
              f"{shown(row.verdict.word)}</span>")
     cells = (_link(row), shown(claim.quantity) + _why(claim.model), shown(published(claim)),
-             this_run, badge + _why(row.verdict.why))
+             this_run, badge + _why(reasons(row)))
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 

@@ -54,6 +54,13 @@ def _arithmetic(claims: dict[str, Claim]) -> Iterator[SourceCheck]:
          published("B-18") - published("B-19"), None),
         ("S-03", "500 s / 40 s", 500 / 40, None),
         ("S-18", "22/27", 100 * 22 / 27, "81"),
+        ("B-21", f"{published('B-08')} − {published('B-09')}",
+         published("B-08") - published("B-09"), None),
+        ("S-24", "42/50", 100 * 42 / 50, None),
+        ("S-25", f"{published('S-20')} − {published('S-21')}",
+         published("S-20") - published("S-21"), None),
+        ("R-18", f"100 · ({published('R-10')} − {published('R-08')})",
+         100 * (published("R-10") - published("R-08")), None),
     )
     for id, formula, computed, in_prose in derived:
         printed = in_prose or claims[id].published
@@ -118,7 +125,7 @@ def _counts(claims: dict[str, Claim]) -> Iterator[SourceCheck]:
 
 def _doubts_from_reading() -> Iterator[SourceCheck]:
     """What no arithmetic shows."""
-    yield SourceCheck(("S-13", "S-14"), "“on 42/50 questions”: 42 that improve, or a mean over "
-                      "42? The source does not say", False)
+    yield SourceCheck(("S-13", "S-14", "S-24"), "“on 42/50 questions”: 42 that improve, or a mean "
+                      "over 42? The source does not say", False)
     yield SourceCheck(("R-06", "B-04"), "one AUROC, 0.784, is printed for TinyLlama and for "
                       "Llama-3.2-1B alike", False)

@@ -37,6 +37,7 @@ from deception_saes.paper.status import (
     fuller_note,
     machines_table,
     not_run_list,
+    other_runs,
     results_by_seed,
     sections_table,
     seeds_table,
@@ -82,8 +83,9 @@ def stage(checkout: Path, site: Path, of: Built) -> None:
     static = site / "book" / "_static"
     _mathjax(static / "mathjax")
     files = publish_data(static, of.tree, of.sections, of.results)
-    rows = claim_rows(of.profile, of.results)
     by_seed = results_by_seed(of.profile, of.seed, of.results, of.other_seeds)
+    more = fuller(of.profile, of.seed, of.tree.parent)
+    rows = claim_rows(of.profile, of.results, other_runs(of.seed, by_seed, more))
     other_code = computed_by_other_code(of.profile, by_seed.keys() - {of.seed}, of.other_seeds,
                                         of.tree.parent)
     for name, page in {
@@ -93,8 +95,7 @@ def stage(checkout: Path, site: Path, of: Built) -> None:
         "_not_run": not_run_list(of.results),
         "_sections": sections_table(of.profile, of.results, of.tree),
         "_seeds": seeds_table(of.profile, by_seed, other_code),
-        "_fuller": fuller_note(of.profile, of.results,
-                               fuller(of.profile, of.seed, of.tree.parent)),
+        "_fuller": fuller_note(of.profile, of.results, more),
         "_versions": versions_table(of.results),
         "_machines": machines_table(made(of.profile, of.seed, of.tree)),
         "_edited": data_note(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from deception_saes.paper.reference import (
     read_origin,
     read_reference,
     seeds_with_reference,
+    with_numbers_of,
 )
 from deception_saes.paper.results import Results, read_results
 from deception_saes.paper.shared import seed_trees
@@ -214,11 +215,22 @@ def fuller_note(profile: Profile, results: Sequence[Results], found: Fuller | No
     if left := not_covered(found.results, results):
         whence += f", which has nothing of {', '.join(left)}"
     rows = claim_rows(profile, results)
-    theirs = claim_rows(found.profile, _with_numbers_of(found.results, results))
+    theirs = claim_rows(found.profile, with_numbers_of(found.results, results))
     pairs = [pair for pair in zip(rows, theirs, strict=True) if pair[0].value is not None]
     return (f"Profile `{name}`: {whence}.\n\n"
             + _table(("Claim", "What was measured", profile.name, name, "Verdicts"),
                      [_beside(*pair, found.other_code) for pair in pairs]))
+
+
+def other_runs(
+    seed: int, by_seed: Mapping[int, Sequence[Results]], fuller: Fuller | None
+) -> dict[str, Sequence[Results]]:
+    """By name, the results that exploratory claims are judged by too: of the other seeds and of
+    the fuller profile. seed: of this build."""
+    runs = {f"seed {other}": of for other, of in by_seed.items() if other != seed}
+    if fuller is not None and fuller.results:
+        runs[fuller.profile.name] = fuller.results
+    return runs
 
 
 def _beside(row: ClaimRow, fuller: ClaimRow, other_code: Collection[int]) -> tuple[str, ...]:
@@ -237,13 +249,3 @@ def _shown(row: ClaimRow) -> str:
         return "not run"
     count = "" if row.value.n is None else f", n = {row.value.n}"
     return in_markdown(with_interval(row.value) + count)
-
-
-def _with_numbers_of(fuller: Sequence[Results], results: Sequence[Results]) -> list[Results]:
-    """These results with the numbers that the fuller ones have for the same ids, and no value that
-    these lack: a reference keeps ids and numbers alone."""
-    numbers = {value.id: value for of in fuller for value in of.values}
-    return [replace(of, values=[
-        replace(value, value=there.value, ci_low=there.ci_low, ci_high=there.ci_high, n=there.n)
-        for value in of.values if (there := numbers.get(value.id)) is not None])
-        for of in results]
