@@ -33,7 +33,7 @@ draws = None  # draws of each random edit, an even number
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.experiments.gaps import effect_table, gap_table, headline, margin_of
+from deception_saes.experiments.gaps import credit, effect_table, gap_table, headline, margin_of
 from deception_saes.experiments.swaps import effects_at
 from deception_saes.interventions.swap import (
     AddDifference,
@@ -50,7 +50,7 @@ from deception_saes.interventions.swap import (
 )
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import swap_figures
-from deception_saes.paper.plots.swap_captions import FIGURES, SUMMARY, TABLES, report
+from deception_saes.paper.plots.swap_captions import CREDIT, FIGURES, SUMMARY, TABLES, report
 
 book = open_section(31, profile, seed, model=model, framing=framing, questions=questions,
                     sandbag_instruction=sandbag_instruction, layers=layers, k=k, draws=draws,
@@ -82,9 +82,12 @@ drawn = {
     "E1Δ": AddRelabelledDifference(),  # x + difference of relabelled halves: the null of E6Δ
     "E3": RandomFeatures(),  # decode(m_S) + random features, norm-matched
 }
+edits["mean_difference.norm"] = AddMeanDifference(at_norm_of_step=True)  # as long as E6Δ's step, no direction of the SAE's
 without_sae = {"patch": Patch(), "median_residual": MedianResidual(),
                "mean_difference": AddMeanDifference()}
 random_direction = {"random_direction": AddRandomDirection()}
+untrained = {"U6Δ": AddDifference("genuine")}  # E6Δ through the SAE before its training
+frozen_decoder = {"U6Δ.frozen": AddDifference("genuine")}  # in §24: through a JumpReLU whose decoder never learned
 
 # %% [markdown]
 # They act on the evaluating half, at every layer, through every SAE and without one. The SAEs are trained on
@@ -93,12 +96,15 @@ random_direction = {"random_direction": AddRandomDirection()}
 # %%
 half = book.task.evaluating
 how = {"draws": book.draws, "draw_questions": book.draw_questions}
-cells, centres = effects_at(half, book.layers, book.saes, edits, drawn, without_sae,
-                            random_direction, k=book.k, **how)
+cells, centres, steps = effects_at(half, book.layers, book.saes, edits, drawn, without_sae,
+                                   random_direction, untrained=untrained, frozen_decoder=frozen_decoder,
+                                   frozen_at=book.frozen_at, k=book.k, **how)
 
 # %% [markdown]
 # A *gap* is the effect of an intervention less that of its control, question by question. It counts as none
-# if it lies within a fixed share of what the instruction takes from P(correct).
+# if it lies within a fixed share of what the instruction takes from P(correct). E6Δ beats E1Δ if its step has a
+# direction; the SAE has a share in that only if E6Δ also beats the mean difference at equal norm, and an SAE that
+# learned nothing.
 
 # %%
 of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap over questions
@@ -106,7 +112,7 @@ margin = margin_of(cells, share=book.profile.equivalence_share)
 effects = effect_table(cells, **of_book)
 gaps = gap_table(cells, margin, **of_book)
 summary = headline(gaps, margin, claimed=("E6-E4", "E6-E1"))
-report(book, effects, gaps, centres, summary, claim="S-06")
+report(book, effects, gaps, centres, steps, summary, credit(gaps), claim="S-06")
 
 # %%
 book.opening()
@@ -116,6 +122,12 @@ book.figure(swap_figures.gap_forest, gaps, summary, **FIGURES["gap_forest"])
 
 # %% tags=["remove-input"]
 book.say(SUMMARY)
+
+# %% tags=["remove-input"]
+book.say(CREDIT)
+
+# %%
+book.table(swap_figures.credit_rows, steps, gaps, **TABLES["credit"])
 
 # %%
 book.figure(swap_figures.forest, effects, **FIGURES["forest"])
@@ -147,7 +159,9 @@ book.table(swap_figures.centre_rows, centres, **TABLES["centres"])
 # %% [markdown]
 # **What would have changed the conclusion.** The study's claim would stand if E6 did no more than E4, the
 # reversed direction, at every depth and through every architecture. It would fall with one informative cell in
-# which E6 beats E4, or E6Δ its null E1Δ, by more than the margin.
+# which E6 beats E4, or E6Δ its null E1Δ, by more than the margin. That alone would be the direction's merit, which
+# the mean difference has without an SAE: it would be the SAE's only where E6Δ also beats the mean difference at equal
+# norm, and the same step through an untrained SAE.
 
 # %% tags=["remove-input"]
 book.close()

@@ -6,6 +6,7 @@ import pytest
 from deception_saes.analysis.equivalence import questions_needed
 from deception_saes.experiments.gaps import (
     WORDS,
+    credit,
     effect_table,
     gap_name,
     gap_table,
@@ -62,15 +63,19 @@ def row_of(table, **where):
 
 @pytest.mark.parametrize(("gap", "name"), [
     ("E6-E1", "E6 − E1"), ("E6Δ-E1Δ", "E6Δ − E1Δ"), ("E6-half", "E6 − (E4 + E6) / 2"),
-    ("mean_difference-random_direction", "mean difference − random direction")])
+    ("mean_difference-random_direction", "mean difference − random direction"),
+    ("E6Δ-mean_difference.norm", "E6Δ − mean difference at equal norm"),
+    ("E6Δ-U6Δ", "E6Δ − U6Δ, untrained")])
 def test_a_gap_is_named_as_it_stands_on_pages(gap, name):
     assert gap_name(gap) == name
 
 
 def test_the_gaps_are_those_of_the_issue():
-    every = cell(E6=1, E4=1, E2=1, E6Δ=1, E4Δ=1, E1=noise(4, N), E1Δ=noise(4, N), E3=noise(4, N))
-    assert set(gaps(every)) == {"E6-E4", "E6-E1", "E6-half", "E1-half", "E6Δ-E1Δ", "E6Δ-E4Δ",
-                                "E6-E3", "E6-E2"}
+    every = cell(E6=1, E4=1, E2=1, E6Δ=1, E4Δ=1, U6Δ=1, E1=noise(4, N), E1Δ=noise(4, N),
+                 E3=noise(4, N), **{"mean_difference.norm": 1, "U6Δ.frozen": 1})
+    assert set(gaps(every)) == {
+        "E6-E4", "E6-E1", "E6-half", "E1-half", "E6Δ-E1Δ", "E6Δ-E4Δ", "E6-E3", "E6-E2",
+        "E6Δ-mean_difference.norm", "E6Δ-U6Δ", "E6Δ-U6Δ.frozen"}
     assert set(gaps(cell(PLAIN, patch=1, mean_difference=1, random_direction=noise(4, N)))) == {
         "mean_difference-random_direction"}
     assert set(gaps(cell(E6=1, E4=1))) == {"E6-E4", "E6-half"}
@@ -173,8 +178,16 @@ def test_sigma_is_the_spread_of_the_draws_means():
     assert np.isnan(row_of(table, intervention="E6")["sigma"])
 
 
-@pytest.mark.parametrize(("lost", "uninformative"), [(25.0, True), (24.99, False), (60.0, True)])
-def test_a_cell_is_uninformative_if_reconstruction_alone_loses_half(lost, uninformative):
+SPREAD = 10 * (noise(N) - noise(N).mean())  # its mean is 0
+
+
+@pytest.mark.parametrize(("lost", "uninformative"), [
+    (25.0, False), (25.01, True), (45.0, True),
+    (28.0 + SPREAD, False),  # 22 of 50 are left, but the interval reaches beyond half
+    (40.0 + SPREAD, True),
+])
+def test_a_cell_is_uninformative_if_reconstruction_alone_surely_leaves_under_half(
+        lost, uninformative):
     there = cell(condition="genuine", clean=50.0, E2=-lost, E6=0.0, E4=0.0)
     here = cell("topk", E2=-60.0, E6=0.1, E4=0.0)
     other = cell("gated", E2=-60.0, E6=0.1, E4=0.0)
@@ -184,6 +197,62 @@ def test_a_cell_is_uninformative_if_reconstruction_alone_loses_half(lost, uninfo
     for column in ("verdict", "verdict_published"):
         of = table.groupby("architecture")[column].agg(lambda v: (v == "uninformative").mean())
         assert of.to_dict() == {"topk": float(uninformative), "gated": 0.0, PLAIN: 0.0}
+
+
+def test_e6_at_the_floor_is_a_finding_where_reconstruction_alone_leaves_the_answers():
+    floor = {"E2": -5.0, "E6": -49.9, "E4": -49.9}
+    cells = beside(cell(clean=20.0, E2=-1.0, E6=-19.9, E4=-19.9),
+                   cell(condition="genuine", clean=50.0, **floor))
+    assert set(gaps_of(cells)["verdict"]) == {"equivalent", "different"}
+
+
+CONTROLS = ("E1Δ", "mean_difference.norm", "U6Δ", "U6Δ.frozen")
+
+
+@pytest.mark.parametrize(("gap", "spread", "margin", "said"), [
+    (3.0, 0.1, 1.0, ["direction-specific", "the SAE adds", "beats untrained", "beats frozen"]),
+    (0.1, 0.1, 1.0, ["not direction-specific", "the mean difference is as good",
+                     "untrained is as good", "frozen is as good"]),
+    (-3.0, 0.1, 1.0, ["less than its null", "the mean difference does more",
+                      "untrained does more", "frozen does more"]),
+    (1.1, 0.5, 1.0, ["inconclusive"] * 4),  # differs from none, but not surely by the margin
+    (-1.1, 0.5, 1.0, ["inconclusive"] * 4),
+    (0.0, 9.0, 1.0, ["inconclusive"] * 4),
+    (3.0, 0.1, 0.0, ["inconclusive"] * 4),  # nothing is taken that could be given back
+])
+def test_what_follows_from_a_gap_needs_its_whole_interval_on_one_side_of_the_margin(
+        gap, spread, margin, said):
+    deviation_Q = spread * (noise(N) - noise(N).mean())
+    controls = dict.fromkeys(CONTROLS[1:], 0.0) | {"E1Δ": np.zeros((2, N))}
+    table = gaps_of(beside(cell(E6Δ=gap + deviation_Q, E4Δ=0.0, **controls)), margin)
+    for control, words in zip(CONTROLS, said, strict=True):
+        assert row_of(table, gap=f"E6Δ-{control}")["conclusion"] == words
+    assert row_of(table, gap="E6Δ-E4Δ")["conclusion"] == ""
+
+
+def test_relabelled_sets_widen_what_credits_the_sae_and_a_poor_one_says_nothing():
+    def conclusions(e2, spread):
+        of = cell(E6Δ=3 + 0.1 * noise(N), E1Δ=np.outer([-spread, spread], np.ones(N)), U6Δ=0.0,
+                  **{"mean_difference.norm": 0.0})
+        table = gaps_of(beside(of, cell(condition="genuine", clean=50.0, E2=e2)))
+        return set(table[table["gap"] != ""]["conclusion"])
+
+    assert conclusions(-1.0, 0.0) == {"direction-specific", "the SAE adds", "beats untrained"}
+    assert conclusions(-1.0, 2.0) == {"inconclusive"}
+    assert conclusions(-40.0, 0.0) == {"uninformative"}
+
+
+def test_places_are_counted_at_which_the_step_beats_its_controls():
+    def at(name, depth, over_null, over_mean, over_untrained):
+        return cell(name, depth, E6Δ=9.0, E1Δ=np.full((2, N), 9.0 - over_null),
+                    U6Δ=9.0 - over_untrained, **{"mean_difference.norm": 9.0 - over_mean})
+
+    cells = beside(at("jumprelu", "D4", 5, 0, 5), at("jumprelu", "D8", 5, 5, 0),
+                   at("topk", "D4", 0, -5, 0), at("topk", "D8", 5, 0, 5),
+                   cell("gated", condition="genuine", E2=0.0, E6Δ=9.0, E1Δ=np.zeros((2, N))))
+    found = credit(gaps_of(cells)).set_index("through")
+    assert list(found.loc["jumprelu"]) == [2, 2, 1, 1, 0, 1]
+    assert list(found.loc["all"]) == [4, 3, 1, 2, 1, 2]
 
 
 @pytest.mark.parametrize(("gap", "spread", "margin", "said", "published"), [

@@ -9,7 +9,7 @@ import torch
 from cells import run_cells
 
 from deception_saes.experiments import swaps
-from deception_saes.experiments.saes import TrainedSae
+from deception_saes.experiments.saes import TrainedSae, UntrainedSae, with_frozen_decoder
 from deception_saes.experiments.swaps import (
     PLAIN,
     SWAP_CONDITIONS,
@@ -122,7 +122,10 @@ def edits_by_hand(sae, residuals_TD, condition, x_D, other_D):
 def test_effects_are_those_of_whole_forward_passes_with_a_hook(
         runs, prompts, smoke, section, architecture, depth, layer):
     lm, every, few = prompts[section]
-    asked, sae = every.asked, trained(runs[section], architecture, layer).load()
+    asked, of = every.asked, trained(runs[section], architecture, layer)
+    sae, others = of.load(), {"U6Δ": UntrainedSae(of.saes, of.tag).load()}
+    if section == 24:
+        others["U6Δ.frozen"] = with_frozen_decoder(of.saes, of.tag).load()
     table = runs[section].table("effects")
     at = {c: torch.stack([whole(lm, prompt, layer)[0] for prompt in asked.prompts[c]])
           for c in SWAP_CONDITIONS}
@@ -138,6 +141,14 @@ def test_effects_are_those_of_whole_forward_passes_with_a_hook(
             in_saes, plain = edits_by_hand(sae, {c: of[rows] for c, of in at.items()}, condition,
                                            x_D, at[other][q])
             top = {"E5.4": SwapTop(4)(training, x_D[None], at[other][q])[0].numpy()}
+            step = in_saes["E6Δ"] - x_D.numpy()
+            mean = plain["mean_difference"] - x_D.numpy()
+            top["mean_difference.norm"] = x_D.numpy() + mean * np.linalg.norm(
+                step) / np.linalg.norm(mean)
+            for edit, dictionary in others.items():
+                in_other, _ = edits_by_hand(dictionary, {c: of[rows] for c, of in at.items()},
+                                            condition, x_D, at[other][q])
+                top[edit] = in_other["E6Δ"]
             ours = {edit: torch.from_numpy(np.float32(of))[None]
                     for edit, of in {**in_saes, **plain, **top}.items()}
             if asked.ids[q] in few.asked.ids:
@@ -254,10 +265,13 @@ def test_every_intervention_is_run_at_every_depth_on_both_conditions(
     assert set(of.index) == {(*cell, c) for cell in architectures for c in SWAP_CONDITIONS}
     plain = {"patch", "median_residual", "mean_difference", "random_direction"}
     every = {"E2", "E6", "E4", "E6Δ", "E4Δ", "E1", "E1Δ", "E3", "E5.1", "E5.4", "E5.16", "E5.64",
+             "mean_difference.norm", "U6Δ",
              *(f"{e}.{dose}" for e in ("E6", "E6Δ") for dose in (0.25, 0.5, 0.75)),
              *(f"{e}.mean" for e in ("E6", "E4", "E6Δ", "E4Δ"))}
-    for (name, _, _), edits in of.items():
-        assert edits == (plain if name == PLAIN else every)
+    for (name, depth, _), edits in of.items():
+        # trained anew in §24 alone
+        frozen = {"U6Δ.frozen"} if (section, name, depth) == (24, "jumprelu", "D8") else set()
+        assert edits == (plain if name == PLAIN else every | frozen)
     drawn = table["intervention"].isin({"E1", "E1Δ", "E3", "random_direction"})
     assert (table["draws"] == np.where(drawn, smoke.swap_draws, 1)).all()
     assert (table["n"] == np.where(drawn, len(few.asked.ids), len(every_question.asked.ids))).all()
@@ -345,6 +359,46 @@ def test_l0_and_norms_of_the_centres_are_those_of_the_whole_half(runs, prompts):
         assert row[f"step_{name}"] == pytest.approx(np.linalg.norm(step), rel=1e-4)
 
 
+def test_the_step_is_set_against_the_mean_difference_of_the_folds_that_edits_are_learned_from(
+        runs, prompts):
+    _, every, _ = prompts[24]
+    table, of = runs[24].table("steps"), trained(runs[24], "jumprelu", 4)
+    dictionaries = {"trained": of, "untrained": UntrainedSae(of.saes, of.tag),
+                    "frozen decoder": with_frozen_decoder(of.saes, of.tag)}
+    at = {c: every.runs[c].residual(4) for c in SWAP_CONDITIONS}
+    for name, dictionary in dictionaries.items():
+        sae = dictionary.load()
+        features = {c: sae.encode(x_QD).numpy() for c, x_QD in at.items()}
+        found = []
+        for fold in range(5):
+            rows = every.fold_Q != fold
+            step = (np.median(features["genuine"][rows], axis=0) - np.median(
+                features["sandbag"][rows], axis=0)) @ sae.weights["W_dec"].numpy()
+            mean = (at["genuine"][rows].mean(0) - at["sandbag"][rows].mean(0)).numpy()
+            norm, of_mean = np.linalg.norm(step), np.linalg.norm(mean)
+            found.append((step @ mean / (norm * of_mean), norm / of_mean))
+        row = row_of(table, architecture="jumprelu", depth="D8", sae=name)
+        assert [row["cosine"], row["norm_ratio"]] == pytest.approx(np.mean(found, axis=0), rel=1e-4)
+    assert table.groupby("sae").size().to_dict() == {
+        "trained": 7, "untrained": 7, "frozen decoder": 1}
+    assert table["cosine"].nunique() == 15
+    key = f"s24.{runs[24].book.model.slug}.jumprelu.D8.step"
+    for id, sae, column in (("cosine", "trained", "cosine"),
+                            ("untrained.norm_ratio", "untrained", "norm_ratio"),
+                            ("frozen_decoder.cosine", "frozen decoder", "cosine")):
+        row = row_of(table, architecture="jumprelu", depth="D8", sae=sae)
+        assert runs[24].results.value(f"{key}.{id}").value == pytest.approx(row[column])
+
+
+def test_a_frozen_decoder_is_that_of_the_start_and_its_encoder_is_trained(runs):
+    of = trained(runs[24], "jumprelu", 4)
+    start, frozen, learned = (sae.load().weights for sae in (
+        UntrainedSae(of.saes, of.tag), with_frozen_decoder(of.saes, of.tag), of))
+    assert torch.equal(frozen["W_dec"], start["W_dec"])
+    assert not torch.equal(frozen["W_enc"], start["W_enc"])
+    assert not torch.equal(learned["W_dec"], start["W_dec"])
+
+
 # What cannot be run
 
 
@@ -360,15 +414,20 @@ def test_a_section_that_the_profile_has_no_model_for_is_not_run(smoke):
     reason = why_not_run(31, dataclasses.replace(smoke, swaps=swaps))
     assert "smoke" in reason
     assert "§31" in reason
+    assert reason.endswith("; stand-in: random tiny Llama in §24 and §26")
 
 
 def test_a_model_that_the_profile_does_not_list_is_not_run(smoke):
     swaps = {26: ("smollm2", "two_shot_labelled")}
     reason = why_not_run(26, dataclasses.replace(smoke, swaps=swaps))
     assert "no model for §26" in reason
+    assert "stand-in" not in reason  # §26 itself is none
 
 
 def test_a_model_that_cannot_be_had_is_not_run_and_its_reason_given(smoke, empty_hub_cache):
     profile = dataclasses.replace(smoke, models=(*smoke.models, ABSENT),
                                   swaps={31: ("pythia160m", "two_shot_labelled")})
-    assert "nobody/nothing" in why_not_run(31, profile)
+    assert "nobody/nothing" in (reason := why_not_run(31, profile))
+    assert "stand-in" not in reason
+    profile = dataclasses.replace(profile, swaps={**smoke.swaps, **profile.swaps})
+    assert why_not_run(31, profile) == f"{reason}; stand-in: random tiny Llama in §24 and §26"

@@ -38,6 +38,7 @@ SINGLES = {
     "E4.0.25": SwapTo("sandbag", dose=0.25), "E4Δ.0.25": AddDifference("sandbag", dose=0.25),
     "E6.mean": SwapTo("genuine", "mean"), "E4.mean": SwapTo("sandbag", "mean"),
     "E6Δ.mean": AddDifference("genuine", "mean"), "E4Δ.mean": AddDifference("sandbag", "mean"),
+    "MD as E6Δ": AddMeanDifference(at_norm_of_step=True),
 }
 DRAWN = {"E1": SwapRelabelled(), "E1Δ": AddRelabelledDifference(), "E3": RandomFeatures()}
 
@@ -181,6 +182,8 @@ def test_single_edits_are_what_the_design_says(training, x_QD):
         "E4.mean": ones_Q1 * (mean_S @ decoder + bias),
         "E6Δ.mean": x_QD + between_means_D,
         "E4Δ.mean": x_QD - between_means_D,
+        "MD as E6Δ": x_QD + training.mean_difference_D * step_D.norm()
+                     / training.mean_difference_D.norm(),
     }
     assert found.keys() == expected.keys()
     for edit, expected_QD in expected.items():
@@ -197,7 +200,7 @@ def test_without_a_difference_between_the_conditions_edits_that_keep_the_error_a
     same = dataclasses.replace(training, sandbag_TD=training.genuine_TD.clone())
     found = singles(same, x_QD)
     for edit in found.keys() & {"E6Δ", "E4Δ", "E6Δ.0.25", "E6Δ.0.5", "E6Δ.0.75", "E4Δ.0.25",
-                                "E6Δ.mean", "E4Δ.mean"}:
+                                "E6Δ.mean", "E4Δ.mean", "MD as E6Δ"}:
         assert torch.equal(found[edit], x_QD), edit
     assert torch.equal(found["E6"], found["E4"])
     assert torch.equal(drawn(same, x_QD)["E1Δ"], x_QD.expand(DRAWS, -1, -1))
@@ -494,6 +497,17 @@ def test_edits_without_an_sae_are_what_the_design_says(without_sae, x_QD):
     np.testing.assert_allclose(shifted_QD - x_QD,
                                np.tile(genuine_TD.mean(0) - sandbag_TD.mean(0), (EDITED, 1)),
                                atol=1e-6)
+
+
+def test_the_mean_difference_at_equal_norm_is_as_long_as_the_step_and_keeps_its_direction(
+        training, x_QD):
+    found = singles(training, x_QD)
+    step_QD, scaled_QD = (found[edit] - x_QD for edit in ("E6Δ", "MD as E6Δ"))
+    torch.testing.assert_close(scaled_QD.norm(dim=1), step_QD.norm(dim=1), rtol=1e-5, atol=1e-5)
+    mean_D = training.mean_difference_D
+    assert not torch.allclose(scaled_QD[0], mean_D, rtol=1e-2)
+    torch.testing.assert_close(scaled_QD / scaled_QD.norm(dim=1, keepdim=True),
+                               (mean_D / mean_D.norm()).expand(EDITED, -1), **CLOSE)
 
 
 def test_random_directions_are_as_long_as_the_mean_difference(without_sae, x_QD):

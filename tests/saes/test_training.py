@@ -343,7 +343,8 @@ def test_every_step_learns_at_its_own_rate(x, monkeypatch):
         torch.testing.assert_close(still.weights[name], weight, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"decay": 0.0, "dead_window": 0.05}])
+@pytest.mark.parametrize("options", [{}, {"decay": 0.0, "dead_window": 0.05},
+                                     {"frozen_decoder": True}])
 def test_steps_of_a_gpu_learn_what_those_by_hand_do(x, name_and_sparsity, options, monkeypatch):
     name, sparsity = name_and_sparsity
     job = job_of(name, dataclasses.replace(SHORT, **sparsity, **options))
@@ -442,6 +443,18 @@ def test_dead_features_come_to_life_by_the_auxiliary_loss_alone(monkeypatch):
 
     assert dead_share(0.0) == 0.5
     assert dead_share(1 / 32) < 0.2
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("steps_of", [StepsByHand, CapturedSteps])
+def test_a_frozen_decoder_stays_as_it_starts_and_all_else_learns(name, x, steps_of, monkeypatch):
+    monkeypatch.setattr(training, "StepsByHand", steps_of)
+    whole, frozen = (job_of(name, dataclasses.replace(SHORT, frozen_decoder=is_frozen))
+                     for is_frozen in (False, True))
+    start = untrained(frozen, x, 0)
+    assert differ(start, untrained(whole, x, 0)) == []
+    assert differ(start, train(whole, x, 0).sae) == list(start.weights)
+    assert differ(start, train(frozen, x, 0).sae) == [n for n in start.weights if n != "W_dec"]
 
 
 @pytest.mark.parametrize("do", [train, untrained])

@@ -16,6 +16,7 @@ import pandas as pd
 
 from deception_saes.analysis.bootstrap import empirical_p, mean_interval, ratio_interval
 from deception_saes.analysis.equivalence import (
+    Contrast,
     contrast,
     holm,
     questions_needed,
@@ -31,10 +32,22 @@ PUBLISHED_BOUND = 0.15
 """pp: what the study's gaps stay below."""
 WORDS = ("equivalent", "different", "inconclusive", "uninformative")
 NAMES = {"half": "(E4 + E6) / 2", "mean_difference": "mean difference",
-         "random_direction": "random direction", "median_residual": "median residual"}
-_WITH_SHARE = ("E2", "E6", "E6Δ", "median_residual", "mean_difference")  # and every E5
+         "mean_difference.norm": "mean difference at equal norm",
+         "random_direction": "random direction", "median_residual": "median residual",
+         "U6Δ": "U6Δ, untrained", "U6Δ.frozen": "U6Δ, frozen decoder"}
+CONCLUSIONS = {
+    "E6Δ-E1Δ": ("direction-specific", "not direction-specific", "less than its null"),
+    "E6Δ-mean_difference.norm": ("the SAE adds", "the mean difference is as good",
+                                 "the mean difference does more"),
+    "E6Δ-U6Δ": ("beats untrained", "untrained is as good", "untrained does more"),
+    "E6Δ-U6Δ.frozen": ("beats frozen", "frozen is as good", "frozen does more")}
+"""By gap, what is concluded if it is beyond the margin, equivalent to none, or beyond it below."""
+
+_WITH_SHARE = ("E2", "E6", "E6Δ", "U6Δ", "U6Δ.frozen", "median_residual", "mean_difference",
+               "mean_difference.norm")  # and every E5
 _PAIRS = (("E6", "E4"), ("E6", "E1"), ("E6", "half"), ("E1", "half"), ("E6Δ", "E1Δ"),
-          ("E6Δ", "E4Δ"), ("E6", "E3"), ("E6", "E2"), ("mean_difference", "random_direction"))
+          ("E6Δ", "E4Δ"), ("E6Δ", "mean_difference.norm"), ("E6Δ", "U6Δ"), ("E6Δ", "U6Δ.frozen"),
+          ("E6", "E3"), ("E6", "E2"), ("mean_difference", "random_direction"))
 _MIRRORED = ("E4", "E4Δ", "half")
 
 
@@ -58,8 +71,11 @@ def effect_table(cells: Sequence[Cell], *, draws: int, seed: int) -> pd.DataFram
         pd.DataFrame([row for cell in cells for row in _effects(cell, cells, draws, seed)]),
         "effect of every intervention, by SAE or without one, depth and kind of prompt",
         intervention=("", "E0 to E6 and their forms (methods); E6.0.5 is half of the way, E6.mean "
-                          "is with means for medians, E5.16 swaps sixteen features; patch, "
-                          "median_residual, mean_difference and random_direction need no SAE"),
+                          "is with means for medians, E5.16 swaps sixteen features; U6Δ is E6Δ "
+                          "through the SAE before its training, U6Δ.frozen through one trained "
+                          "with its decoder frozen; mean_difference.norm is the mean difference "
+                          "at the norm of E6Δ's step; patch, median_residual, mean_difference "
+                          "and random_direction need no SAE"),
         effect=("pp", "P(correct) with the edit less without it, mean over questions"),
         draws=("count", "draws of an edit that is drawn at random, else 1"),
         **with_ends("share", "percent", "effect as a share of the patch's; sandbag prompts alone, "
@@ -90,11 +106,38 @@ def gap_table(cells: Sequence[Cell], margin: float, *, draws: int, seed: int) ->
                           "(draws + 1); empty if the control is not drawn"),
         detectable=("pp", "smallest gap found with a power of 80%"),
         verdict=("", "equivalent, different, inconclusive or uninformative, by the margin"),
+        conclusion=("", "of gaps that say what the SAE's step owes to its direction or to the SAE: "
+                        "what follows if the 95% interval over both lies beyond the margin, on "
+                        "either side, or the verdict is equivalent; else as the verdict says, "
+                        "inconclusive where that is different"),
         verdict_published=("", "the same by the published bound of 0.15 pp"),
         n_published=("count", "questions needed to show, with a power of 80%, that a gap lies "
                               "within the published bound"),
         p_holm=("p", "p, corrected over layers and architectures by Holm"),
         p=("p", "two-sided t-test of the mean gap against 0, over questions and relabellings"))
+
+
+def credit(gaps: pd.DataFrame) -> pd.DataFrame:
+    """At how many places, on sandbag prompts through JumpReLU and through any SAE, E6Δ beats its
+    relabelled null, the mean difference at equal norm, and an untrained SAE."""
+    table = gaps[(gaps["prompts"] == "sandbag") & gaps["gap"].isin(CONCLUSIONS)]
+    counted = {"direction_specific": ("E6Δ-E1Δ", 0), "sae_adds": ("E6Δ-mean_difference.norm", 0),
+               "mean_as_good": ("E6Δ-mean_difference.norm", 1),
+               "mean_does_more": ("E6Δ-mean_difference.norm", 2), "beats_untrained": ("E6Δ-U6Δ", 0)}
+    rows = []
+    for name, of in (("jumprelu", table[table["architecture"] == "jumprelu"]), ("all", table)):
+        rows.append({"through": name, "of": int((of["gap"] == "E6Δ-E1Δ").sum()),
+                     **{column: int((of["conclusion"] == CONCLUSIONS[gap][place]).sum())
+                        for column, (gap, place) in counted.items()}})
+    return described(
+        pd.DataFrame(rows), "at how many places, an SAE and a layer each, E6Δ on sandbag prompts "
+        "beats what it is set against by more than the margin",
+        through=("", "jumprelu, or all architectures"), of=("count", "places"),
+        direction_specific=("count", "places where it beats its relabelled null E1Δ"),
+        sae_adds=("count", "places where it beats the mean difference at equal norm"),
+        mean_as_good=("count", "places where it is equivalent to that"),
+        mean_does_more=("count", "places where that beats it"),
+        beats_untrained=("count", "places where it beats the same through an untrained SAE"))
 
 
 def seed_table(cells: Sequence[Cell], *, draws: int, seed: int) -> pd.DataFrame:
@@ -235,7 +278,7 @@ def _effects(
 def _gap_rows(
     cell: Cell, cells: Sequence[Cell], margin: float, draws: int, seed: int
 ) -> Iterator[dict[str, object]]:
-    lost = _reconstruction_loses_half(cell, cells)
+    lost = _reconstruction_loses_half(cell, cells, draws, seed)
 
     def word(least: float) -> str:
         if lost:
@@ -251,16 +294,34 @@ def _gap_rows(
                "low90": found.low90, "high90": found.high90,
                "n": found.n, "p": found.p, "empirical_p": gap.empirical_p,
                "detectable": found.detectable, "verdict": word(margin),
+               "conclusion": conclusion(name, word(margin), found, margin),
                "verdict_published": word(PUBLISHED_BOUND),
                "n_published": questions_needed(found.sd, PUBLISHED_BOUND)}
 
 
-def _reconstruction_loses_half(cell: Cell, cells: Sequence[Cell]) -> bool:
-    """Whether E2 alone takes half of the genuine P(correct): then no swap tells anything."""
+def conclusion(gap: str, verdict: str, found: Contrast, margin: float) -> str:
+    """What a gap with this verdict says by CONCLUSIONS, "" for a gap that is not there. More or
+    less is said only if the whole 95% interval lies beyond the margin."""
+    if gap not in CONCLUSIONS:
+        return ""
+    more, as_good, less = CONCLUSIONS[gap]
+    if verdict == "equivalent":
+        return as_good
+    if verdict == "different":
+        return (more if found.low > margin else less if found.high < -margin else "inconclusive")
+    return verdict
+
+
+def _reconstruction_loses_half(
+    cell: Cell, cells: Sequence[Cell], draws: int, seed: int
+) -> bool:
+    """Whether E2 alone leaves under half of the genuine P(correct), by the upper end of its 95%
+    interval: then no edit through this SAE tells anything. What E6 leaves does not count."""
     if cell.name == PLAIN:
         return False
     genuine = _cell(cells, cell.name, cell.depth, "genuine")
-    return float(genuine.effects["E2"].mean()) <= -0.5 * float(genuine.clean_Q.mean())
+    left = ratio_interval(genuine.clean_Q + genuine.effects["E2"][0], genuine.clean_Q, draws, seed)
+    return left.high < 0.5
 
 
 def _farthest(gaps: pd.DataFrame) -> dict[str, Any]:

@@ -92,6 +92,29 @@ class TrainedSae:
         return load_sae(folder / str(self.seed)).to(device)
 
 
+@dataclass(frozen=True)
+class UntrainedSae:
+    """The SAE from which the training of one of a set starts."""
+
+    saes: SaeSet
+    tag: SaeTag
+
+    def load(self) -> Sae:
+        """The SAE. Raises SaeError if it could not be trained."""
+        return untrained(self.saes, self.tag).to(self.saes.task.subject.device)
+
+
+def with_frozen_decoder(saes: SaeSet, tag: SaeTag) -> TrainedSae:
+    """The SAE of this tag, trained here from the same start with its decoder left as it starts.
+
+    It is of a set that holds it alone at its layer; at other layers the set's tags stay, by whose
+    layers the activations are kept that it is trained on.
+    """
+    tags = tuple(of for of in saes.tags if of == tag or of.layer != tag.layer)
+    recipe = dataclasses.replace(saes.recipe, frozen_decoder=True)
+    return TrainedSae(dataclasses.replace(saes, tags=tags, recipe=recipe, release=None), tag)
+
+
 @cached_files(pinned=True)
 def activations(
     to: Folder, half: AskedHalf, layers: tuple[int, ...], positions: Positions

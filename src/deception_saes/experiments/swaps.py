@@ -16,7 +16,12 @@ import torch
 from tqdm import tqdm
 
 from deception_saes.cache import cached
-from deception_saes.experiments.saes import SaeSet, TrainedSae
+from deception_saes.experiments.saes import (
+    SaeSet,
+    TrainedSae,
+    UntrainedSae,
+    with_frozen_decoder,
+)
 from deception_saes.experiments.task import AskedHalf
 from deception_saes.interventions.swap import (
     DrawnEdit,
@@ -41,6 +46,7 @@ PLAIN = "no SAE"
 
 _EDITS_AT_ONCE = 32
 
+AnySae = TrainedSae | UntrainedSae
 EffectsByName = dict[str, np.ndarray]
 """By intervention, P(correct) under it minus P(correct), in pp: [N, questions], N draws or 1."""
 
@@ -100,7 +106,7 @@ def question_folds(ids: Sequence[str], seed: int) -> dict[str, int]:
 
 @cached()
 def edit_effects(
-    half: AskedHalf, layer: int, sae: TrainedSae | None, edits: Mapping[str, Edit],
+    half: AskedHalf, layer: int, sae: AnySae | None, edits: Mapping[str, Edit],
     drawn: Mapping[str, DrawnEdit], *, draws: int, draw_questions: int | None,
     conditions: tuple[Condition, ...] = SWAP_CONDITIONS,
 ) -> dict[str, Any]:
@@ -164,15 +170,20 @@ def _by_fold(
     whole: dict[str, torch.Tensor] = {}
     for fold in range(FOLDS):
         rows = torch.from_numpy(np.flatnonzero(edited.fold_Q == fold)).to(x_QD.device)
-        others = torch.from_numpy(np.flatnonzero(learned_from.fold_Q != fold)).to(x_QD.device)
-        training = Training(sae, learned_from.runs["genuine"].residual(layer)[others],
-                            learned_from.runs["sandbag"].residual(layer)[others])
+        training = _learned_without(fold, learned_from, sae, layer)
         for name, edit in edits.items():
             part_NQD = apply(edit, training, x_QD[rows], rows, fold)
             if name not in whole:
                 whole[name] = x_QD.new_empty(len(part_NQD), *x_QD.shape)
             whole[name][:, rows] = part_NQD
     return whole
+
+
+def _learned_without(fold: int, prompts: Prompts, sae: Any, layer: int) -> Training:
+    """The questions of the other folds."""
+    genuine_QD, sandbag_QD = (prompts.runs[c].residual(layer) for c in ("genuine", "sandbag"))
+    others = torch.from_numpy(np.flatnonzero(prompts.fold_Q != fold)).to(genuine_QD.device)
+    return Training(sae, genuine_QD[others], sandbag_QD[others])
 
 
 def _run(
@@ -204,6 +215,24 @@ def centre_sizes(half: AskedHalf, layer: int, sae: TrainedSae) -> dict[str, floa
             "l0_mean_G": float((training.typical("genuine", "mean") > 0).sum()),
             "step_median": norm(training.step()), "step_mean": norm(training.step("mean")),
             "mean_difference": norm(training.mean_difference_D)}
+
+
+@cached()
+def step_against_mean(half: AskedHalf, layer: int, sae: AnySae) -> dict[str, float]:
+    """How near the SAE's step (m_G − m_S) W_dec is to the mean difference of the residuals: their
+    cosine, and the step's norm over the mean difference's, each a mean over folds, as edits are
+    learned. NaN where one of them is 0 in a fold."""
+    prompts, learned = run_clean(half, None), sae.load()
+    cosines, ratios = [], []
+    for fold in range(FOLDS):
+        training = _learned_without(fold, prompts, learned, layer)
+        step_D, mean_D = training.step().double(), training.mean_difference_D.double()
+        norm, of_mean = (float(torch.linalg.vector_norm(of)) for of in (step_D, mean_D))
+        if norm == 0 or of_mean == 0:
+            return {"cosine": np.nan, "norm_ratio": np.nan}
+        cosines.append(float(step_D @ mean_D) / (norm * of_mean))
+        ratios.append(norm / of_mean)
+    return {"cosine": float(np.mean(cosines)), "norm_ratio": float(np.mean(ratios))}
 
 
 @dataclass(frozen=True)
@@ -239,15 +268,20 @@ def cells_of(
 def effects_at(
     half: AskedHalf, layers: Sequence[int], saes: SaeSet, edits: Mapping[str, Edit],
     drawn: Mapping[str, DrawnEdit], without_sae: Mapping[str, Edit],
-    drawn_without_sae: Mapping[str, DrawnEdit], *, k: int, draws: int, draw_questions: int | None,
-) -> tuple[list[Cell], pd.DataFrame]:
+    drawn_without_sae: Mapping[str, DrawnEdit], *, untrained: Mapping[str, Edit],
+    frozen_decoder: Mapping[str, Edit], frozen_at: int | None, k: int, draws: int,
+    draw_questions: int | None,
+) -> tuple[list[Cell], pd.DataFrame, pd.DataFrame]:
     """Every edit at every layer, on both conditions' prompts: without an SAE, and through each of
-    the set that is swapped there (see `saes.tags.is_swapped`). The cells, and how much of a prompt
-    the medians of each SAE keep. draws, draw_questions: as for `edit_effects`.
+    the set that is swapped there (see `saes.tags.is_swapped`). Beside these, in the same cells,
+    the edits `untrained` through the SAE that its training starts from, and `frozen_decoder`
+    through one trained with the decoder left as it starts: a JumpReLU at the layer `frozen_at`, if
+    that is not None. The cells; how much of a prompt the medians of each SAE keep; and how near
+    each SAE's step is to the mean difference. draws, draw_questions: as for `edit_effects`.
     Raises UserError for a layer at which no SAE of the set is swapped."""
     n_layers = half.task.subject.model.shape.layers
     cells: list[Cell] = []
-    sizes = []
+    sizes, steps = [], []
     for layer in layers:
         depth = depth_name(layer, n_layers)
         swapped = swapped_at(saes.tags, layer, k=k)
@@ -255,12 +289,22 @@ def effects_at(
                              draw_questions=draw_questions)
         cells += cells_of(plain, depth=depth, layer=layer)
         for tag in swapped:
-            sae = TrainedSae(saes, tag)
-            found = edit_effects(half, layer, sae, edits, drawn, draws=draws,
-                                 draw_questions=draw_questions)
-            cells += cells_of(found, architecture=tag.architecture, depth=depth, layer=layer)
-            sizes.append({"architecture": tag.architecture, "depth": depth, "layer": layer,
-                          **centre_sizes(half, layer, sae)})
+            about: dict[str, Any] = {"architecture": tag.architecture, "depth": depth,
+                                     "layer": layer}
+            through: dict[str, tuple[AnySae, Mapping[str, Edit]]] = {
+                "trained": (TrainedSae(saes, tag), edits),
+                "untrained": (UntrainedSae(saes, tag), untrained)}
+            if (tag.architecture, layer) == ("jumprelu", frozen_at):
+                through["frozen decoder"] = with_frozen_decoder(saes, tag), frozen_decoder
+            found: dict[str, Any] = {}
+            for name, (sae, of_sae) in through.items():
+                effects = edit_effects(half, layer, sae, of_sae,
+                                       drawn if name == "trained" else {}, draws=draws,
+                                       draw_questions=draw_questions)
+                found = effects | {c: found.get(c, {}) | effects[c] for c in SWAP_CONDITIONS}
+                steps.append({**about, "sae": name, **step_against_mean(half, layer, sae)})
+            cells += cells_of(found, **about)
+            sizes.append({**about, **centre_sizes(half, layer, TrainedSae(saes, tag))})
     return cells, described(
         pd.DataFrame(sizes), "how much of a prompt the medians keep; an SAE a row, all evaluating "
         "questions",
@@ -271,7 +315,14 @@ def effects_at(
         step_median=("residual", "norm of the decoded step from m_S to m_G"),
         step_mean=("residual", "the same from mean to mean of the features"),
         mean_difference=("residual", "norm of the mean genuine residual less the mean sandbag "
-                                     "one"))
+                                     "one")), described(
+        pd.DataFrame(steps), "how near the SAE's step from m_S to m_G is to the mean difference of "
+        "the residuals; an SAE a row, means over folds of the evaluating questions",
+        sae=("", "trained; untrained, where its training starts; frozen decoder: trained, with the "
+                 "decoder left as it starts"),
+        cosine=("cosine", "of the decoded step with the mean genuine residual less the mean "
+                          "sandbag one; empty where one of them is 0 in a fold"),
+        norm_ratio=("ratio", "norm of the decoded step over that of the mean difference"))
 
 
 def effects_by_seed(

@@ -173,11 +173,16 @@ def _swap(of: Numbers) -> Finding:
             for depth in SAE_DEPTHS for control in ("E4", "E1")]
     rows = tuple(Row(f"L{value.layer}, E6 − {control}", value,
                      "sandbag" if control == "E4" else "genuine") for control, value in gaps)
+    cosines = [of(24, f"jumprelu.D{depth}.step.cosine") for depth in SAE_DEPTHS]
+    near = ", ".join(f"L{value.layer} {with_interval(value)}" for value in cosines)
     counted = ", ".join(f"{value.value:.0f} {word}" for word, value in count.items() if value.value)
     return Finding(
         (24,), f"Swapping in the SAE features of honest prompts {says}: of its {total} gaps to the "
         f"reversed and the shuffled swap through JumpReLU, {counted}; the farthest is "
-        f"{with_interval(farthest)}, where {with_interval(margin)} counts as none.",
+        f"{with_interval(farthest)}, where {with_interval(margin)} counts as none. A gap alone "
+        "does not credit the SAE: the cosine of its step with the mean difference of the "
+        f"residuals is {near}, and its step beats the mean difference at equal norm at "
+        f"{with_interval(of(24, 'count.jumprelu.sae_adds'))} layers.",
         rows, "gap on sandbag prompts, pp")
 
 

@@ -18,7 +18,7 @@ REFERENCE = re.compile(r"\[\[([^\]|]+)(?:\|(n|value))?\]\]")
 _DECIMALS = {"probability": 3, "pp": 1, "percent": 1, "logits": 2, "count": 0, "p": 3, "share": 3,
              "features": 0, "s": 1, "layer": 0, "auroc": 3}
 _BARE = ("probability", "count", "p", "correlation", "share", "features", "Cohen's d", "ratio",
-         "auroc", "kappa", "layer", "effect")
+         "auroc", "kappa", "layer", "effect", "cosine")
 _SYMBOL = {"pp": " pp", "percent": " %", **dict.fromkeys(_BARE, "")}
 
 

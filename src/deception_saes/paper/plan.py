@@ -214,8 +214,8 @@ def _on_questions(profile: Profile) -> dict[int, Work]:
         of = get(slug).shape
         few = min(half, profile.swap_draw_questions or half)
         tags = [tag for tag in sandbagging_tags(slug, of.layers) if is_swapped(tag)]
-        # 19 edits and three that are drawn, on both conditions
-        edits = 2 * len(tags) * (19 * half + 3 * profile.swap_draws * few)
+        # 21 edits and three that are drawn, on both conditions
+        edits = 2 * len(tags) * (21 * half + 3 * profile.swap_draws * few)
         found[number] = _edited(of, edits)
         if slug != profile.models[0].slug or framing != profile.circuit_framing:
             found[number] += _trained(of, tags, 2 * half * _QUESTION, epochs)

@@ -104,11 +104,28 @@ class Settings:
             return why
         if self.model is None:
             return (f"the profile {self.profile.name} has no model for §{self.section.number}; the "
-                    "study's models are in the profile paper")
+                    f"study's models are in the profile paper{self._stand_in}")
         if self.section.number == 23 and "model" not in self.own:
             everyone = len(self.missing) == len(self.profile.models)
             return "; ".join(self.missing.values()) if everyone else None
-        return why_unavailable(self.model)
+        why = why_unavailable(self.model)
+        return why if why is None else why + self._stand_in
+
+    @property
+    def _stand_in(self) -> str:
+        """Of a swap that cannot be run, behind the reason: where the same is asked of models that
+        are none of the study's; "" if nowhere."""
+        if not self.is_swap:
+            return ""
+        by_slug = {model.slug: model for model in self.profile.models
+                   if not model.of_the_study and why_unavailable(model) is None}
+        asked: dict[str, list[str]] = {}
+        for number, (slug, _) in self.profile.swaps.items():
+            if number != self.section.number and slug in by_slug:
+                asked.setdefault(by_slug[slug].name, []).append(f"§{number}")
+        told = ", ".join(f"{name} in {' and '.join(sections)}"
+                         for name, sections in asked.items())
+        return f"; stand-in: {told}" if told else ""
 
     @property
     def subject(self) -> Subject:
@@ -268,6 +285,12 @@ class Settings:
         """How many times the SAE of the middle layer is trained anew."""
         seeds_compared = self.section.number == 24 and not self.profile.sae_source
         return self.profile.training_seeds if seeds_compared else 0
+
+    @property
+    def frozen_at(self) -> int | None:
+        """The layer of the JumpReLU that is trained with its decoder frozen too; None where none is
+        trained anew."""
+        return self.middle if self.training_seeds else None
 
     # How much
 

@@ -15,7 +15,13 @@ from deception_saes.experiments.factors import ask_cells
 from deception_saes.experiments.heads import sweep, sweep_layer
 from deception_saes.experiments.layer_probes import chosen_layers
 from deception_saes.experiments.reading import MAIN_ROUND, ROUNDS, capture
-from deception_saes.experiments.saes import SaeSet, activations, train_again, train_saes
+from deception_saes.experiments.saes import (
+    SaeSet,
+    activations,
+    train_again,
+    train_saes,
+    with_frozen_decoder,
+)
 from deception_saes.experiments.separation import separation_at
 from deception_saes.experiments.task import AskedHalf, Task, ask
 from deception_saes.experiments.zoo import SWAPS, quality_at
@@ -105,6 +111,9 @@ def _of_swaps(of: Settings) -> Named:
         (tag,) = swapped_at(of.saes.tags, of.middle, "jumprelu")
         yield (f"seeds-{of.task.model}-{of.task.framing.name}-L{of.middle}",
                train_again.call(of.saes, tag, of.training_seeds))
+        frozen = with_frozen_decoder(of.saes, tag)
+        yield (f"saes-frozen-{of.task.model}-{of.task.framing.name}-L{of.middle}",
+               train_saes.call(frozen.saes, of.middle))
 
 
 def _trained(saes: SaeSet) -> Named:

@@ -75,6 +75,9 @@ class Recipe:
     """Share of the run's rows in which a feature must stay silent to count as dead."""
     aux_weight: float = 1 / 32
     """Weight of TopK's auxiliary loss, by which dead features learn the residual."""
+    frozen_decoder: bool = False
+    """Whether the decoder's rows stay the random directions that they start as, so that only the
+    encoder, biases and thresholds learn."""
     bfloat16: bool = False
     """Whether products and their gradients are bfloat16 (`torch.autocast`), on a GPU; weights,
     their sums and Adam's moments stay float32."""

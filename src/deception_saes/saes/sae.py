@@ -154,6 +154,8 @@ class TrainingRule(ABC):
 
     def project(self) -> None:
         """Bring the weights back to where they are allowed after an optimiser's step."""
+        if self.recipe.frozen_decoder:
+            return
         decoder = self.weights["W_dec"]
         decoder.div_(torch.linalg.vector_norm(decoder, dim=1, keepdim=True))
 

@@ -65,7 +65,8 @@ class Steps(ABC):
         self.window = max(1, math.ceil(
             self.recipe.dead_window * self.recipe.epochs * batches * self.recipe.batch_size))
         self.optimised = {name: _in_memory_order(rule, name, rule.weights)
-                          for name in rule.trained}
+                          for name in rule.trained
+                          if not (name == "W_dec" and rule.recipe.frozen_decoder)}
         self.moments = {name: {"step": torch.zeros((), device=weight.device),
                                "exp_avg": torch.zeros_like(weight),
                                "exp_avg_sq": torch.zeros_like(weight)}
@@ -118,7 +119,7 @@ class StepsByHand(Steps):
                     group["lr"] = group["rate"] * left
                 for name, weight in self.optimised.items():
                     weight.grad = _in_memory_order(rule, name, rule.gradients)
-                norm = get_total_norm(rule.gradients.values())
+                norm = get_total_norm([rule.gradients[name] for name in self.optimised])
                 if float(norm) > largest:
                     clip_grads_with_norm_(self.optimised.values(), largest, norm)
                 self.optimiser.step()
@@ -190,6 +191,8 @@ class CapturedSteps(Steps):
         device = self.data.x_ND.device
         weights = {name: leaf if self.rule.weights[name].is_contiguous() else leaf.T
                    for name, leaf in self.leaves.items()}
+        if self.recipe.frozen_decoder:
+            weights["W_dec"] = self.rule.weights["W_dec"]
         # with dead features torch 2.11 to 2.13 compile TopK's loss into a wrong one, all features 0
         loss_of = _loss if reviving else self.loss
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bfloat16,

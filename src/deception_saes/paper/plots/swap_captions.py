@@ -20,8 +20,24 @@ none is [[headline.jumprelu.margin]], a fixed share of what the instruction take
 questions at hand a gap of [[headline.jumprelu.detectable]] is found with a power of 80 %; to show that a
 gap lies within the published bound would need [[headline.jumprelu.n_published|value]] questions.
 
-Where both E6 and its control take nearly all of P(correct), their equivalence is a floor and not a finding;
-the figure shows where that is, and the last table how few features the medians keep there.
+Where both E6 and its control take nearly all of P(correct) although reconstruction alone (E2) leaves it, one
+constant vector at the last position erases the question. That is a finding, but it leaves no room for a gap, so that
+their equivalence says nothing of specificity; the figure shows where that is, and the last table how few features the
+medians keep there.
+"""
+
+CREDIT = """
+**What of this is the SAE's.** The step of E6Δ is added to the prompt's own residual, like the mean difference of the
+residuals, for which no SAE is needed. Through JumpReLU its cosine with that is [[jumprelu.D4.step.cosine]] at the first
+layer, [[jumprelu.D8.step.cosine]] at the middle and [[jumprelu.D12.step.cosine]] at the last, and its norm
+[[jumprelu.D4.step.norm_ratio]], [[jumprelu.D8.step.norm_ratio]] and [[jumprelu.D12.step.norm_ratio]] times as large. So
+far as the two are one vector, an effect that is not unspecific is no merit of the SAE. E6Δ is *direction-specific*, which
+is to beat its relabelled null E1Δ by more than the margin, at [[count.jumprelu.direction_specific]] layers, over all
+architectures at [[count.all.direction_specific]] places. *The SAE adds* to the mean difference, made as long as the
+SAE's step, at [[count.jumprelu.sae_adds]] layers and at [[count.all.sae_adds]] places; the mean difference is as good at
+[[count.jumprelu.mean_as_good]] and at [[count.all.mean_as_good]], and does more at [[count.jumprelu.mean_does_more]] and
+at [[count.all.mean_does_more]]. The same step through an untrained SAE of the same size is beaten at
+[[count.jumprelu.beats_untrained]] and at [[count.all.beats_untrained]]. At the others nothing is shown.
 """
 
 FIGURES: dict[str, dict[str, Any]] = {
@@ -37,9 +53,9 @@ FIGURES: dict[str, dict[str, Any]] = {
         "caption": "Effects on sandbag prompts by layer, with 95% bootstrap intervals over n = "
         "[[headline.jumprelu|n]] questions of the evaluating half (drawn edits: on part of them, mean over draws). E2: reconstruction alone. E6, "
         "E4, E1: swaps to the genuine, sandbag and shuffled-label median, error dropped. E3: random "
-        "features, norm-matched. Δ: the difference added, error kept. Below, edits without an SAE; the "
-        "patch is the ceiling.",
-        "alt": "Forest plot of the effects of twelve interventions, one panel for each layer.",
+        "features, norm-matched. Δ: the difference added, error kept. U6Δ: E6Δ through the SAE before its "
+        "training. Below, edits without an SAE; the patch is the ceiling.",
+        "alt": "Forest plot of the effects of thirteen interventions, one panel for each layer.",
         "size": (9.5, 5.6), "min_width": 680,
     },
     "doses": {
@@ -69,9 +85,17 @@ TABLES: dict[str, dict[str, str]] = {
              "spread of the same gap between relabelled sets; verdicts, p and detectable gap go by it. p: "
              "corrected by Holm over layers and architectures. Draws beyond: (1 + draws at least as large) "
              "/ (draws + 1). Detectable: smallest gap found with a power of 80 %, pp. Verdict: equivalent if "
-             "the 90% interval lies within the margin; uninformative where reconstruction alone loses half "
-             "of the genuine P(correct). Last column: questions needed to show a gap within the published "
-             "bound."},
+             "the 90% interval lies within the margin; uninformative where reconstruction alone leaves "
+             "under half of the genuine P(correct), by the upper end of its interval. Last column: questions "
+             "needed to show a gap within the published bound. U6Δ: E6Δ through the SAE before its training, and "
+             "in §24 at the middle layer through a JumpReLU trained with its decoder frozen as it starts."},
+    "credit": {"caption": "What of E6Δ is the SAE's, on sandbag prompts. Cosine and norm ratio: of the decoded step "
+               "m_G − m_S to the mean difference of the residuals, means over folds; untrained: the SAE before "
+               "its training; frozen decoder, in §24: trained with the decoder left as it starts. Gaps in pp with 95% "
+               "intervals over questions and relabellings. Each conclusion but “as good” and “not "
+               "direction-specific”, which are equivalence, needs the whole interval beyond the margin. All are "
+               "widened as the gap to E1Δ is, which is too much for two edits that are learned from the same "
+               "questions: both ways it is hard to conclude."},
     "genuine_effects": {
         "caption": "Effects in pp on sandbag and on genuine prompts, with 95% bootstrap intervals. Of the "
         "patch: share of the effect of patching in the same question's genuine residual (– where that "
@@ -85,7 +109,7 @@ TABLES: dict[str, dict[str, str]] = {
 
 def report(
     book: Book, effects: pd.DataFrame, gaps: pd.DataFrame, centres: pd.DataFrame,
-    headline: pd.DataFrame, *, claim: str,
+    steps: pd.DataFrame, headline: pd.DataFrame, credit: pd.DataFrame, *, claim: str,
 ) -> None:
     """Report the tables of `experiments.swaps`; claim: what the headline gap answers."""
     at = "{architecture}.{depth}.{prompts}"
@@ -98,6 +122,33 @@ def report(
     book.report("gaps", gaps, f"{at}.gap.{{gap}}", value="mean",
                 quantity="gap {name} on {prompts} prompts")
     book.report("centres", centres)
+    book.report("steps", steps, "{architecture}.{depth}.step.cosine", value="cosine", n=None,
+                where="sae == 'trained'",
+                quantity="cosine of the SAE's step from m_S to m_G with the mean difference")
+    book.report("steps", steps, "{architecture}.{depth}.step.norm_ratio", value="norm_ratio",
+                n=None, where="sae == 'trained'",
+                quantity="norm of that step over that of the mean difference")
+    book.report("steps", steps, "{architecture}.{depth}.step.{sae}.cosine", value="cosine", n=None,
+                where="sae != 'trained'",
+                quantity="cosine of the step of the SAE, {sae}, with the mean difference")
+    book.report("steps", steps, "{architecture}.{depth}.step.{sae}.norm_ratio", n=None,
+                value="norm_ratio", where="sae != 'trained'",
+                quantity="norm of that step over that of the mean difference")
+    book.report("credit", credit, "count.{through}.direction_specific", unit="of {of}", n="of",
+                value="direction_specific", layer=None,
+                quantity="places where E6Δ beats its relabelled null E1Δ by more than the margin")
+    book.report("credit", credit, "count.{through}.sae_adds", unit="of {of}", n="of",
+                value="sae_adds", layer=None, quantity="places where E6Δ beats the mean "
+                "difference at equal norm by more than the margin")
+    book.report("credit", credit, "count.{through}.mean_as_good", unit="of {of}", n="of",
+                value="mean_as_good", layer=None, quantity="places where E6Δ is equivalent to the "
+                "mean difference at equal norm")
+    book.report("credit", credit, "count.{through}.mean_does_more", unit="of {of}", n="of",
+                value="mean_does_more", layer=None, quantity="places where the mean difference "
+                "at equal norm beats E6Δ by more than the margin")
+    book.report("credit", credit, "count.{through}.beats_untrained", unit="of {of}", n="of",
+                value="beats_untrained", layer=None, quantity="places where E6Δ beats the same "
+                "through an untrained SAE by more than the margin")
     book.report("headline", headline, "headline.{through}", value="mean", low="low90",
                 high="high90", claims={"headline.jumprelu": claim},
                 quantity="gap of E6 against E1 or E4 whose 90% interval, over questions and "

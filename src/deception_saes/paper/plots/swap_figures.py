@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from deception_saes.experiments.gaps import NAMES, gap_name
+from deception_saes.experiments.gaps import CONCLUSIONS, NAMES, gap_name
 from deception_saes.experiments.swaps import PLAIN
 from deception_saes.paper.plots.common import (
     Colours,
@@ -18,7 +18,7 @@ from deception_saes.paper.plots.common import (
     styles_of,
 )
 
-_FOREST = ("E2", "E6", "E4", "E1", "E3", "E6Δ", "E4Δ", "E1Δ")
+_FOREST = ("E2", "E6", "E4", "E1", "E3", "E6Δ", "E4Δ", "E1Δ", "U6Δ")
 _PLAIN = ("patch", "median_residual", "mean_difference", "random_direction")
 _DECIDING = ("E6-E4", "E6-E1", "E6Δ-E1Δ")
 
@@ -158,7 +158,7 @@ def gap_rows(gaps: pd.DataFrame) -> pd.DataFrame:
 
 def effects_on_both(effects: pd.DataFrame) -> pd.DataFrame:
     """What each intervention does to genuine prompts, and its share of the patch on sandbag."""
-    names = [*_FOREST, "E5.64", *_PLAIN]
+    names = [*_FOREST, "U6Δ.frozen", "mean_difference.norm", "E5.64", *_PLAIN]
     rows = []
     for (architecture, layer), of in effects.groupby(["architecture", "layer"], sort=False):
         for name in names:
@@ -174,6 +174,27 @@ def effects_on_both(effects: pd.DataFrame) -> pd.DataFrame:
                    for prompts in ("sandbag", "genuine")},
                 "of the patch": _or_dash(found.loc["sandbag", "share"], "{:.0f} %"),
             })
+    return pd.DataFrame(rows)
+
+
+def credit_rows(steps: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
+    """Of each SAE's step: how near it is to the mean difference, and what E6Δ does beyond controls
+    of it on sandbag prompts."""
+    table = gaps[gaps["prompts"] == "sandbag"].set_index(["architecture", "layer", "gap"])
+    rows = []
+    for step in steps.to_dict("records"):
+        row = {"SAE": style_of(step["architecture"]).name, "layer": f"L{step['layer']}",
+               "weights": step["sae"], "cosine": _or_dash(step["cosine"], "{:.2f}"),
+               "norm ratio": _or_dash(step["norm_ratio"], "{:.2f}")}
+        for gap in CONCLUSIONS:
+            if gap == "E6Δ-U6Δ.frozen":
+                continue  # at one layer alone; it stands in the table of all gaps
+            at = (step["architecture"], step["layer"], gap)
+            row[gap_name(gap)] = (
+                f"{signed(table.loc[at, 'mean'])} [{signed(table.loc[at, 'wide_low'])},"
+                f"\N{NO-BREAK SPACE}{signed(table.loc[at, 'wide_high'])}]: "
+                f"{table.loc[at, 'conclusion']}" if step["sae"] == "trained" else "")
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
