@@ -102,7 +102,7 @@ cells, centres, steps = effects_at(half, book.layers, book.saes, edits, drawn, w
 
 # %% [markdown]
 # A *gap* is the effect of an intervention less that of its control, question by question. It counts as none
-# if it lies within a fixed share of what the instruction takes from P(correct). E6Δ beats E1Δ if its step has a
+# if it lies within a fixed share of what the sandbag prompt takes from P(correct). E6Δ beats E1Δ if its step has a
 # direction; the SAE has a share in that only if E6Δ also beats the mean difference at equal norm, and an SAE that
 # learned nothing.
 

@@ -16,7 +16,7 @@ SUMMARY = """
 uninformative; over all architectures [[count.all.equivalent]], [[count.all.different|value]],
 [[count.all.inconclusive|value]] and [[count.all.uninformative|value]]. The one whose 90% interval
 reaches farthest is [[headline.jumprelu]] through JumpReLU, [[headline.all]] through any. What counts as
-none is [[headline.jumprelu.margin]], a fixed share of what the instruction takes from P(correct). With the
+none is [[headline.jumprelu.margin]], a fixed share of what the sandbag prompt takes from P(correct). With the
 questions at hand a gap of [[headline.jumprelu.detectable]] is found with a power of 80 %; to show that a
 gap lies within the published bound would need [[headline.jumprelu.n_published|value]] questions.
 
