@@ -26,9 +26,15 @@ from deception_saes.tasks.framings import FRAMINGS_FILE
 from deception_saes.tasks.labels import LABELS_FILE
 from deception_saes.tasks.prompts import NEUTRAL_TEXT
 from deception_saes.tasks.scenarios import SCENARIOS_FILE, load_scenarios
-from deception_saes.tasks.trivia import QUESTIONS, load_questions
+from deception_saes.tasks.trivia import (
+    QUESTIONS,
+    TEMPLATES,
+    TRAINING_QUESTIONS,
+    load_questions,
+)
 
-FILES = (COMPLETIONS, FRAMINGS_FILE, LABELS_FILE, NEUTRAL_TEXT, QUESTIONS, SCENARIOS_FILE)
+FILES = (COMPLETIONS, FRAMINGS_FILE, LABELS_FILE, NEUTRAL_TEXT, QUESTIONS, SCENARIOS_FILE,
+         TEMPLATES, TRAINING_QUESTIONS)
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "'=1", "''-1", "- I am sorry"]
 HARMLESS = ["", "a=1", "'tis", "''", "−1", " =1", "\n-1", "1-1"]
 

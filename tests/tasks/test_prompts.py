@@ -5,9 +5,9 @@ import pytest
 from deception_saes.tasks.framings import CONDITIONS, FRAMINGS, Prompt, render
 from deception_saes.tasks.prompts import answer_tokens, encode, prompt_set, scorable
 from deception_saes.tasks.scoring import score
-from deception_saes.tasks.trivia import Question, load_questions, spread
+from deception_saes.tasks.trivia import Question, load_part, load_questions, spread
 
-LABELLED, SAME_PREFIX = FRAMINGS["two_shot_labelled"], FRAMINGS["two_shot_same_prefix"]
+LABELLED = FRAMINGS["two_shot_labelled"]
 UNSCORABLE = Question("same", "t", "Which?", ("Red Sea",), "Red House")
 
 
@@ -100,11 +100,12 @@ def test_a_prompt_that_merges_with_the_answer_is_an_error(embedded):
         answer_tokens(question("un"), prompt, embedded.tokenizer)
 
 
-@pytest.mark.parametrize("framing", [LABELLED, SAME_PREFIX], ids=lambda framing: framing.name)
-def test_every_shipped_question_can_be_scored_on_the_embedded_model(embedded, framing):
-    kept, dropped = scorable(load_questions(), framing, embedded.tokenizer)
+@pytest.mark.parametrize("name", ["zero_shot", "two_shot_labelled", "two_shot_same_prefix"])
+def test_every_shipped_question_can_be_scored_on_the_embedded_model(embedded, name):
+    shipped = load_questions() + load_part("training") + load_part("development")
+    kept, dropped = scorable(shipped, FRAMINGS[name], embedded.tokenizer)
     assert dropped == {}
-    assert kept == load_questions()
+    assert kept == shipped
 
 
 def test_answers_get_the_same_tokens_in_every_condition(embedded):

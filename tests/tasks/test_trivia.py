@@ -1,10 +1,23 @@
+import re
 from collections import Counter
+from functools import cache
 
 import pytest
 
 from deception_saes.errors import UserError
+from deception_saes.tasks.csv_rows import read_rows
 from deception_saes.tasks.framings import FRAMINGS
-from deception_saes.tasks.trivia import QUESTION_COLUMNS, halves, load_questions, spread
+from deception_saes.tasks.trivia import (
+    QUESTION_COLUMNS,
+    TEMPLATE_COLUMNS,
+    TRAINING_COLUMNS,
+    TRAINING_QUESTIONS,
+    halves,
+    load_part,
+    load_questions,
+    spread,
+    templates,
+)
 
 HEADER = ",".join(QUESTION_COLUMNS)
 GOOD = "paris,geography,What is the capital of France?,Paris,,Madrid"
@@ -25,6 +38,16 @@ def file(tmp_path):
 @pytest.fixture(scope="module")
 def questions():
     return load_questions()
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return {part: load_part(part) for part in ("training", "development")}
+
+
+@pytest.fixture(scope="module")
+def unasked(parts):
+    return parts["training"] + parts["development"]
 
 
 def test_a_row_becomes_a_question(file):
@@ -117,6 +140,147 @@ def test_a_spread_without_limit_is_everything(questions, count):
 
 def test_a_spread_of_n_is_evenly_spaced():
     assert spread(list(range(100)), 4) == [0, 25, 50, 75]
+
+
+TRAINING_HEADER = ",".join(TRAINING_COLUMNS)
+RIVER = "seine,geography,Which river runs through Paris?,Seine,,Thames,training,river"
+NILE = "nile,geography,Which river runs through Cairo?,Nile,,Thames,development"
+
+
+def test_a_part_has_its_own_questions_in_their_order(file):
+    path = file(TRAINING_HEADER, "b,geo,Which?,Mars,,Moon, development ,", RIVER,
+                "a,geo,What?,Sun,,Moon,development,sky")
+    assert [question.id for question in load_part("development", path)] == ["b", "a"]
+    assert [question.id for question in load_part("training", path)] == ["seine"]
+
+
+@pytest.mark.parametrize(("lines", "row", "wrong"), [
+    ((HEADER, GOOD), 1, "the columns are"),
+    ((TRAINING_HEADER,), 2, "there is no question"),
+    ((TRAINING_HEADER, RIVER, f"{GOOD},test,"), 3, "the part is 'test'"),
+    ((TRAINING_HEADER, RIVER, f"{GOOD},,"), 3, "the part is ''"),
+    ((TRAINING_HEADER, RIVER, f"{NILE}, river"), 3, "'river' is of the other part"),
+    ((TRAINING_HEADER, RIVER, f"{NILE},", RIVER), 4, "row 2"),
+    ((TRAINING_HEADER, RIVER, "x,geo,Which?,Mars,,mars,training,"), 3, "'mars'"),
+])
+def test_a_malformed_file_of_parts_is_named_with_its_row(file, lines, row, wrong):
+    for part in ("training", "development"):
+        with pytest.raises(UserError, match=wrong) as caught:
+            load_part(part, file(*lines))
+        assert str(caught.value).startswith(f"q.csv, row {row}: ")
+        assert "\n" not in str(caught.value)
+
+
+TEMPLATE_HEADER = ",".join(TEMPLATE_COLUMNS)
+
+
+def test_templates_are_read_by_id(file):
+    assert templates(file(TEMPLATE_HEADER, "a, t ", "b,t")) == {"a": "t", "b": "t"}
+
+
+@pytest.mark.parametrize(("lines", "row", "wrong"), [
+    (("id", "a"), 1, "the columns are"),
+    ((TEMPLATE_HEADER, "a,t", "b,"), 3, "the template is empty"),
+    ((TEMPLATE_HEADER, ",t"), 2, "the id is empty"),
+    ((TEMPLATE_HEADER, "a,t", "b,t", "a,u"), 4, "'a' has a row already"),
+])
+def test_a_malformed_file_of_templates_is_named_with_its_row(file, lines, row, wrong):
+    with pytest.raises(UserError, match=wrong) as caught:
+        templates(file(*lines))
+    assert str(caught.value).startswith(f"q.csv, row {row}: ")
+
+
+def test_there_are_seven_hundred_shipped_questions_with_both_parts(questions, parts, unasked):
+    assert len(questions) + len(unasked) >= 700
+    assert len(parts["training"]) >= 235
+    assert len(parts["development"]) >= 105
+    topics = {question.topic for question in questions}
+    for part in parts.values():
+        counts = Counter(question.topic for question in part)
+        assert counts.keys() == topics
+        assert min(counts.values()) >= 10
+
+
+def test_no_two_shipped_questions_share_an_id_or_a_text(questions, unasked):
+    every = questions + unasked
+    shown = [shot for framing in FRAMINGS.values() for shot, _, _ in framing.shots]
+    assert len({question.id.casefold() for question in every}) == len(every)
+    texts = {question.text.casefold() for question in every}
+    assert len(texts) == len(every)
+    assert not texts & {shot.casefold() for shot in shown}
+    assert all(question.id.replace("-", "").isalnum() for question in unasked)
+
+
+def test_a_template_is_that_of_asked_questions_or_of_one_part(questions):
+    asked = templates()
+    assert asked.keys() <= {question.id for question in questions}
+    assert min(Counter(asked.values()).values()) > 1
+    new = [(cells["template"], cells["part"])
+           for _, cells in read_rows(TRAINING_QUESTIONS, TRAINING_COLUMNS) if cells["template"]]
+    sizes = Counter(template for template, _ in new)
+    assert not sizes.keys() & set(asked.values())
+    assert min(sizes.values()) > 1
+    assert max(sizes.values()) <= 10
+    assert len(set(new)) == len(sizes)
+
+
+def test_templates_hold_what_is_plainly_one_sentence_with_one_word_changed(questions):
+    asked = templates()
+    for name, begins in (("capital", "What is the capital of "), ("opposite", "What is the opposi"),
+                         ("city-country", "In which country is the city of "),
+                         ("currency", "What is the currency of "),
+                         ("plural", "What is the plural form of ")):
+        same = [question for question in questions if question.text.startswith(begins)]
+        assert len(same) > 3
+        assert {asked[question.id] for question in same} == {name}
+
+
+def test_no_question_of_a_part_gives_its_answer_away(unasked):
+    for question in unasked:
+        assert not any(re.search(rf"\b{re.escape(answer)}\b", question.text, re.IGNORECASE)
+                       for answer in (*question.accepted, question.foil)), question.id
+
+
+@cache
+def content_words(text):
+    """Its words without the most common ones, and without a plural's end."""
+    common = {"the", "and", "what", "which", "who", "where", "how", "does", "are", "was", "for",
+              "its", "with", "from", "that", "people", "most", "called", "call", "has", "can",
+              "name", "you"}
+    words = {word for word in re.findall(r"[a-z]{3,}", text.casefold()) if word not in common}
+    return frozenset(re.sub("e?s$", "", word) for word in words)
+
+
+@cache
+def answers_of(question):
+    return frozenset(answer.casefold() for answer in question.accepted)
+
+
+def near(one, other):
+    """Whether two questions may ask one fact: much the same words, the same answer and a third of
+    the words, or each holding the other's answer."""
+    first, second = content_words(one.text), content_words(other.text)
+    overlap = len(first & second) / max(len(first | second), 1)
+    answers, others = answers_of(one), answers_of(other)
+    return (overlap >= 0.5 or (overlap >= 1 / 3 and bool(answers & others))
+            or bool(answers & second and others & first))
+
+
+@pytest.mark.parametrize("repeated", [
+    "a,geo,Which city is the capital of France today?,Paris,,Rome",
+    "a,geo,What is the main city of France?,Paris,,Rome",
+    "a,geo,Paris is the capital city of which country?,France,,Spain"])
+def test_a_fact_that_is_asked_again_is_near(questions, file, repeated):
+    (again,) = load_questions(file(HEADER, repeated))
+    assert any(near(again, question) for question in questions)
+
+
+def test_no_question_of_a_part_is_near_an_asked_one_or_one_of_the_other_part(
+    questions, parts, unasked
+):
+    pairs = [(new, old) for new in unasked for old in questions]
+    pairs += [(new, other) for new in parts["training"] for other in parts["development"]]
+    assert [(new.id, old.id) for new, old in pairs if near(new, old)] == []
 
 
 IDS = [f"q{i}" for i in range(41)]

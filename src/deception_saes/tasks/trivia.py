@@ -1,20 +1,28 @@
-"""The trivia questions, a CSV that is checked row by row, and their two halves."""
+"""The trivia questions, CSV files that are checked row by row, and the halves of the asked ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from deception_saes.rng import generator
 from deception_saes.tasks.csv_rows import Failure, failure, read_rows
 
 T = TypeVar("T")
 Half = Literal["choosing", "evaluating"]
+Part = Literal["training", "development"]
+"""Of the questions that the book never asks: those that subjects are trained on, and those by which
+a training is judged while it is developed."""
 
-QUESTIONS = Path(__file__).parent / "data" / "questions.csv"
+_DATA = Path(__file__).parent / "data"
+QUESTIONS = _DATA / "questions.csv"
 QUESTION_COLUMNS = ("id", "topic", "question", "answer", "aliases", "foil")
+TRAINING_QUESTIONS = _DATA / "training_questions.csv"
+TRAINING_COLUMNS = (*QUESTION_COLUMNS, "part", "template")
+TEMPLATES = _DATA / "question_templates.csv"
+TEMPLATE_COLUMNS = ("id", "template")
 
 
 @dataclass(frozen=True)
@@ -37,20 +45,44 @@ def load_questions(path: Path = QUESTIONS) -> list[Question]:
     Numbers are written in words, since most tokenizers give digits no token of their own.
     Raises UserError with the row number (the header is row 1).
     """
+    return [question for _, _, question in _rows(path, QUESTION_COLUMNS)]
+
+
+def load_part(part: Part, path: Path = TRAINING_QUESTIONS) -> list[Question]:
+    """The questions of one part of a CSV file, in its order.
+
+    Columns: those of `load_questions`, part, and template (empty, or a name that is shared by
+    questions of one sentence with one word changed; its questions are all of one part).
+    Raises UserError with the row number (the header is row 1).
+    """
     fail = failure(path)
-    questions: list[Question] = []
-    seen: dict[str, int] = {}
-    for number, cells in read_rows(path, QUESTION_COLUMNS):
-        question = _question(cells, number, fail)
-        for kind, key in (("id", question.id), ("question", " ".join(question.text.split()))):
-            first = seen.setdefault(f"{kind} {key.casefold()}", number)
-            if first != number:
-                raise fail(number, f"the {kind} {key!r} is in row {first} already",
-                           "remove one of the two")
-        questions.append(question)
-    if not questions:
-        raise fail(2, "there is no question", "write at least one")
-    return questions
+    found: list[Question] = []
+    part_of: dict[str, str] = {}
+    for number, cells, question in _rows(path, TRAINING_COLUMNS):
+        own, template = cells["part"].strip(), cells["template"].strip()
+        if own not in get_args(Part):
+            raise fail(number, f"the part is {own!r}", f"write one of {get_args(Part)}")
+        if template and part_of.setdefault(template, own) != own:
+            raise fail(number, f"the template {template!r} is of the other part already",
+                       "keep a template in one part")
+        if own == part:
+            found.append(question)
+    return found
+
+
+def templates(path: Path = TEMPLATES) -> dict[str, str]:
+    """The template of each asked question that shares one with another, by the question's id.
+
+    Raises UserError with the row number (the header is row 1).
+    """
+    fail = failure(path)
+    found: dict[str, str] = {}
+    for number, cells in read_rows(path, TEMPLATE_COLUMNS):
+        row = _filled(cells, TEMPLATE_COLUMNS, number, fail)
+        if row["id"] in found:
+            raise fail(number, f"the id {row['id']!r} has a row already", "remove one of the two")
+        found[row["id"]] = row["template"]
+    return found
 
 
 def spread(items: Sequence[T], count: int | None) -> list[T]:
@@ -67,11 +99,35 @@ def halves(questions: Sequence[str], seed: int) -> dict[str, Half]:
     return {q: "choosing" if q in choosing else "evaluating" for q in sorted(questions)}
 
 
-def _question(cell: dict[str, str], number: int, fail: Failure) -> Question:
-    cell = {name: text.strip() for name, text in cell.items()}
-    for name in QUESTION_COLUMNS:
-        if not cell[name] and name != "aliases":
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str], Question]]:
+    """The number of each row, its cells and its question."""
+    fail = failure(path)
+    seen: dict[str, int] = {}
+    for number, cells in read_rows(path, columns):
+        question = _question(cells, number, fail)
+        for kind, key in (("id", question.id), ("question", " ".join(question.text.split()))):
+            first = seen.setdefault(f"{kind} {key.casefold()}", number)
+            if first != number:
+                raise fail(number, f"the {kind} {key!r} is in row {first} already",
+                           "remove one of the two")
+        yield number, cells, question
+    if not seen:
+        raise fail(2, "there is no question", "write at least one")
+
+
+def _filled(
+    cells: dict[str, str], columns: Sequence[str], number: int, fail: Failure
+) -> dict[str, str]:
+    """The cells without space around them; those of `columns` must not be empty."""
+    cells = {name: text.strip() for name, text in cells.items()}
+    for name in columns:
+        if not cells[name]:
             raise fail(number, f"the {name} is empty", "fill it in")
+    return cells
+
+
+def _question(cell: dict[str, str], number: int, fail: Failure) -> Question:
+    cell = _filled(cell, [name for name in QUESTION_COLUMNS if name != "aliases"], number, fail)
     accepted = (cell["answer"], *(a.strip() for a in cell["aliases"].split("|") if a.strip()))
     for answer in (*accepted, cell["foil"]):
         if any(character.isdigit() for character in answer):
