@@ -92,9 +92,11 @@ def test_what_has_no_mean_has_no_contrast():
     ((-1.3, 1.3), (-1.0, 1.0), "equivalent"),  # the margin itself is within
     ((0.1, 0.9), (0.2, 0.8), "equivalent"),  # there, and smaller than matters
     ((-0.9, -0.1), (-0.8, -0.2), "equivalent"),
-    ((0.1, 1.4), (0.2, 1.2), "different"),
-    ((-1.4, -0.1), (-1.2, -0.2), "different"),
     ((3.0, 5.0), (3.2, 4.8), "different"),
+    ((-5.0, -1.1), (-4.8, -1.3), "different"),
+    ((1.0, 5.0), (1.2, 4.8), "inconclusive"),  # the margin itself is not beyond it
+    ((0.1, 1.4), (0.2, 1.2), "inconclusive"),  # there, but perhaps smaller than matters
+    ((-1.4, -0.1), (-1.2, -0.2), "inconclusive"),
     ((-1.4, 0.1), (-1.2, -0.1), "inconclusive"),  # only the 90% interval excludes 0
     ((-0.1, 1.4), (0.1, 1.2), "inconclusive"),
     ((0.0, 1.4), (0.1, 1.2), "inconclusive"),  # 0 itself is not excluded

@@ -84,8 +84,7 @@ def verdict(contrast: Contrast, margin: float) -> Outcome:
 
     "equivalent": the 90% interval lies within ±margin, whether or not the 95% one includes 0: a
     difference that is there, yet smaller than matters, is no difference here.
-    "different": not equivalent, and the 95% interval excludes 0. The difference may still be
-    smaller than the margin.
+    "different": the 95% interval lies beyond the margin, on one side of it.
     "inconclusive": neither, or fewer than FEWEST questions.
     Raises ValueError if the margin is not above 0 and finite.
     """
@@ -94,7 +93,7 @@ def verdict(contrast: Contrast, margin: float) -> Outcome:
         return "inconclusive"
     if -margin <= contrast.low90 and contrast.high90 <= margin:
         return "equivalent"
-    if contrast.low > 0 or contrast.high < 0:
+    if contrast.low > margin or contrast.high < -margin:
         return "different"
     return "inconclusive"
 

@@ -16,7 +16,6 @@ import pandas as pd
 
 from deception_saes.analysis.bootstrap import empirical_p, mean_interval, ratio_interval
 from deception_saes.analysis.equivalence import (
-    Contrast,
     contrast,
     holm,
     questions_needed,
@@ -105,11 +104,11 @@ def gap_table(cells: Sequence[Cell], margin: float, *, draws: int, seed: int) ->
         empirical_p=("p", "(1 + draws of the control with a mean effect at least as large) / "
                           "(draws + 1); empty if the control is not drawn"),
         detectable=("pp", "smallest gap found with a power of 80%"),
-        verdict=("", "equivalent, different, inconclusive or uninformative, by the margin"),
+        verdict=("", "equivalent: the 90% interval over both lies within the margin; different: "
+                     "the 95% interval over both lies beyond it; else inconclusive; uninformative "
+                     "where reconstruction alone leaves under half"),
         conclusion=("", "of gaps that say what the SAE's step owes to its direction or to the SAE: "
-                        "what follows if the 95% interval over both lies beyond the margin, on "
-                        "either side, or the verdict is equivalent; else as the verdict says, "
-                        "inconclusive where that is different"),
+                        "what follows from the verdict"),
         verdict_published=("", "the same by the published bound of 0.15 pp"),
         n_published=("count", "questions needed to show, with a power of 80%, that a gap lies "
                               "within the published bound"),
@@ -294,22 +293,17 @@ def _gap_rows(
                "low90": found.low90, "high90": found.high90,
                "n": found.n, "p": found.p, "empirical_p": gap.empirical_p,
                "detectable": found.detectable, "verdict": word(margin),
-               "conclusion": conclusion(name, word(margin), found, margin),
+               "conclusion": _conclusion(name, word(margin), found.mean),
                "verdict_published": word(PUBLISHED_BOUND),
                "n_published": questions_needed(found.sd, PUBLISHED_BOUND)}
 
 
-def conclusion(gap: str, verdict: str, found: Contrast, margin: float) -> str:
-    """What a gap with this verdict says by CONCLUSIONS, "" for a gap that is not there. More or
-    less is said only if the whole 95% interval lies beyond the margin."""
+def _conclusion(gap: str, verdict: str, mean: float) -> str:
+    """What a gap with this verdict and mean says by CONCLUSIONS, "" for a gap that is not there."""
     if gap not in CONCLUSIONS:
         return ""
     more, as_good, less = CONCLUSIONS[gap]
-    if verdict == "equivalent":
-        return as_good
-    if verdict == "different":
-        return (more if found.low > margin else less if found.high < -margin else "inconclusive")
-    return verdict
+    return {"equivalent": as_good, "different": more if mean > 0 else less}.get(verdict, verdict)
 
 
 def _reconstruction_loses_half(

@@ -85,7 +85,8 @@ TABLES: dict[str, dict[str, str]] = {
              "spread of the same gap between relabelled sets; verdicts, p and detectable gap go by it. p: "
              "corrected by Holm over layers and architectures. Draws beyond: (1 + draws at least as large) "
              "/ (draws + 1). Detectable: smallest gap found with a power of 80 %, pp. Verdict: equivalent if "
-             "the 90% interval lies within the margin; uninformative where reconstruction alone leaves "
+             "the 90% interval lies within the margin, different if the 95% interval lies beyond it; uninformative where "
+             "reconstruction alone leaves "
              "under half of the genuine P(correct), by the upper end of its interval. Last column: questions "
              "needed to show a gap within the published bound. U6Δ: E6Δ through the SAE before its training, and "
              "in §24 at the middle layer through a JumpReLU trained with its decoder frozen as it starts."},
