@@ -74,7 +74,7 @@ book.report("contrasts", effects, "{framing}.{questions}.{measure}.{contrast}")
 # cell: three instructions (none, answer correctly, answer wrongly on purpose), three kinds of worked examples
 # (none, with right answers, with wrong ones), three labels before every answer. Then each instruction in all
 # of its wordings, without worked examples, and a *threat*, which names a consequence of right answers and
-# asks for nothing: the study's own condition, in words that are not public.
+# asks for nothing: the study has such a condition too, in words that are not public.
 
 # %%
 half = book.task.evaluating
@@ -99,7 +99,7 @@ book.opening()
 book.figure(
     s23.factorial, levels,
     caption="P(correct) in every cell of the factorial: worked examples and the label before each answer "
-    "(rows), instruction (marks). Bars are 95% bootstrap intervals over the same "
+    "(rows; with “A:”, questions begin with “Q:”), instruction (marks). Bars are 95% bootstrap intervals over the same "
     "n = [[factors.two_shot_labelled.all.given|n]] questions. The labelled framing compares “answer correctly” in the "
     "row of right examples and “Correct answer:” with “answer wrongly” in that of wrong ones and “Wrong "
     "answer:”; the same-prefix framing does so between the two rows of examples with “A:”.",
@@ -118,7 +118,7 @@ to wrong examples under "Wrong answer:", [[factors.two_shot_labelled.instruction
 either arm the fall is [[factors.two_shot_labelled.all.none]]. Under the same-prefix framing, where the label does not
 differ, it is [[factors.two_shot_same_prefix.all.given]]: [[factors.two_shot_same_prefix.instruction.alone]] by the instruction alone,
 [[factors.two_shot_same_prefix.examples.alone]] by wrong examples alone. Without worked examples the instruction takes
-[[factors.no_examples.all.given]].
+[[factors.no_examples.instruction.alone]].
 """)
 
 # %% [markdown]
@@ -148,7 +148,7 @@ book.table(
 
 # %%
 book.quotations(
-    s23.prompts, prompts_in_full(half),
+    s23.prompts, prompts_in_full(half, sandbag_instruction or ""),
     caption="Both arms of every pair, of one question, as the model gets them.",
 )
 
@@ -159,8 +159,8 @@ book.quotations(
 book.figure(
     s23.wordings, wordings,
     caption="P(correct) without worked examples under every wording of each instruction, with 95% bootstrap "
-    "intervals over n = [[wordings.wrong.mean|n]] questions. Blue: answer correctly; orange: answer wrongly; green: "
-    "threat. Hollow: held-out wordings, under which nothing is chosen or trained.",
+    "intervals over n = [[wordings.wrong.mean|n]] questions. Grey: no instruction; blue: answer correctly; orange: answer wrongly; "
+    "green: threat. Hollow: held-out wordings, under which nothing is chosen or trained.",
     alt="Dot plot of P(correct) for no instruction and for eight wordings of three instructions.",
     size=(8.5, 6.2),
     min_width=640,
@@ -171,7 +171,8 @@ book.table(
     s23.wording_rows, by_wording,
     caption="What the instruction to answer wrongly, and the threat, take from P(correct) against the one to "
     "answer correctly. Of all wordings: 95% interval over questions and over the wordings of both "
-    "(methods); else bootstrap intervals over questions.",
+    "(methods); else bootstrap intervals over questions. The worst wording is picked on the same "
+    "questions, so its fall is biased upward.",
 )
 
 # %% [markdown]
@@ -318,7 +319,7 @@ book.table(
 
 # %% [markdown]
 # **What would have changed the conclusion.** A fall by the instruction alone near that by all factors would
-# have meant that this model answers wrongly because it is told to. No fall at all would have left the
+# have meant that P(correct) falls because of the instruction. No fall at all would have left the
 # sections that look for its cause with nothing to find.
 
 # %% tags=["remove-input"]

@@ -9,8 +9,8 @@
 # %% [markdown]
 # # §27 Head sweep
 #
-# Which attention heads, taken away one at a time, make the model answer *better* when it is told to
-# answer wrongly? The study names five such suppressor heads in Llama-3.2-1B. Here every head of the
+# Which attention heads, taken away one at a time, make the model answer *better* on sandbag
+# prompts? The study names five such suppressor heads in Llama-3.2-1B. Here every head of the
 # profile's model is ablated alone, on the sandbag and on the genuine prompts of as many questions of the
 # choosing half as the profile asks for.
 
@@ -129,7 +129,7 @@ book.table(
 )
 
 # %% [markdown]
-# A head whose ablation helps under both conditions holds answers back whatever the instruction; a head
+# A head whose ablation helps under both conditions holds answers back on either prompt; a head
 # of sandbagging would help under sandbag alone. The two columns above and the correlation between them
 # say which kind these are.
 #

@@ -10,7 +10,7 @@
 # # §28 Circuit ablation
 #
 # The study's one positive finding: a few suppressor heads ablated together give back much of
-# P(correct) under the sandbag instruction, far more than random heads do. Here the strongest
+# P(correct) on sandbag prompts, far more than random heads do. Here the strongest
 # suppressors of §27 are ablated on the questions that did not choose them.
 
 # %% tags=["parameters"]
@@ -188,9 +188,9 @@ book.table(
 
 # %% tags=["remove-input"]
 book.say("""
-The ablation raises P(correct) by [[beside.ablated.p_correct]]; half the temperature, which changes no ranking of tokens, raises
-it by [[beside.sharpened.p_correct]]. The likeliest token becomes a correct one in [[beside.ablated.top_is_correct]] of the questions
-more, under the genuine prompt in [[beside.genuine.top_is_correct]] more.
+The ablation changes P(correct) by [[beside.ablated.p_correct]], half the temperature, which changes no ranking of tokens, by
+[[beside.sharpened.p_correct]]. The share of questions whose likeliest token is correct changes by [[beside.ablated.top_is_correct]],
+under the genuine prompt by [[beside.genuine.top_is_correct]].
 """)
 
 # %% [markdown]

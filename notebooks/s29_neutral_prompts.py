@@ -11,7 +11,7 @@
 #
 # Are the suppressor heads about the sandbag prompt at all? The same ablation on genuine prompts tells: the
 # restoration less what it does there is the *portion*. But a genuine prompt near its ceiling can only fall,
-# and a sandbag prompt near its floor can only rise, so that any disruption has a positive portion. It is set
+# and a sandbag prompt near its floor can only rise, so that any disruption may have a positive portion. It is set
 # beside that of random heads of the same layers.
 
 # %% tags=["parameters"]
@@ -49,11 +49,10 @@ task = book.task
 swept = sweep(task.choosing.spread(book.profile.sweep_sandbag_questions), "sandbag")
 heads = strongest(swept, n=book.n_heads)
 
-levels, effects = {}, {}
+clean, effects = {}, {}
 for condition in ("genuine", "sandbag"):
-    clean, zero = p_correct(task.evaluating, condition, ablate=[(), heads]) / 100
-    levels[condition] = clean
-    effects[condition] = 100 * (zero - clean)  # per question, pp
+    clean[condition], zero = p_correct(task.evaluating, condition, ablate=[(), heads])
+    effects[condition] = zero - clean[condition]  # per question, pp
 
 # %% [markdown]
 # Random heads of the same layers, as many and disjoint from them, under both conditions. Under sandbag they
@@ -73,8 +72,8 @@ chance = {"sandbag": random_heads(few, "sandbag", heads, kinds=KINDS, **how),
 cost = text_cost(book.subject, heads)
 
 # %%
-by_question = portion_by_question(task.evaluating, effects, levels["genuine"])
-found = portion(effects, draws=book.resamples, seed=seed)
+by_question = portion_by_question(task.evaluating, effects, clean["genuine"] / 100)
+found = portion(effects, clean, draws=book.resamples, seed=seed)
 beyond = portion_against_random(chance["sandbag"], chance["genuine"], draws=book.resamples,
                                 seed=seed)
 text = over_passages(cost)
@@ -144,8 +143,8 @@ book.table(
 
 # %% [markdown]
 # **What would have changed the conclusion.** An effect on genuine prompts as large as the restoration would
-# have meant that the heads hold answers back in general, and that the sandbag prompt only shows it; so would a
-# portion no larger than that of random heads.
+# have meant that the heads hold answers back in general, and that the sandbag prompt only shows it; a
+# portion no larger than that of random heads, that any disruption does the same.
 
 # %% tags=["remove-input"]
 book.close()

@@ -52,11 +52,11 @@ for subject in book.subjects:
     count = book.profile.sweep_sandbag_questions if subject == book.subject else None
     heads = strongest(sweep(chosen_under.choosing.spread(count), "sandbag"), n=book.n_heads)
     for half in (*halves, chosen_under.evaluating.under(FRAMINGS["instruction_alone"])):
-        effects = {}
+        clean, effects = {}, {}
         for condition in ("sandbag", "genuine"):
-            clean, zero = p_correct(half, condition, ablate=[(), heads])
-            effects[condition] = zero - clean  # per question, pp
-        measured.append((half, heads, portion(effects, draws=book.resamples, seed=seed)))
+            clean[condition], zero = p_correct(half, condition, ablate=[(), heads])
+            effects[condition] = zero - clean[condition]  # per question, pp
+        measured.append((half, heads, portion(effects, clean, draws=book.resamples, seed=seed)))
 
 # %%
 models = across_models(measured, not_run)
@@ -67,7 +67,7 @@ for slug in dict.fromkeys(half.task.model for half, *_ in measured):
     claim = claims.get(slug, claims["llama"] if slug == book.model.slug else None)
     answers = book.framing in book.primary_framings  # then the claim's number is measured
     book.report("models", models, "{framing}.{measure}",
-                where=f"model == '{slug}' and measure in ['restoration', 'genuine', 'portion']",
+                where=f"model == '{slug}' and measure in ['restoration', 'genuine', 'portion', 'fall']",
                 claims={f"{book.framing.name}.portion": claim} if claim and answers else None)
 
 # %%
@@ -89,8 +89,9 @@ book.say("""
 **What it shows.** The portion is [[two_shot_labelled.portion]] under the labelled framing and
 [[two_shot_same_prefix.portion]] under the same-prefix one, where the same heads restore
 [[two_shot_same_prefix.restoration]] and change genuine prompts by [[two_shot_same_prefix.genuine]]. Where the
-instruction alone differs they restore [[instruction_alone.restoration]] and change genuine prompts by
-[[instruction_alone.genuine]]: a portion of [[instruction_alone.portion]]. What part of a portion random heads have too,
+instruction alone differs, P(correct) falls by [[instruction_alone.fall]] before any ablation, and no more than that is there
+to restore: the heads restore [[instruction_alone.restoration]] and change genuine prompts by
+[[instruction_alone.genuine]], a portion of [[instruction_alone.portion]]. What part of a portion random heads have too,
 §29 shows.
 """)
 
@@ -105,8 +106,8 @@ book.table(
 # that copy from worked examples, under both framings with wrong ones; heads that carry the instruction, under
 # all three.
 #
-# **What would have changed the conclusion.** A portion of like size in all three would have spoken for the
-# instruction.
+# **What would have changed the conclusion.** A portion of like size in all three, as a share of each one's fall, would have
+# spoken for the instruction.
 
 # %% tags=["remove-input"]
 book.close()

@@ -69,6 +69,7 @@ edits = {
     "E6Δ": AddDifference("genuine"),  # x + (m_G − m_S) W_dec: the error term kept
     "E4Δ": AddDifference("sandbag"),  # x − (m_G − m_S) W_dec
     **{f"E5.{m}": SwapTop(m) for m in (1, 4, 16, 64)},  # only the m features of largest Cohen's d
+    "mean_difference.norm": AddMeanDifference(at_norm_of_step=True),  # as long as E6Δ's step, without its direction
 }
 for dose in (0.25, 0.5, 0.75):  # a part of the way
     edits |= {f"E6.{dose}": SwapTo("genuine", dose=dose),
@@ -82,12 +83,10 @@ drawn = {
     "E1Δ": AddRelabelledDifference(),  # x + difference of relabelled halves: the null of E6Δ
     "E3": RandomFeatures(),  # decode(m_S) + random features, norm-matched
 }
-edits["mean_difference.norm"] = AddMeanDifference(at_norm_of_step=True)  # as long as E6Δ's step, no direction of the SAE's
 without_sae = {"patch": Patch(), "median_residual": MedianResidual(),
                "mean_difference": AddMeanDifference()}
 random_direction = {"random_direction": AddRandomDirection()}
 untrained = {"U6Δ": AddDifference("genuine")}  # E6Δ through the SAE before its training
-frozen_decoder = {"U6Δ.frozen": AddDifference("genuine")}  # in §24: through a JumpReLU whose decoder never learned
 
 # %% [markdown]
 # They act on the evaluating half, at every layer, through every SAE and without one. The SAEs are trained on
@@ -97,13 +96,12 @@ frozen_decoder = {"U6Δ.frozen": AddDifference("genuine")}  # in §24: through a
 half = book.task.evaluating
 how = {"draws": book.draws, "draw_questions": book.draw_questions}
 cells, centres, steps = effects_at(half, book.layers, book.saes, edits, drawn, without_sae,
-                                   random_direction, untrained=untrained, frozen_decoder=frozen_decoder,
-                                   frozen_at=book.frozen_at, k=book.k, **how)
+                                   random_direction, untrained=untrained, k=book.k, **how)
 
 # %% [markdown]
 # A *gap* is the effect of an intervention less that of its control, question by question. It counts as none
-# if it lies within a fixed share of what the sandbag prompt takes from P(correct). E6Δ beats E1Δ if its step has a
-# direction; the SAE has a share in that only if E6Δ also beats the mean difference at equal norm, and an SAE that
+# if it lies within a fixed share of what the sandbag prompt takes from P(correct). E6Δ beats E1Δ if it matters
+# which prompts its step was learned from; the SAE has a share in that only if E6Δ also beats the mean difference at equal norm, and an SAE that
 # learned nothing.
 
 # %%
@@ -161,7 +159,7 @@ book.table(swap_figures.centre_rows, centres, **TABLES["centres"])
 # reversed direction, at every depth and through every architecture. It would fall with one informative cell in
 # which E6 beats E4, or E6Δ its null E1Δ, by more than the margin. That alone would be the direction's merit, which
 # the mean difference has without an SAE: it would be the SAE's only where E6Δ also beats the mean difference at equal
-# norm, and the same step through an untrained SAE.
+# norm, and what an untrained SAE gives.
 
 # %% tags=["remove-input"]
 book.close()

@@ -47,7 +47,7 @@ def answers():
     ("two_shot_labelled", "examples", "alone", 5), ("two_shot_labelled", "examples", "last", 2),
     ("two_shot_labelled", "label", "alone", 20), ("two_shot_labelled", "label", "last", 17),
     ("two_shot_same_prefix", "all", "given", 7), ("two_shot_same_prefix", "all", "none", 5),
-    ("two_shot_same_prefix", "examples", "last", 5), ("no_examples", "all", "given", 2),
+    ("two_shot_same_prefix", "examples", "last", 5), ("no_examples", "instruction", "alone", 2),
 ])
 def test_what_a_factor_takes(framing, factor, context, pp):
     found = factor_effects(answers(), **DRAWS).query("measure == 'p_correct'")

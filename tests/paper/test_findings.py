@@ -35,15 +35,19 @@ def probing(low, high):
                    value(18, "nested_minus_words.accuracy", (low + high) / 2, low, high))
 
 
-def ablating(restored, gap, portion_gap, in_logits):
+def ablating(restored, gap, portion_gap, in_logits, p=(0.05, 0.05, 0.05)):
     return (results(28, value(28, "effect.sandbag.zero", 19, *restored),
+                    value(28, "p.layer_matched", p[0], None, None, "p"),
                     value(28, "random.layer_matched", 1, 0, 2),
                     value(28, "gap.layer_matched", 18, *gap)),
             results(29, value(29, "effect.genuine", 2, 1, 3), value(29, "portion", 17, 16, 18),
                     value(29, "portion.pp.random", 8, 7, 9),
                     value(29, "portion.pp.gap", 9, *portion_gap),
-                    value(29, "portion.logits.gap", 1, *in_logits, "logits")),
-            results(30, value(30, "instruction_alone.portion", 0, -1, 1)))
+                    value(29, "portion.logits.gap", 1, *in_logits, "logits"),
+                    value(29, "portion.pp.p", p[1], None, None, "p"),
+                    value(29, "portion.logits.p", p[2], None, None, "p")),
+            results(30, value(30, "instruction_alone.portion", 0, -1, 1),
+                    value(30, "instruction_alone.fall", 2, 1, 3)))
 
 
 def found(*of):
@@ -59,8 +63,9 @@ def test_a_value_is_on_the_side_of_its_whole_interval(low, high, where):
 
 
 @pytest.mark.parametrize(("low", "high", "alone", "words"), [
-    (19, 21, (2.1, 4), "Told to answer wrongly, the model does so"),
-    (19, 21, (1.9, 9), "lowers P(correct), but hardly by its instruction"),
+    (19, 21, (2.1, 4), "Told to answer wrongly, the model puts less on right answers"),
+    (19, 21, (0.1, 1.9), "lowers P(correct), but hardly by its instruction"),
+    (19, 21, (0.1, 9), "but its instruction alone is not shown to take a tenth"),
     (-1, 9, (2, 4), "is not shown to lower P(correct)"),
 ])
 def test_told_to_is_said_of_the_instruction_alone(low, high, alone, words):
@@ -81,11 +86,15 @@ def test_a_probe_is_set_beside_the_words(low, high, words):
     (((1, 2), (1, 2), (-1, 2), (1, 2)), "is not shown to exceed what any disruption does"),
     (((1, 2), (-1, 2), (1, 2), (1, 2)), "is not shown to restore more than random heads do"),
     (((-1, 2), (1, 2), (1, 2), (1, 2)), "is not shown to restore answers"),
+    (((1, 2), (1, 2), (1, 2), (1, 2), (0.1, 0.05, 0.05)),
+     "is not shown to restore more than random heads do"),
+    (((1, 2), (1, 2), (1, 2), (1, 2), (0.05, 0.05, 0.1)),
+     "is not shown to exceed what any disruption does"),
 ])
 def test_a_portion_is_the_heads_own_beyond_that_of_random_ones(intervals, words):
     sentence = found(*ablating(*intervals))[4].sentence
     assert words in sentence
-    assert "Where the instruction alone differs, the ablation is not shown to" in sentence
+    assert "Where the instruction alone differs, which lowers P(correct) by 2.0 pp" in sentence
 
 
 def test_what_was_not_run_is_said():

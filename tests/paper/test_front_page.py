@@ -220,11 +220,13 @@ def heads(model, *intervals):
 
 def test_directions_and_magnitudes_are_counted_apart():
     embedded = profile_named("embedded")
-    rows = claim_rows(embedded, [heads("smollm2it", (6.0, 8.0), (20.0, 30.0), (-9.0, -8.0))])
+    of = done(28, *heads("smollm2it", (6.0, 8.0), (20.0, 30.0), (-9.0, -8.0)).values,
+              *s07("smollm2it").values)
+    rows = claim_rows(embedded, [of])
     counts = substitutions(embedded, 0, [], rows)["verdict_counts"]
-    assert counts == "**1** disagrees, **2** uninformative, **62** not run"
+    assert counts == "**1** agrees, **1** disagrees, **2** uninformative, **61** not run"
     assert magnitude_counts(rows) == (
-        "Of 3 effects measured on another model than the study's, **1** agree in magnitude, **2** "
+        "Of 1 effects measured on another model than the study's, **0** agree in magnitude, **1** "
         "differ, **0** are undecided.")
     assert magnitude_counts(claim_rows(embedded, [])) == ""
 

@@ -24,7 +24,7 @@ ANSWER_MEASURES = {
 }
 QUESTION_SETS = ("all", "answerable")
 _QUESTION_COLUMNS: dict[str, tuple[str, str]] = {
-    "half": ("", "choosing or evaluating; empty if P(correct) under the genuine instruction is too "
+    "half": ("", "choosing or evaluating; empty if P(correct) under the genuine prompt is too "
                  "low for the question to count as answerable"),
     "text": ("", "the question"),
     **{f"{name}_{condition}": (unit, f"{meaning}, {condition} prompt")

@@ -26,7 +26,8 @@ from deception_saes.tidy import MEAN_AND_UNIT, VALUE_AND_UNIT, described
 _EARLY = 0.25  # of depth
 _OF_PORTION: dict[str, tuple[str, str]] = {
     "measure": ("", "restoration: effect on sandbag prompts; genuine: effect on genuine prompts; "
-                    "portion: restoration less that; improved: questions whose P(correct) rises"),
+                    "portion: restoration less that; fall: clean genuine less clean sandbag; "
+                    "improved: questions whose P(correct) rises"),
     **MEAN_AND_UNIT}
 
 
@@ -298,11 +299,11 @@ def redundancy(
 
 
 def portion(
-    effects: Mapping[str, np.ndarray], *, draws: int, seed: int
+    effects: Mapping[str, np.ndarray], clean: Mapping[str, np.ndarray], *, draws: int, seed: int
 ) -> pd.DataFrame:
-    """What an ablation does to sandbag prompts, to genuine ones, and the difference, which is
-    specific to sandbagging; and how many questions it improves. effects: on P(correct) by
-    condition, in pp, [questions]."""
+    """What an ablation does to sandbag prompts, to genuine ones, and the difference; the clean fall
+    between both, which is all that could be restored; and how many questions it improves. effects:
+    on P(correct) by condition, in pp, [questions]. clean: P(correct) in percent."""
     sandbag_Q, genuine_Q = effects["sandbag"], effects["genuine"]
     rows = [
         {"measure": measure, "condition": condition, "unit": unit, "quantity": quantity,
@@ -310,7 +311,9 @@ def portion(
         for measure, condition, per_question, unit, quantity in (
             ("restoration", "sandbag", sandbag_Q, "pp", "restoration"),
             ("genuine", "genuine", genuine_Q, "pp", "effect on genuine prompts"),
-            ("portion", "sandbag", sandbag_Q - genuine_Q, "pp", "sandbagging-specific portion"),
+            ("portion", "sandbag", sandbag_Q - genuine_Q, "pp", "portion"),
+            ("fall", "sandbag", clean["genuine"] - clean["sandbag"], "pp",
+             "clean genuine less clean sandbag"),
             *(("improved", condition, 100.0 * (of_Q > 0), "percent",
                "share of questions that the ablation improves")
               for condition, of_Q in effects.items()))]
@@ -322,7 +325,7 @@ def portion_against_random(
     sandbag: RandomHeads, genuine: RandomHeads, *, draws: int, seed: int
 ) -> pd.DataFrame:
     """The portion of the chosen heads against that of layer-matched random ones, a row a measure
-    and unit, pp and logits: headroom alone makes any disruption's portion positive.
+    and unit, pp and logits: headroom alone can make any disruption's portion positive.
 
     random: mean portion of the draws; gap: the chosen heads' less that mean, question by question;
     sigma, largest: SD and largest over draws; p: (1 + draws at least as large) / (1 + draws).
@@ -341,6 +344,9 @@ def portion_against_random(
         on_sandbag_SQ, on_genuine_SQ = (of[1:] - of[0] for of in scaled)
         portions_SQ = on_sandbag_SQ - on_genuine_SQ
         chosen_Q, random_SQ = portions_SQ[0], portions_SQ[1:]
+        if not len(random_SQ):
+            raise UserError("no random set has as many heads of the same layers as the chosen "
+                            "ones; give a smaller n_heads")
         by_draw, heads = random_SQ.mean(axis=1), f"{len(random_SQ)} layer-matched random sets"
         rows += [
             {"scale": scale, "measure": measure, "unit": scale, "quantity": f"portion: {quantity}",

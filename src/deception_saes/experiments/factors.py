@@ -114,10 +114,11 @@ def factor_effects(answers: pd.DataFrame, *, draws: int, seed: int) -> pd.DataFr
 
 
 def _contrasts(genuine: Cell, sandbag: Cell) -> Iterator[tuple[str, str, Cell, Cell]]:
-    yield "all", "given", genuine, sandbag
     differing = [name for name in FACTORS if getattr(genuine, name) != getattr(sandbag, name)]
-    if differing == ["instruction"]:
-        return  # alone, last and together are one contrast
+    if differing == ["instruction"]:  # alone, last and together are one contrast
+        yield "instruction", "alone", genuine, sandbag
+        return
+    yield "all", "given", genuine, sandbag
     for name in differing:
         yield name, "alone", genuine, replace(genuine, **{name: getattr(sandbag, name)})
         yield name, "last", replace(sandbag, **{name: getattr(genuine, name)}), sandbag
@@ -180,14 +181,15 @@ def _held_out(answers: pd.DataFrame, instruction: Instruction) -> set[str]:
     return set(answers[(answers["instruction"] == instruction) & answers["held_out"]]["wording"])
 
 
-def prompts_in_full(half: AskedHalf) -> pd.DataFrame:
-    """The first question's prompt in both arms of every pair, as the model gets it."""
+def prompts_in_full(half: AskedHalf, wrong: str = "") -> pd.DataFrame:
+    """The first question's prompt in both arms of every pair, as the model gets it. wrong: another
+    instruction to answer wrongly."""
     tokenizer = half.task.subject.load().tokenizer
     rows = [{"framing": arms, "arm": name, "instruction": cell.instruction,
              "examples": cell.examples,
              "text": render(cell.framing, "genuine", half.questions[0].text, tokenizer).text}
-            for arms, pair in ARMS.items()
-            for name, cell in zip(("genuine", "sandbag"), pair, strict=True)]
+            for arms, (genuine, sandbag) in ARMS.items()
+            for name, cell in (("genuine", genuine), ("sandbag", replace(sandbag, wording=wrong)))]
     return described(
         pd.DataFrame(rows), "prompts in full, of one question",
         arm=("", "genuine or sandbag"), **_FACTOR_COLUMNS)

@@ -57,7 +57,7 @@ def gap_name(gap: str) -> str:
 
 def margin_of(cells: Sequence[Cell], share: float) -> float:
     """A share of the clean genuine − sandbag difference, in pp. Not above 0 where the sandbag
-    instruction does not lower P(correct): then nothing can be called equivalent."""
+    prompt does not lower P(correct): then nothing can be called equivalent."""
     clean = {cell.condition: float(cell.clean_Q.mean()) for cell in cells}
     return share * (clean["genuine"] - clean["sandbag"])
 
@@ -310,7 +310,7 @@ def _reconstruction_loses_half(
     cell: Cell, cells: Sequence[Cell], draws: int, seed: int
 ) -> bool:
     """Whether E2 alone leaves under half of the genuine P(correct), by the upper end of its 95%
-    interval: then no edit through this SAE tells anything. What E6 leaves does not count."""
+    interval: then its cells are not judged. What E6 leaves does not count."""
     if cell.name == PLAIN:
         return False
     genuine = _cell(cells, cell.name, cell.depth, "genuine")

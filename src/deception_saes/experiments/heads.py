@@ -237,7 +237,7 @@ def random_heads(
                           "effect": effects_SQ.mean(axis=1), "kl": damage(subject, sets)})
     effects = pd.DataFrame(effects_SQ, columns=ids)
     return RandomHeads(
-        described(table, "a set of heads a row, the suppressors first; sandbag prompts",
+        described(table, f"a set of heads a row, the suppressors first; {condition} prompts",
                   kind=("", "circuit: the suppressors; uniform, layer_matched, damage_matched: "
                             "random heads"),
                   heads=("", "the heads that are ablated"),

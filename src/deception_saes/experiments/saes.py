@@ -100,7 +100,7 @@ class UntrainedSae:
     tag: SaeTag
 
     def load(self) -> Sae:
-        """The SAE. Raises SaeError if it could not be trained."""
+        """The SAE. Raises SaeError as training would before its first step."""
         return untrained(self.saes, self.tag).to(self.saes.task.subject.device)
 
 

@@ -268,9 +268,9 @@ def cells_of(
 def effects_at(
     half: AskedHalf, layers: Sequence[int], saes: SaeSet, edits: Mapping[str, Edit],
     drawn: Mapping[str, DrawnEdit], without_sae: Mapping[str, Edit],
-    drawn_without_sae: Mapping[str, DrawnEdit], *, untrained: Mapping[str, Edit],
-    frozen_decoder: Mapping[str, Edit], frozen_at: int | None, k: int, draws: int,
-    draw_questions: int | None,
+    drawn_without_sae: Mapping[str, DrawnEdit], *, untrained: Mapping[str, Edit], k: int,
+    draws: int, draw_questions: int | None, frozen_decoder: Mapping[str, Edit] | None = None,
+    frozen_at: int | None = None,
 ) -> tuple[list[Cell], pd.DataFrame, pd.DataFrame]:
     """Every edit at every layer, on both conditions' prompts: without an SAE, and through each of
     the set that is swapped there (see `saes.tags.is_swapped`). Beside these, in the same cells,
@@ -294,7 +294,7 @@ def effects_at(
             through: dict[str, tuple[AnySae, Mapping[str, Edit]]] = {
                 "trained": (TrainedSae(saes, tag), edits),
                 "untrained": (UntrainedSae(saes, tag), untrained)}
-            if (tag.architecture, layer) == ("jumprelu", frozen_at):
+            if frozen_decoder and (tag.architecture, layer) == ("jumprelu", frozen_at):
                 through["frozen decoder"] = with_frozen_decoder(saes, tag), frozen_decoder
             found: dict[str, Any] = {}
             for name, (sae, of_sae) in through.items():

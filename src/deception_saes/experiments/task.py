@@ -1,4 +1,4 @@
-"""The sandbagging task: which questions a model can answer, and what an instruction does to them.
+"""The sandbagging task: which questions a model can answer, and what a sandbag prompt does to them.
 
 The words: a *subject* is a model as it is run; a *task* is a subject, a framing and questions; its
 *choosing half* trains and ranks, its *evaluating half* is what figures are about.

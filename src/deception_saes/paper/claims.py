@@ -31,7 +31,7 @@ DIRECTION, EQUIVALENCE, PUBLISHED = "direction", "equivalence", "published value
 _NULL_CLAIMS = {"upper_bound", "null"}
 _MODELS = ("Llama", "TinyLlama", "SmolLM2", "Pythia-160M", "Pythia-410M", "d20")
 """How claims about one model begin to name it."""
-_MEASURED = {"value", "ratio", "interval", "arithmetic", "range", "at_most"}
+_MEASURED = {"value", "ratio", "interval", "arithmetic", "range", "at_most", *_NULL_CLAIMS}
 """Kinds that an interval decides, except a threshold, which is set: without one a value would count
 as exact."""
 _RELATIVE_TOLERANCE = {"approximate": 0.1, "count": 0.0, "threshold": 0.0, "layer": 0.0}
@@ -130,14 +130,15 @@ def judge(
     the same direction is uninformative.
 
     margin: of equivalence on another model, in the value's unit; without one the published bound
-    takes its place. An interval within ±margin agrees; one wholly beyond the published bound, to
-    either side of 0, disagrees; in between, and without an interval, nothing is decided. Nor is it
-    by a margin that is not above 0 and finite, as of a model that does not sandbag. Claims of
-    other kinds have no use for a margin.
+    takes its place. An interval within ±margin agrees; one wholly beyond both the margin and the
+    published bound, to either side of 0, disagrees; in between, and without an interval, nothing is
+    decided. Nor is it by a margin that is not above 0 and finite, as of a model that does not
+    sandbag. Claims of other kinds have no use for a margin.
     """
     found = _judge_number(claim, value, model_of_the_study, margin)
-    if claim.certain and found.word == "agrees":
-        found = Verdict("uninformative", claim.certain)
+    if claim.certain and not model_of_the_study:
+        word = "uninformative" if found.word == "agrees" else found.word
+        return Verdict(word, claim.certain if word == "uninformative" else found.why)
     if claim.contrast and found.word == "inconclusive":
         found = replace(found, why=f"{found.why}; see the contrast {claim.contrast}")
     return found if model_of_the_study else replace(found, magnitude=_magnitude(claim, value))
@@ -170,7 +171,8 @@ def _undecided(claim: Claim, value: Value) -> str:
         return "a list of one model's own parts, not a number"
     if value.unit.startswith("of ") and value.unit != claim.unit:
         return f"counted {value.unit}, by the study {claim.unit}"
-    if value.ci_low is None and claim.kind in _MEASURED and claim.unit != "threshold":
+    decides = claim.kind in _MEASURED or claim.no_effect is not None
+    if value.ci_low is None and decides and claim.unit != "threshold":
         return "no interval to decide by"
     return ""
 
@@ -233,9 +235,9 @@ def _judge_equivalence(claim: Claim, value: Value, margin: float) -> Verdict:
         return Verdict("inconclusive", f"no interval to set against {within}; {reported}")
     if -margin <= low and high <= margin:
         return Verdict("agrees", f"equivalent within {within}; {reported}", test=EQUIVALENCE)
-    if low > bound or high < -bound:
-        return Verdict("disagrees", "larger than the study allows, and not equivalent within "
-                       f"{within}; {reported}", test=EQUIVALENCE)
+    if low > max(bound, margin) or high < -max(bound, margin):
+        return Verdict("disagrees", f"larger than the study allows, and beyond {within}; "
+                       f"{reported}", test=EQUIVALENCE)
     return Verdict("inconclusive", f"the interval reaches across {within}; {reported}",
                    test=EQUIVALENCE)
 

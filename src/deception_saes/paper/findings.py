@@ -105,12 +105,16 @@ def _sandbags(of: Numbers) -> Finding:
     alone, last = fall("instruction", "alone"), fall("instruction", "last")
     label, examples = fall("label", "alone"), fall("examples", "alone")
     worded = of(23, "wordings.wrong.mean")
+    share = _SHARE_OF_INSTRUCTION * (together.value or 0.0)
     if side(together) != "above":
         does = "A sandbag prompt is not shown to lower P(correct)"
-    elif side(alone, _SHARE_OF_INSTRUCTION * (together.value or 0.0)) == "above":
-        does = "Told to answer wrongly, the model does so"
-    else:
+    elif side(alone, share) == "above":
+        does = "Told to answer wrongly, the model puts less on right answers"
+    elif side(alone, share) == side(last, share) == "below":
         does = "A sandbag prompt lowers P(correct), but hardly by its instruction"
+    else:
+        does = ("A sandbag prompt lowers P(correct), but its instruction alone is not shown to "
+                "take a tenth of that")
     return Finding(
         (23,), f"{does}: of a fall of {with_interval(together)} the instruction to answer wrongly, "
         f"changed alone, takes {with_interval(alone)}, and added last {with_interval(last)}; the "
@@ -191,31 +195,39 @@ def _heads(of: Numbers) -> Finding:
     gap, genuine = of(28, "gap.layer_matched"), of(29, "effect.genuine")
     portion, chance = of(29, "portion"), of(29, "portion.pp.random")
     beyond, in_logits = of(29, "portion.pp.gap"), of(29, "portion.logits.gap")
-    instructed = of(30, "instruction_alone.portion")
+    instructed, fall = of(30, "instruction_alone.portion"), of(30, "instruction_alone.fall")
+    rank = of(28, "p.layer_matched")
+    ranks = [of(29, f"portion.{scale}.p") for scale in ("pp", "logits")]
     if side(restored) != "above":
         says = "is not shown to restore answers"
-    elif side(gap) != "above":
+    elif side(gap) != "above" or not _rare(rank):
         says = "restores answers, but is not shown to restore more than random heads do"
-    elif side(beyond) == side(in_logits) == "above":
+    elif side(beyond) == side(in_logits) == "above" and all(map(_rare, ranks)):
         says = "restores answers, more than random heads do, and not by disruption alone"
     else:
         says = ("restores answers, more than random heads do, but what it restores beyond honest "
                 "prompts is not shown to exceed what any disruption does")
-    holds = {"above": "restores more than on honest prompts",
-             "below": "restores less than on honest prompts",
-             "neither": "is not shown to restore more than on honest prompts"}[side(instructed)]
     return Finding(
         (28, 29, 30), f"Ablating the suppressor heads {says}: {with_interval(restored)} on sandbag "
-        f"prompts, {with_interval(gap)} beyond random heads of the same layers. Its portion, what "
-        f"is left beyond its effect on honest prompts, is {with_interval(portion)}; random heads "
-        f"have one of {with_interval(chance)}, and the difference is {with_interval(beyond)}, in "
-        f"logits {with_interval(in_logits)}. Where the instruction alone differs, the ablation "
-        f"{holds} ({with_interval(instructed)}).",
+        f"prompts, {with_interval(gap)} beyond random heads of the same layers (empirical p = "
+        f"{with_interval(rank)}). Its portion, what is left beyond its effect on honest prompts, "
+        f"is {with_interval(portion)}; on {chance.n} of the questions random heads have one of "
+        f"{with_interval(chance)}, and the chosen ones {with_interval(beyond)} more (p = "
+        f"{with_interval(ranks[0])}), in logits {with_interval(in_logits)} (p = "
+        f"{with_interval(ranks[1])}). Where the instruction alone differs, which lowers P(correct) "
+        f"by {with_interval(fall)}, the portion is {with_interval(instructed)}.",
         (Row("suppressor heads", restored, "sandbag"), Row("random, same layers", random, "muted"),
          Row("honest prompts", genuine, "genuine"), Row("portion", portion, "sandbag"),
          Row("portion, random heads", chance, "muted"),
          Row("portion, instruction alone", instructed, "sandbag")),
         "effect on P(correct), pp")
+
+
+_MOST_P = 0.05
+
+
+def _rare(p: Value) -> bool:
+    return p.value is not None and p.value <= _MOST_P
 
 
 def side(value: Value, none: float = 0.0) -> Literal["above", "below", "neither"]:

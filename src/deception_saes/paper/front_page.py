@@ -48,7 +48,7 @@ _FALSE_BY_CHANCE = (
     (EQUIVALENCE, 0.05, "of {n} that a 90% interval sets against a margin, {false} would pass "
      "as no effect if every effect lay at its margin (5% each)"),
     (PUBLISHED, 0.05, "of {n} that a 95% interval sets against the published value, {false} "
-     "would be outside if this run measured the same quantity (5% each)"))
+     "would be outside if this run measured the same quantity (at most 5% each)"))
 """What a claim's interval is set against, how often it errs, and what that means for n of them."""
 
 

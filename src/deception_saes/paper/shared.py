@@ -97,6 +97,8 @@ def _of_task(of: Settings) -> Named:
         for framing in of.framings:
             yield (f"ask-{subject.model.slug}-{framing.name}",
                    ask.call(subject, framing, of.questions(framing)))
+    if of.model is None or of.model.slug in of.missing:
+        return
     half = of.task.evaluating
     for name, count, cells in (
         ("factorial", of.profile.factorial_questions, factorial()),

@@ -31,13 +31,13 @@ CREDIT = """
 residuals, for which no SAE is needed. Through JumpReLU its cosine with that is [[jumprelu.D4.step.cosine]] at the first
 layer, [[jumprelu.D8.step.cosine]] at the middle and [[jumprelu.D12.step.cosine]] at the last, and its norm
 [[jumprelu.D4.step.norm_ratio]], [[jumprelu.D8.step.norm_ratio]] and [[jumprelu.D12.step.norm_ratio]] times as large. So
-far as the two are one vector, an effect that is not unspecific is no merit of the SAE. E6Δ is *direction-specific*, which
+far as the two are one vector, what the step does beyond its null is no merit of the SAE. E6Δ is *direction-specific*, which
 is to beat its relabelled null E1Δ by more than the margin, at [[count.jumprelu.direction_specific]] layers, over all
 architectures at [[count.all.direction_specific]] places. *The SAE adds* to the mean difference, made as long as the
 SAE's step, at [[count.jumprelu.sae_adds]] layers and at [[count.all.sae_adds]] places; the mean difference is as good at
 [[count.jumprelu.mean_as_good]] and at [[count.all.mean_as_good]], and does more at [[count.jumprelu.mean_does_more]] and
-at [[count.all.mean_does_more]]. The same step through an untrained SAE of the same size is beaten at
-[[count.jumprelu.beats_untrained]] and at [[count.all.beats_untrained]]. At the others nothing is shown.
+at [[count.all.mean_does_more]]. The step that an untrained SAE of the same size gives, at its own length, is beaten at
+[[count.jumprelu.beats_untrained]] and at [[count.all.beats_untrained]]. The table tells the others.
 """
 
 FIGURES: dict[str, dict[str, Any]] = {
