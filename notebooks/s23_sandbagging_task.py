@@ -129,7 +129,8 @@ book.figure(
     s23.factor_forest, factors,
     caption="Fall of P(correct) between the two arms of a framing, when all factors change, when one changes "
     "alone (the others as in the genuine arm) and when one is added last (the others as in the sandbag arm), with "
-    "95% bootstrap intervals over n = [[factors.two_shot_labelled.all.given|n]] questions.",
+    "95% bootstrap intervals over n = [[factors.two_shot_labelled.all.given|n]] questions. Orange: the instruction; "
+    "blue: examples or label; black: all.",
     alt="Forest plot of the fall of P(correct) by instruction, worked examples and label, for three pairs of "
     "arms.",
     size=(7.5, 5.6),

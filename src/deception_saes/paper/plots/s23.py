@@ -117,9 +117,13 @@ def factor_rows(effects: pd.DataFrame) -> pd.DataFrame:
         (framing, factor, context), of = key, by_measure.loc[key]
         rows.append({"arms": framing.replace("_", " "), "changed": _change(factor, context),
                      "n": int(of["n"].iloc[0]),
-                     **{title: with_interval(row_value(of.loc[measure]))
+                     **{_BRIEFLY.get(measure, title): with_interval(row_value(of.loc[measure]))
                         for measure, (title, _) in MEASURES.items()}})
     return pd.DataFrame(rows)
+
+
+_BRIEFLY = {"top_is_correct": "likeliest token correct"}
+"""Headings of measures whose own name is long."""
 
 
 def wording_rows(effects: pd.DataFrame) -> pd.DataFrame:
