@@ -70,7 +70,7 @@ def test_seeds_stand_beside_each_other_with_their_range():
     table = seeds_table(EMBEDDED, {0: [results()], 7: [results(middle=5.5)]})
     assert "| Number | Seed 0 | Seed 7 | Range |" in table
     assert "3.0 pp | 5.5 pp | 2.5 |" in table
-    assert "not run | not run | – |" in table
+    assert "not measured | not measured | – |" in table
     assert "n =" not in table
 
 

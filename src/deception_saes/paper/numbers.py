@@ -106,6 +106,14 @@ class Numbers:
         """The value. Raises KeyError if the section was not run, or has no such value."""
         if not self.was_run(section):
             raise KeyError(f"§{section} was not run; it has no {rest}")
+        return self._of[section].value(self._id(section, rest))
+
+    def find(self, section: int, rest: str) -> Value | None:
+        """The value; None if the section was not run, or other code ran it, without this value."""
+        values = self._of[section].values if self.was_run(section) else []
+        return next((of for of in values if of.id == self._id(section, rest)), None)
+
+    def _id(self, section: int, rest: str) -> str:
         swap = self._profile.swaps.get(section)
         slug = swap[0] if swap else self._profile.models[0].slug
-        return self._of[section].value(f"s{section}.{slug}.{rest}")
+        return f"s{section}.{slug}.{rest}"

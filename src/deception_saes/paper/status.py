@@ -102,19 +102,18 @@ def seeds_table(
 ) -> str:
     """MyST: each headline number under every seed that has been run, and how far it moves.
 
-    A section that one seed's tree lacks reads "not run" there. Where seeds counted different
+    What one seed's tree lacks reads "not measured" there. Where seeds counted different
     numbers of questions, each says its own. other_code: seed and section of results that other
     code computed; they say so, and no range is taken over them.
     """
     numbers = {seed: Numbers(profile, results) for seed, results in by_seed.items()}
     lines = []
     for headline in HEADLINES:
-        values = [of(headline.section, headline.rest) if of.was_run(headline.section) else None
-                  for of in numbers.values()]
+        values = [of.find(headline.section, headline.rest) for of in numbers.values()]
         counts = len({value.n for value in values if value is not None})
         marks = [" (other code)" if (seed, headline.section) in other_code else ""
                  for seed in numbers]
-        shown = ["not run" if value is None
+        shown = ["not measured" if value is None
                  else in_markdown(with_interval(value) + (f", n = {value.n}" if counts > 1 else ""))
                  + mark for value, mark in zip(values, marks, strict=True)]
         found = [value.value for value, mark in zip(values, marks, strict=True)
