@@ -38,6 +38,7 @@ def probing(low, high):
 def ablating(restored, gap, portion_gap, in_logits, p=(0.05, 0.05, 0.05)):
     return (results(28, value(28, "effect.sandbag.zero", 19, *restored),
                     value(28, "p.layer_matched", p[0], None, None, "p"),
+                    value(28, "beside.sharpened.p_correct", 25, 24, 26),
                     value(28, "random.layer_matched", 1, 0, 2),
                     value(28, "gap.layer_matched", 18, *gap)),
             results(29, value(29, "effect.genuine", 2, 1, 3), value(29, "portion", 17, 16, 18),

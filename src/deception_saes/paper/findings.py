@@ -196,7 +196,7 @@ def _heads(of: Numbers) -> Finding:
     portion, chance = of(29, "portion"), of(29, "portion.pp.random")
     beyond, in_logits = of(29, "portion.pp.gap"), of(29, "portion.logits.gap")
     instructed, fall = of(30, "instruction_alone.portion"), of(30, "instruction_alone.fall")
-    rank = of(28, "p.layer_matched")
+    rank, sharpened = of(28, "p.layer_matched"), of(28, "beside.sharpened.p_correct")
     ranks = [of(29, f"portion.{scale}.p") for scale in ("pp", "logits")]
     if side(restored) != "above":
         says = "is not shown to restore answers"
@@ -209,7 +209,8 @@ def _heads(of: Numbers) -> Finding:
                 "prompts is not shown to exceed what any disruption does")
     return Finding(
         (28, 29, 30), f"Ablating the suppressor heads {says}: {with_interval(restored)} on sandbag "
-        f"prompts, {with_interval(gap)} beyond random heads of the same layers (empirical p = "
+        f"prompts, where half the temperature alone gives {with_interval(sharpened)}, and "
+        f"{with_interval(gap)} beyond random heads of the same layers (empirical p = "
         f"{with_interval(rank)}). Its portion, what is left beyond its effect on honest prompts, "
         f"is {with_interval(portion)}; on {chance.n} of the questions random heads have one of "
         f"{with_interval(chance)}, and the chosen ones {with_interval(beyond)} more (p = "
