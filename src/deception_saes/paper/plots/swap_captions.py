@@ -123,33 +123,21 @@ def report(
     book.report("gaps", gaps, f"{at}.gap.{{gap}}", value="mean",
                 quantity="gap {name} on {prompts} prompts")
     book.report("centres", centres)
-    book.report("steps", steps, "{architecture}.{depth}.step.cosine", value="cosine", n=None,
-                where="sae == 'trained'",
-                quantity="cosine of the SAE's step from m_S to m_G with the mean difference")
-    book.report("steps", steps, "{architecture}.{depth}.step.norm_ratio", value="norm_ratio",
-                n=None, where="sae == 'trained'",
-                quantity="norm of that step over that of the mean difference")
-    book.report("steps", steps, "{architecture}.{depth}.step.{sae}.cosine", value="cosine", n=None,
-                where="sae != 'trained'",
-                quantity="cosine of the step of the SAE, {sae}, with the mean difference")
-    book.report("steps", steps, "{architecture}.{depth}.step.{sae}.norm_ratio", n=None,
-                value="norm_ratio", where="sae != 'trained'",
-                quantity="norm of that step over that of the mean difference")
-    book.report("credit", credit, "count.{through}.direction_specific", unit="of {of}", n="of",
-                value="direction_specific", layer=None,
-                quantity="places where E6Δ beats its relabelled null E1Δ by more than the margin")
-    book.report("credit", credit, "count.{through}.sae_adds", unit="of {of}", n="of",
-                value="sae_adds", layer=None, quantity="places where E6Δ beats the mean "
-                "difference at equal norm by more than the margin")
-    book.report("credit", credit, "count.{through}.mean_as_good", unit="of {of}", n="of",
-                value="mean_as_good", layer=None, quantity="places where E6Δ is equivalent to the "
-                "mean difference at equal norm")
-    book.report("credit", credit, "count.{through}.mean_does_more", unit="of {of}", n="of",
-                value="mean_does_more", layer=None, quantity="places where the mean difference "
-                "at equal norm beats E6Δ by more than the margin")
-    book.report("credit", credit, "count.{through}.beats_untrained", unit="of {of}", n="of",
-                value="beats_untrained", layer=None, quantity="places where E6Δ beats the same "
-                "through an untrained SAE by more than the margin")
+    for where, at_step, of in (("sae == 'trained'", "step", "the SAE's step from m_S to m_G"),
+                               ("sae != 'trained'", "step.{sae}", "the step of the SAE, {sae},")):
+        for value, quantity in (("cosine", f"cosine of {of} with the mean difference"),
+                                ("norm_ratio", "norm of that step over that of the mean difference")):
+            book.report("steps", steps, f"{{architecture}}.{{depth}}.{at_step}.{value}", n=None,
+                        value=value, where=where, quantity=quantity)
+    for value, quantity in (
+        ("direction_specific", "E6Δ beats its relabelled null E1Δ by more than the margin"),
+        ("sae_adds", "E6Δ beats the mean difference at equal norm by more than the margin"),
+        ("mean_as_good", "E6Δ is equivalent to the mean difference at equal norm"),
+        ("mean_does_more", "the mean difference at equal norm beats E6Δ by more than the margin"),
+        ("beats_untrained", "E6Δ beats the same through an untrained SAE by more than the margin"),
+    ):
+        book.report("credit", credit, f"count.{{through}}.{value}", unit="of {of}", n="of",
+                    value=value, layer=None, quantity=f"places where {quantity}")
     book.report("headline", headline, "headline.{through}", value="mean", low="low90",
                 high="high90", claims={"headline.jumprelu": claim},
                 quantity="gap of E6 against E1 or E4 whose 90% interval, over questions and "
