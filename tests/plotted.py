@@ -111,6 +111,10 @@ DRAWN = {
     s22.rates: lambda features: named(features.head(12), "honest", "deceptive"),
     s22.largest: lambda table: [*named(table, "remeasured"), table[["null_95", "difference"]]],
     s22.steering: steered,
+    s23.factorial: lambda levels: with_ends(levels, "p_correct"),
+    s23.factor_forest: lambda effects: with_ends(
+        effects.query("measure == 'p_correct'"), "value"),
+    s23.wordings: lambda levels: with_ends(levels, "p_correct"),
     s23.by_framing: lambda contrasts: with_ends(of_first(contrasts, "model").query(
         "measure == 'p_correct' and contrast in ('genuine', 'sandbag', 'neutral')"), "value"),
     s23.paired: lambda questions: answerable(questions)[

@@ -42,7 +42,8 @@ def test_the_smoke_section_is_done_and_says_what_made_it(asked_in_smoke, smoke):
         23, "done", "smoke", smoke.seed)
     assert {"python", "torch", "transformers", "numpy"} <= results.versions.keys()
     assert {value.model for value in results.values} == {model.slug for model in smoke.models}
-    assert {value.framing for value in results.values} == set(smoke.framings)
+    assert {value.framing for value in results.values} == {
+        *smoke.framings, "no_examples"}
 
 
 def test_every_interval_holds_its_value(asked_in_smoke):
@@ -104,7 +105,8 @@ def test_two_computations_give_the_same_values_and_tables(asked_in_smoke, smoke,
     assert again.results.values == asked_in_smoke.results.values
     tables = figures(asked_in_smoke)
     assert tables.keys() == {f"s23_{name}.csv" for name in (
-        "questions", "dropped", "models", "topics", "answerable", "contrasts")}
+        "questions", "dropped", "models", "topics", "answerable", "contrasts",
+        "cells", "factors", "wordings", "wording_effects")}
     assert figures(again) == tables
 
 

@@ -108,8 +108,8 @@ def test_the_start_is_not_the_trained_one(saes, reading):
 def test_a_row_is_the_quality_of_its_files(table, saes, reading):
     rows = reading.tokens(MAIN_ROUND)
     assert {id.split("-")[1] for id in rows.completion} == {MAIN_ROUND}
-    for of, learned in ((saes, True), (saes.before_fix(saes.layers), False)):
-        tag = of.tag(of.layers[2], "jumprelu", "mixed")
+    for of, learned in ((saes, True), (saes.before_fix(saes.layers[1:2]), False)):
+        tag = of.tag(of.layers[-1], "jumprelu", "mixed")
         found = quality(of.bank(tag.layer).sae(tag), rows.x_by_layer[tag.layer])
         row = table.loc[(learned, tag.name)]
         assert row["l0"] == pytest.approx(found.l0)

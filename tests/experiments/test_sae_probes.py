@@ -32,7 +32,9 @@ def test_every_sae_has_its_probe_and_its_rivals(table, saes):
     assert len(tags) == 18
     for kind in ("trained", "untrained"):
         assert sorted(table.loc[kind].index) == sorted(tags)
-    assert sorted(table.loc["prefix"].index) == sorted(t for t in tags if "jumprelu" in t)
+    assert sorted(table.loc["prefix"].index) == sorted(
+        tag.name for tag in saes.before_fix(saes.layers[1:2]).tags)
+    assert len(table.loc["prefix"]) == 3
     for kind in ("raw", "components"):
         assert len(table.loc[kind]) == 3
 

@@ -121,8 +121,9 @@ def test_what_a_call_runs_and_reads_is_in_its_key(traced, small, of):
 def test_after_the_declared_calls_no_notebook_computes_any_of_them(traced, small):
     declared = {call.name for number in EXPERIMENTS
                 for call in shared_calls(number, small, small.seed).values()}
-    assert declared == {"ask", "activations", "train_saes", "train_again", "sweep", "quality_at",
-                        "separation_at", "capture", "chosen_layers", "train_behavioural"}
+    assert declared == {"ask", "ask_cells", "activations", "train_saes", "train_again", "sweep",
+                        "quality_at", "separation_at", "capture", "chosen_layers",
+                        "train_behavioural"}
     anew = {name.rpartition("-")[0] for name in traced.after - traced.declared}
     # §18 alone chooses layers for other rounds and poolings than the main ones
     assert anew & declared == {"chosen_layers"}

@@ -22,6 +22,7 @@ from deception_saes.store.files import (
     write_atomic,
 )
 from deception_saes.tasks.completions import COMPLETIONS, load_completions
+from deception_saes.tasks.factors import WORDINGS_FILE
 from deception_saes.tasks.framings import FRAMINGS_FILE
 from deception_saes.tasks.labels import LABELS_FILE
 from deception_saes.tasks.prompts import NEUTRAL_TEXT
@@ -34,7 +35,7 @@ from deception_saes.tasks.trivia import (
 )
 
 FILES = (COMPLETIONS, FRAMINGS_FILE, LABELS_FILE, NEUTRAL_TEXT, QUESTIONS, SCENARIOS_FILE,
-         TEMPLATES, TRAINING_QUESTIONS)
+         TEMPLATES, TRAINING_QUESTIONS, WORDINGS_FILE)
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "'=1", "''-1", "- I am sorry"]
 HARMLESS = ["", "a=1", "'tis", "''", "−1", " =1", "\n-1", "1-1"]
 
