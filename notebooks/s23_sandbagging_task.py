@@ -80,6 +80,7 @@ book.report("contrasts", effects, "{framing}.{questions}.{measure}.{contrast}")
 half = book.task.evaluating
 cells = ask_cells(half.spread(book.profile.factorial_questions), factorial(sandbag_instruction or ""))
 worded = ask_cells(half.spread(book.profile.wording_questions), zero_shot_wordings())
+in_full = prompts_in_full(half, sandbag_instruction or "")
 
 # %%
 of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap over questions
@@ -103,7 +104,7 @@ book.figure(
     "n = [[factors.two_shot_labelled.all.given|n]] questions. The labelled framing compares “answer correctly” in the "
     "row of right examples and “Correct answer:” with “answer wrongly” in that of wrong ones and “Wrong "
     "answer:”; the same-prefix framing does so between the two rows of examples with “A:”.",
-    alt="Dot plot of P(correct) with intervals for 27 combinations of worked examples, label and "
+    alt="Dot plot of P(correct) with intervals for every combination of worked examples, label and "
     "instruction.",
     size=(8.5, 5.2),
     min_width=560,
@@ -149,7 +150,7 @@ book.table(
 
 # %%
 book.quotations(
-    s23.prompts, prompts_in_full(half, sandbag_instruction or ""),
+    s23.prompts, in_full,
     caption="Both arms of every pair, of one question, as the model gets them.",
 )
 
@@ -162,7 +163,7 @@ book.figure(
     caption="P(correct) without worked examples under every wording of each instruction, with 95% bootstrap "
     "intervals over n = [[wordings.wrong.mean|n]] questions. Grey: no instruction; blue: answer correctly; orange: answer wrongly; "
     "green: threat. Hollow: held-out wordings, under which nothing is chosen or trained.",
-    alt="Dot plot of P(correct) for no instruction and for eight wordings of three instructions.",
+    alt="Dot plot of P(correct) for no instruction and for every wording of three instructions.",
     size=(8.5, 6.2),
     min_width=640,
 )

@@ -7,7 +7,7 @@ Shape suffixes: H heads, S head sets, Q questions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -154,22 +154,14 @@ def against_random(of: RandomHeads, *, draws: int, seed: int) -> pd.DataFrame:
         "quantity": "mean KL on a neutral text, suppressor heads ablated"}]
     for kind in of.table["kind"].unique()[1:]:
         effects_SQ = of.of(kind)
-        by_draw = effects_SQ.mean(axis=1)
         about = {"kind": kind, "sets": len(effects_SQ)}
         heads = f"{kind.replace('_', '-')} random heads"
-        for measure, per_question, quantity in (
-                ("random", effects_SQ.mean(axis=0), f"mean effect of {heads}, {len(effects_SQ)} "
-                                                    "draws"),
-                ("gap", chosen_Q - effects_SQ.mean(axis=0), f"specificity gap against {heads}")):
-            rows.append({**about, "measure": measure, "unit": "pp", "quantity": quantity,
-                         **mean_interval(per_question, draws, seed).columns()})
-        for measure, value, unit, quantity in (
-                ("sigma", float(by_draw.std(ddof=1)), "pp", f"SD over draws of {heads}"),
-                ("p", empirical_p(float(chosen_Q.mean()), by_draw), "p",
-                 f"empirical p against {heads}"),
-                ("damage", kl[kind], "nats", f"mean KL on a neutral text, {heads}")):
-            rows.append({**about, "measure": measure, "value": value, "unit": unit,
-                         "quantity": quantity, "n": len(effects_SQ)})
+        rows += [about | row for row in _against_draws(chosen_Q, effects_SQ, "pp", {
+            "random": f"mean effect of {heads}, {len(effects_SQ)} draws",
+            "gap": f"specificity gap against {heads}", "sigma": f"SD over draws of {heads}",
+            "p": f"empirical p against {heads}"}, draws, seed)]
+        rows.append({**about, "measure": "damage", "value": kl[kind], "unit": "nats",
+                     "quantity": f"mean KL on a neutral text, {heads}", "n": len(effects_SQ)})
     return described(
         pd.DataFrame(rows), "the suppressors against random heads of each kind",
         kind=("", "of random heads; circuit: the suppressors themselves"),
@@ -177,6 +169,30 @@ def against_random(of: RandomHeads, *, draws: int, seed: int) -> pd.DataFrame:
         measure=("", "random: mean effect of the draws; gap: suppressors less that mean; sigma: "
                      "SD over draws; p: empirical; damage: mean KL on a neutral text"),
         **VALUE_AND_UNIT)
+
+
+def _against_draws(
+    chosen_Q: np.ndarray, drawn_SQ: np.ndarray, unit: str, quantities: Mapping[str, str],
+    draws: int, seed: int,
+) -> Iterator[dict[str, Any]]:
+    """What was chosen against what was drawn, a row each measure that `quantities` names in words.
+
+    chosen; random: mean of the draws; gap: chosen less that mean, question by question; sigma,
+    largest: SD and largest over draws; p: empirical. draws, seed: of the bootstrap.
+    """
+    random_Q, by_draw = drawn_SQ.mean(axis=0), drawn_SQ.mean(axis=1)
+    by_question = {"chosen": chosen_Q, "random": random_Q, "gap": chosen_Q - random_Q}
+    of_draws = {"sigma": (float(by_draw.std(ddof=1)), unit),
+                "largest": (float(by_draw.max()), unit),
+                "p": (empirical_p(float(chosen_Q.mean()), by_draw), "p")}
+    for measure, quantity in quantities.items():
+        about = {"measure": measure, "quantity": quantity}
+        if measure in by_question:
+            found = mean_interval(by_question[measure], draws, seed)
+            yield {**about, "unit": unit, **found.columns()}
+        else:
+            value, of_unit = of_draws[measure]
+            yield {**about, "unit": of_unit, "value": value, "n": len(drawn_SQ)}
 
 
 def levels(
@@ -327,10 +343,8 @@ def portion_against_random(
     """The portion of the chosen heads against that of layer-matched random ones, a row a measure
     and unit, pp and logits: headroom alone can make any disruption's portion positive.
 
-    random: mean portion of the draws; gap: the chosen heads' less that mean, question by question;
-    sigma, largest: SD and largest over draws; p: (1 + draws at least as large) / (1 + draws).
-    draws, seed: of the bootstrap. Raises ValueError if the sets are not the same under both
-    conditions.
+    measures: as `_against_draws` says. draws, seed: of the bootstrap. Raises ValueError if the sets
+    are not the same under both conditions, UserError if there is no random one.
     """
     sets = sandbag.table["kind"].isin(["circuit", "layer_matched"]).to_numpy()
     if sandbag.table["heads"][sets].tolist() != genuine.table["heads"].tolist():
@@ -347,22 +361,13 @@ def portion_against_random(
         if not len(random_SQ):
             raise UserError("no random set has as many heads of the same layers as the chosen "
                             "ones; give a smaller n_heads")
-        by_draw, heads = random_SQ.mean(axis=1), f"{len(random_SQ)} layer-matched random sets"
-        rows += [
-            {"scale": scale, "measure": measure, "unit": scale, "quantity": f"portion: {quantity}",
-             **mean_interval(per_question, draws, seed).columns()}
-            for measure, per_question, quantity in (
-                ("chosen", chosen_Q, "the chosen heads, on the questions of the random ones"),
-                ("random", random_SQ.mean(axis=0), f"mean of {heads}"),
-                ("gap", chosen_Q - random_SQ.mean(axis=0), f"the chosen heads less {heads}"))]
-        rows += [
-            {"scale": scale, "measure": measure, "unit": unit, "value": value, "n": len(random_SQ),
-             "quantity": f"portion: {quantity}"}
-            for measure, value, unit, quantity in (
-                ("sigma", float(by_draw.std(ddof=1)), scale, f"SD over {heads}"),
-                ("largest", float(by_draw.max()), scale, f"largest of {heads}"),
-                ("p", empirical_p(float(chosen_Q.mean()), by_draw), "p",
-                 f"empirical p against {heads}, in {scale}"))]
+        heads = f"{len(random_SQ)} layer-matched random sets"
+        rows += [{"scale": scale} | row for row in _against_draws(chosen_Q, random_SQ, scale, {
+            "chosen": "portion: the chosen heads, on the questions of the random ones",
+            "random": f"portion: mean of {heads}",
+            "gap": f"portion: the chosen heads less {heads}", "sigma": f"portion: SD over {heads}",
+            "largest": f"portion: largest of {heads}",
+            "p": f"portion: empirical p against {heads}, in {scale}"}, draws, seed)]
     return described(
         pd.DataFrame(rows), "the portion of the chosen heads against that of random ones",
         measure=("", "chosen: the portion; random: mean of the draws; gap: chosen less random; "

@@ -26,7 +26,7 @@ ARMS = {
     "two_shot_same_prefix": (Cell("correct", "right", "A:"), Cell("wrong", "wrong", "A:")),
     "no_examples": (Cell("correct", "none", "A:"), Cell("wrong", "none", "A:")),
 }
-"""Pairs of a genuine and a sandbag arm, of cells of `FACTORIAL`; the first two are the book's
+"""Pairs of a genuine and a sandbag arm, of cells of `factorial`; the first two are the book's
 co-primary framings."""
 MEASURES = {"p_correct": ("P(correct)", "pp"), "logit": ("logit of P(correct)", "logits"),
             "foil_measure": ("P(correct) / (P(correct) + P(foil))", "pp"),
@@ -143,13 +143,14 @@ def wording_effects(answers: pd.DataFrame, *, draws: int, seed: int) -> pd.DataF
     (`crossed.wordings_interval`); its wording with the largest fall, with one over questions; and
     the mean of the held-out wordings.
     """
-    p = {name: 100 * _by_wording(answers, name) for name in ("correct", "wrong", "threat")}
+    asked: tuple[Instruction, ...] = ("correct", "wrong", "threat")
+    p = {name: 100 * _by_wording(answers, name) for name in asked}
+    held_out = {name: (100 * _by_wording(answers[answers["held_out"]], name)).mean(axis=1)
+                for name in asked}
     rows: list[dict[str, Any]] = []
     for name, asks in _ASKS.items():
         falls_QW = p["correct"].to_numpy().mean(1, keepdims=True) - p[name]
         worst = falls_QW.mean().idxmax()
-        held_out = {of: p[of].loc[:, sorted(_held_out(answers, of))].mean(axis=1)
-                    for of in ("correct", name)}
         found = {
             "mean": (wordings_interval(p["correct"].to_numpy(), p[name].to_numpy()),
                      "mean over all wordings, interval over questions and wordings"),
@@ -177,10 +178,7 @@ def _by_wording(answers: pd.DataFrame, instruction: Instruction) -> pd.DataFrame
     return of.pivot(index="question", columns="wording", values="p_correct")
 
 
-def _held_out(answers: pd.DataFrame, instruction: Instruction) -> set[str]:
-    return set(answers[(answers["instruction"] == instruction) & answers["held_out"]]["wording"])
-
-
+@cached()
 def prompts_in_full(half: AskedHalf, wrong: str = "") -> pd.DataFrame:
     """The first question's prompt in both arms of every pair, as the model gets it. wrong: another
     instruction to answer wrongly."""
