@@ -57,7 +57,8 @@ for layer in book.layers:
     seconds |= saes.bank(layer).seconds  # of training
 
 # %%
-measures = measure_table(tags, found, draws=book.resamples, seed=seed)
+measures = measure_table(tags, found, clusters=book.task.evaluating.clusters,
+                         draws=book.resamples, seed=seed)
 zoo = sae_table(tags, measures, seconds)
 medians = architecture_medians(zoo)
 ratios = training_ratios(zoo, k=book.k)

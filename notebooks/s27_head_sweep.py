@@ -58,7 +58,7 @@ genuine = sweep(choosing.spread(book.profile.sweep_genuine_questions), "genuine"
 
 # %%
 heads = strongest(sandbag, n=book.n_heads)
-effects = head_table(sandbag, genuine, draws=book.resamples,
+effects = head_table(choosing, sandbag, genuine, draws=book.resamples,
                      permutations=book.profile.permutations, seed=seed)
 chosen = suppressors(effects, heads)
 counts = standing_out(effects)

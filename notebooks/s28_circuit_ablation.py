@@ -97,11 +97,12 @@ chosen_again = stability(swept, n_heads=book.n_heads, splits=100, seed=seed)
 
 # %%
 of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap over questions
-together = levels(by_mode, len(heads), **of_book)
-gaps = against_random(chance, **of_book)
+clusters = task.evaluating.clusters  # questions of one template are drawn together
+together = levels(by_mode, len(heads), clusters=clusters, **of_book)
+gaps = against_random(chance, clusters=task.evaluating.spread(draw_questions).clusters, **of_book)
 beside = beside_restoration(other_measures, **of_book)
-subsets = subset_table(sets, restored, on_choosing, best, **of_book)
-sums = redundancy(restored, sets, **of_book)
+subsets = subset_table(sets, restored, on_choosing, best, half=task.evaluating, **of_book)
+sums = redundancy(restored, sets, clusters=clusters, **of_book)
 
 # %%
 book.report("questions", by_question(task.evaluating, by_mode))

@@ -73,9 +73,10 @@ cost = text_cost(book.subject, heads)
 
 # %%
 by_question = portion_by_question(task.evaluating, effects, clean["genuine"] / 100)
-found = portion(effects, clean, draws=book.resamples, seed=seed)
-beyond = portion_against_random(chance["sandbag"], chance["genuine"], draws=book.resamples,
-                                seed=seed)
+of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap over questions
+found = portion(effects, clean, clusters=task.evaluating.clusters, **of_book)
+beyond = portion_against_random(chance["sandbag"], chance["genuine"], clusters=few.clusters,
+                                **of_book)
 text = over_passages(cost)
 
 book.report("effects", by_question)

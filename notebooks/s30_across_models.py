@@ -56,7 +56,8 @@ for subject in book.subjects:
         for condition in ("sandbag", "genuine"):
             clean[condition], zero = p_correct(half, condition, ablate=[(), heads])
             effects[condition] = zero - clean[condition]  # per question, pp
-        measured.append((half, heads, portion(effects, clean, draws=book.resamples, seed=seed)))
+        found = portion(effects, clean, clusters=half.clusters, draws=book.resamples, seed=seed)
+        measured.append((half, heads, found))
 
 # %%
 models = across_models(measured, not_run)

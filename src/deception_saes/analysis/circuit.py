@@ -9,7 +9,13 @@ from math import comb, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from deception_saes.analysis.bootstrap import Interval, bootstrap_interval, mean_interval
+from deception_saes.analysis.bootstrap import (
+    Clusters,
+    Interval,
+    mean_interval,
+    place_of,
+    ratio_interval,
+)
 from deception_saes.models.anatomy import Head
 from deception_saes.rng import generator
 
@@ -24,18 +30,21 @@ def studentised(effects_HQ: Effects) -> Effects:
     return np.asarray(np.divide(mean, error, out=np.zeros_like(mean), where=error > 0))
 
 
-def max_t_p_values(effects_HQ: Effects, draws: int, seed: int) -> Effects:
+def max_t_p_values(
+    effects_HQ: Effects, draws: int, seed: int, clusters: Clusters = None
+) -> Effects:
     """Two-sided p of every head, corrected for their number, [H].
 
-    The sign of every question is flipped at random, one sign for all heads of a question, and the
+    The sign of every cluster of questions is flipped at random, one sign for all heads, and the
     largest |t| over heads makes the null (Westfall and Young 1993; sign flips suppose effects
     symmetric around zero under the null). p = (1 + draws at least as large) / (draws + 1).
     """
     rng = generator(seed, "max-t sign flips")
     observed = np.abs(studentised(effects_HQ))
     largest = np.empty(draws)
+    place_Q = place_of(effects_HQ.shape[1], clusters)
     for draw in range(draws):
-        signs = rng.choice([-1.0, 1.0], size=effects_HQ.shape[1])
+        signs = rng.choice([-1.0, 1.0], size=place_Q.max(initial=0) + 1)[place_Q]
         largest[draw] = np.abs(studentised(effects_HQ * signs)).max()
     at_least = (largest[None] >= observed[:, None]).sum(axis=1)
     return np.asarray((1 + at_least) / (draws + 1))
@@ -80,17 +89,16 @@ class Redundancy:
 
 
 def redundancy(
-    combined_Q: Effects, singles_HQ: Effects, draws: int, seed: int, level: float = 0.95
+    combined_Q: Effects, singles_HQ: Effects, draws: int, seed: int, level: float = 0.95,
+    clusters: Clusters = None,
 ) -> Redundancy:
     """The redundancy of a head set, with percentile bootstrap intervals over questions."""
     sums_Q = singles_HQ.sum(axis=0)
-    total = mean_interval(sums_Q, draws, seed, level)
+    total = mean_interval(sums_Q, draws, seed, level, clusters)
     if not total.low > 0:
         return Redundancy(total, None)
-    return Redundancy(total, bootstrap_interval(
-        float(1 - combined_Q.mean() / sums_Q.mean()),
-        lambda picked: 1 - combined_Q[picked].mean(axis=1) / sums_Q[picked].mean(axis=1),
-        len(sums_Q), draws, seed, level))
+    return Redundancy(total, ratio_interval(sums_Q - combined_Q, sums_Q, draws, seed, level,
+                                            clusters))
 
 
 def subsets(heads: list[Head]) -> list[tuple[Head, ...]]:

@@ -16,15 +16,22 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from deception_saes.analysis.bootstrap import FEWEST, mean_interval
+from deception_saes.analysis.bootstrap import (
+    FEWEST,
+    Clusters,
+    mean_interval,
+    place_of,
+    standard_error,
+)
 
 Outcome = Literal["equivalent", "different", "inconclusive"]
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """A mean of paired differences, one a question, all but `n` and `p` in their unit. Intervals
-    are percentile bootstrap intervals from the same resamples, NaN if n < FEWEST."""
+    """A mean of paired differences, one a question, all but `n`, `clusters` and `p` in their unit.
+    Intervals are percentile bootstrap intervals from the same resamples, NaN below FEWEST clusters.
+    """
 
     mean: float
     low: float
@@ -34,27 +41,33 @@ class Contrast:
     high90: float
     """90% interval."""
     n: int
+    clusters: int
+    """Of the questions; n if each is by itself."""
     sd: float
-    """Over questions, n − 1 below; NaN for one question."""
+    """√n times the standard error of the mean, see `bootstrap.standard_error`: without clusters
+    the SD over questions. NaN for one cluster."""
     p: float
     """Two-sided, paired t-test against 0. Where all differences are one number, sd is 0 and t has
-    no value: p is 1 if they are 0, else 0. NaN for one question."""
+    no value: p is 1 if they are 0, else 0. NaN for one cluster."""
     detectable: float
     """The true difference that a two-sided test at 5% finds with 80% power at this n and sd,
     (z_.975 + z_.8) sd / √n."""
 
 
-def contrast(per_question: ArrayLike, draws: int, seed: int) -> Contrast:
+def contrast(
+    per_question: ArrayLike, draws: int, seed: int, clusters: Clusters = None
+) -> Contrast:
     """The contrast of paired differences, [n], one a question.
 
     draws, seed: of the bootstrap, see `mean_interval`, whose ValueErrors it raises.
     """
     values = np.asarray(per_question, dtype=np.float64)
-    wide = mean_interval(values, draws, seed)
-    narrow = mean_interval(values, draws, seed, level=0.9)
-    sd, p = _spread_and_p(values)
+    wide = mean_interval(values, draws, seed, clusters=clusters)
+    narrow = mean_interval(values, draws, seed, level=0.9, clusters=clusters)
+    count = len(np.unique(place_of(len(values), clusters)))
+    sd, p = _spread_and_p(values, clusters, count)
     detectable = (_z(0.975) + _z(0.8)) * sd / math.sqrt(wide.n)
-    return Contrast(wide.mean, wide.low, wide.high, narrow.low, narrow.high, wide.n, sd, p,
+    return Contrast(wide.mean, wide.low, wide.high, narrow.low, narrow.high, wide.n, count, sd, p,
                     detectable)
 
 
@@ -74,7 +87,7 @@ def widened(found: Contrast, sigma: float, freedom: int) -> Contrast:
     ends = {name: found.mean + factor * (getattr(found, name) - found.mean)
             for name in ("low", "high", "low90", "high90")}
     error = factor * found.sd / np.sqrt(found.n)
-    p = float(2 * scipy.stats.t.sf(abs(found.mean) / error, found.n - 1))
+    p = float(2 * scipy.stats.t.sf(abs(found.mean) / error, found.clusters - 1))
     return replace(found, **ends, sd=factor * found.sd, p=p,
                    detectable=factor * found.detectable)
 
@@ -85,11 +98,11 @@ def verdict(contrast: Contrast, margin: float) -> Outcome:
     "equivalent": the 90% interval lies within ±margin, whether or not the 95% one includes 0: a
     difference that is there, yet smaller than matters, is no difference here.
     "different": the 95% interval lies beyond the margin, on one side of it.
-    "inconclusive": neither, or fewer than FEWEST questions.
+    "inconclusive": neither, or fewer than FEWEST clusters.
     Raises ValueError if the margin is not above 0 and finite.
     """
     _require_margin(margin)
-    if contrast.n < FEWEST:
+    if contrast.clusters < FEWEST:
         return "inconclusive"
     if -margin <= contrast.low90 and contrast.high90 <= margin:
         return "equivalent"
@@ -133,12 +146,14 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return adjusted
 
 
-def _spread_and_p(values: np.ndarray) -> tuple[float, float]:
-    if len(values) == 1:
+def _spread_and_p(values: np.ndarray, clusters: Clusters, count: int) -> tuple[float, float]:
+    if count == 1:
         return math.nan, math.nan
     if (values == values[0]).all():
         return 0.0, float(values[0] == 0)
-    return float(values.std(ddof=1)), float(scipy.stats.ttest_1samp(values, 0.0).pvalue)
+    error = standard_error(values, clusters)
+    p = 2 * scipy.stats.t.sf(abs(values.mean()) / error, count - 1) if error > 0 else 0.0
+    return math.sqrt(len(values)) * error, float(p)
 
 
 def _z(quantile: float) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from deception_saes.analysis.bootstrap import resampled_places
+from deception_saes.analysis.bootstrap import Clusters, place_of, resampled_places
 from deception_saes.analysis.folds import Design
 from deception_saes.rng import generator
 
@@ -110,17 +110,19 @@ def null_d_max(
 
 
 def resampled_d(
-    first_QF: np.ndarray, second_QF: np.ndarray, floor: float, draws: int, seed: int
+    first_QF: np.ndarray, second_QF: np.ndarray, floor: float, draws: int, seed: int,
+    clusters: Clusters = None,
 ) -> Iterator[np.ndarray]:
     """Cohen's d of every feature in bootstrap resamples of the questions, parts of [draws, F].
 
     The resamples are those of `mean_interval`.
     """
-    n = len(first_QF)
-    picked_RQ = resampled_places(n, draws, seed)
+    place_Q = place_of(len(first_QF), clusters)
+    count = int(place_Q.max()) + 1
+    picked_RC = resampled_places(count, draws, seed)
     for start in range(0, draws, _DRAWS_AT_ONCE):
-        weights_RQ = np.stack([np.bincount(row, minlength=n)
-                               for row in picked_RQ[start : start + _DRAWS_AT_ONCE]])
+        weights_RQ = np.stack([np.bincount(row, minlength=count)[place_Q]
+                               for row in picked_RC[start : start + _DRAWS_AT_ONCE]])
         yield _weighted_d(first_QF, second_QF, weights_RQ.astype(np.float64), floor)[0]
 
 
@@ -131,14 +133,14 @@ def _weighted_d(
     if first_QF.shape != second_QF.shape or first_QF.ndim != 2 or len(first_QF) < 2:
         raise ValueError(f"Cohen's d needs the same two or more questions under both conditions, "
                          f"got features of shape {first_QF.shape} and {second_QF.shape}")
-    n = len(first_QF)
+    n_R1 = weights_RQ.sum(axis=1, keepdims=True)
     means, spread_RF = [], np.zeros((len(weights_RQ), first_QF.shape[1]))
     for x_QF in (first_QF, second_QF):
         centre_F = x_QF.mean(axis=0)
-        mean_RF = weights_RQ @ (x_QF - centre_F) / n
-        spread_RF += weights_RQ @ (x_QF - centre_F) ** 2 - n * mean_RF**2
+        mean_RF = weights_RQ @ (x_QF - centre_F) / n_R1
+        spread_RF += weights_RQ @ (x_QF - centre_F) ** 2 - n_R1 * mean_RF**2
         means.append(centre_F + mean_RF)
-    sd_RF = np.sqrt(np.maximum(spread_RF, 0) / (2 * (n - 1)))
+    sd_RF = np.sqrt(np.maximum(spread_RF, 0) / (2 * (n_R1 - 1)))
     return _divided(means[0] - means[1], sd_RF, floor), sd_RF
 
 

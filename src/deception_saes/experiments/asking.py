@@ -26,6 +26,8 @@ QUESTION_SETS = ("all", "answerable")
 _QUESTION_COLUMNS: dict[str, tuple[str, str]] = {
     "half": ("", "choosing or evaluating; empty if P(correct) under the genuine prompt is too "
                  "low for the question to count as answerable"),
+    "cluster": ("", "what intervals draw as one: the template that it shares with others, or its "
+                    "own id"),
     "text": ("", "the question"),
     **{f"{name}_{condition}": (unit, f"{meaning}, {condition} prompt")
        for condition in CONDITIONS for name, unit, meaning in (
@@ -132,9 +134,11 @@ def _contrasts(rows: pd.DataFrame, draws: int, seed: int) -> Iterator[dict[str, 
     def row(measure: str, contrast: str, condition: str, per_question: Any, unit: str,
             quantity: str) -> dict[str, Any]:
         return {"measure": measure, "contrast": contrast, "condition": condition,
-                **mean_interval(per_question, draws, seed).columns(), "unit": unit,
+                **mean_interval(per_question, draws, seed, clusters=clusters).columns(),
+                "unit": unit,
                 "quantity": quantity}
 
+    clusters = tuple(rows["cluster"])
     for measure, (title, unit) in ANSWER_MEASURES.items():
         column = {c: rows[f"{measure}_{c}"] for c in CONDITIONS}
         for condition, values in column.items():
@@ -156,7 +160,8 @@ def by_topic(questions: pd.DataFrame, *, draws: int, seed: int) -> pd.DataFrame:
     for keys, group in questions.groupby(["model", "framing", "topic"], sort=False):
         about = dict(zip(("model", "framing", "topic"), keys, strict=True))
         for condition in CONDITIONS:
-            found = mean_interval(group[f"p_correct_{condition}"], draws, seed)
+            found = mean_interval(group[f"p_correct_{condition}"], draws, seed,
+                                  clusters=tuple(group["cluster"]))
             rows.append({**about, "condition": condition, **found.columns("p_correct")})
     return described(pd.DataFrame(rows), "mean P(correct) by topic, all questions",
                      p_correct=("probability", "mean over the topic's questions"))

@@ -14,7 +14,13 @@ import numpy as np
 import pandas as pd
 
 from deception_saes.analysis import circuit
-from deception_saes.analysis.bootstrap import Interval, empirical_p, mean_interval, percentiles
+from deception_saes.analysis.bootstrap import (
+    Clusters,
+    Interval,
+    empirical_p,
+    mean_interval,
+    percentiles,
+)
 from deception_saes.cache import cached
 from deception_saes.errors import UserError
 from deception_saes.experiments.heads import Heads, RandomHeads
@@ -38,20 +44,23 @@ BESIDE = {"p_correct": "P(correct)", "foil_measure": "P(correct) / (P(correct) +
 
 @cached()
 def head_table(
-    sandbag: pd.DataFrame, genuine: pd.DataFrame, *, draws: int, permutations: int, seed: int
+    half: AskedHalf, sandbag: pd.DataFrame, genuine: pd.DataFrame, *, draws: int,
+    permutations: int, seed: int,
 ) -> pd.DataFrame:
-    """From both sweeps, a row a head: effects in pp with intervals over questions, and the p
-    corrected for the number of heads. draws, seed: of the bootstrap."""
+    """From both sweeps of questions of a half, a row a head: effects in pp with intervals over
+    questions, and the p corrected for the number of heads. draws, seed: of the bootstrap."""
+    cluster_of = {question.id: question.cluster for question in half.questions}
     heads = [parse_head(name) for name in sandbag["head"]]
     table = pd.DataFrame({"layer": [h.layer for h in heads], "head": [h.head for h in heads]})
     for condition, of in (("sandbag", sandbag), ("genuine", genuine)):
         effects_HQ = effects_of(of)
-        found = [mean_interval(row, draws, seed) for row in effects_HQ]
+        clusters = tuple(cluster_of[question] for question in of.columns.drop("head"))
+        found = [mean_interval(row, draws, seed, clusters=clusters) for row in effects_HQ]
         table[f"effect_{condition}"] = [interval.mean for interval in found]
         table[f"ci_low_{condition}"] = [interval.low for interval in found]
         table[f"ci_high_{condition}"] = [interval.high for interval in found]
         table[f"n_{condition}"] = effects_HQ.shape[1]
-        table[f"p_{condition}"] = circuit.max_t_p_values(effects_HQ, permutations, seed)
+        table[f"p_{condition}"] = circuit.max_t_p_values(effects_HQ, permutations, seed, clusters)
     return described(
         table, "a head a row: the effect of ablating it alone, on the choosing half",
         head=("", "number of the head in its block"),
@@ -140,7 +149,9 @@ def between_conditions(sandbag: pd.DataFrame, genuine: pd.DataFrame) -> float:
                              effects_of(genuine).mean(axis=1))[0, 1])
 
 
-def against_random(of: RandomHeads, *, draws: int, seed: int) -> pd.DataFrame:
+def against_random(
+    of: RandomHeads, *, clusters: Clusters, draws: int, seed: int
+) -> pd.DataFrame:
     """The chosen heads against each kind of random ones, a row a kind and measure.
 
     random: mean effect of the draws; gap: the chosen heads' effect less that mean, question by
@@ -159,7 +170,7 @@ def against_random(of: RandomHeads, *, draws: int, seed: int) -> pd.DataFrame:
         rows += [about | row for row in _against_draws(chosen_Q, effects_SQ, "pp", {
             "random": f"mean effect of {heads}, {len(effects_SQ)} draws",
             "gap": f"specificity gap against {heads}", "sigma": f"SD over draws of {heads}",
-            "p": f"empirical p against {heads}"}, draws, seed)]
+            "p": f"empirical p against {heads}"}, clusters, draws, seed)]
         rows.append({**about, "measure": "damage", "value": kl[kind], "unit": "nats",
                      "quantity": f"mean KL on a neutral text, {heads}", "n": len(effects_SQ)})
     return described(
@@ -173,7 +184,7 @@ def against_random(of: RandomHeads, *, draws: int, seed: int) -> pd.DataFrame:
 
 def _against_draws(
     chosen_Q: np.ndarray, drawn_SQ: np.ndarray, unit: str, quantities: Mapping[str, str],
-    draws: int, seed: int,
+    clusters: Clusters, draws: int, seed: int,
 ) -> Iterator[dict[str, Any]]:
     """What was chosen against what was drawn, a row each measure that `quantities` names in words.
 
@@ -188,7 +199,7 @@ def _against_draws(
     for measure, quantity in quantities.items():
         about = {"measure": measure, "quantity": quantity}
         if measure in by_question:
-            found = mean_interval(by_question[measure], draws, seed)
+            found = mean_interval(by_question[measure], draws, seed, clusters=clusters)
             yield {**about, "unit": unit, **found.columns()}
         else:
             value, of_unit = of_draws[measure]
@@ -196,7 +207,8 @@ def _against_draws(
 
 
 def levels(
-    p_correct_Q: Mapping[tuple[str, str], np.ndarray], n_heads: int, *, draws: int, seed: int
+    p_correct_Q: Mapping[tuple[str, str], np.ndarray], n_heads: int, *, clusters: Clusters,
+    draws: int, seed: int,
 ) -> pd.DataFrame:
     """P(correct) by condition and mode (clean, zero, mean), the effects of both modes and the
     difference between them, and what an ablated sandbag prompt has more than a clean genuine one,
@@ -207,7 +219,7 @@ def levels(
             quantity: str) -> None:
         rows.append({"measure": measure, "condition": condition, "mode": mode, "unit": unit,
                      "quantity": quantity,
-                     **mean_interval(per_question, draws, seed).columns()})
+                     **mean_interval(per_question, draws, seed, clusters=clusters).columns()})
 
     for (condition, mode), p_Q in p_correct_Q.items():
         row("p_correct", condition, mode, p_Q / 100, "probability", f"P(correct), {mode}")
@@ -257,7 +269,8 @@ def beside_restoration(
     clean = answers["sandbag"]
     rows = [{"state": state, "measure": measure, "level": of[measure].mean(), "unit": "pp",
              "quantity": f"{title}, {state} less clean sandbag",
-             **mean_interval(100 * (of[measure] - clean[measure]), draws, seed).columns()}
+             **mean_interval(100 * (of[measure] - clean[measure]), draws, seed,
+                             clusters=tuple(clean["cluster"])).columns()}
             for state, of in answers.items() for measure, title in BESIDE.items()]
     return described(
         pd.DataFrame(rows), "what a model answers, in several measures and states",
@@ -270,17 +283,19 @@ def beside_restoration(
 
 def subset_table(
     sets: Sequence[Heads], restored: Sequence[np.ndarray], on_choosing_S: np.ndarray,
-    best: set[int], *, draws: int, seed: int,
+    best: set[int], *, half: AskedHalf, draws: int, seed: int,
 ) -> pd.DataFrame:
-    """One row a set: its restoration with an interval of so many bootstrap draws, and on the
-    choosing half."""
+    """One row a set: its restoration on questions of a half, all or evenly spread, with an interval
+    of so many bootstrap draws, and on the choosing half."""
     rows = []
     for place, (heads, restoration_Q) in enumerate(zip(sets, restored, strict=True)):
         alone = len(heads) == 1
         rows.append({"size": len(heads), "heads": " ".join(map(str, heads)),
                      "rank": place + 1 if alone else 0,
                      "layer": heads[0].layer if alone else None,
-                     **mean_interval(restoration_Q, draws, seed).columns("restoration"),
+                     **mean_interval(
+                         restoration_Q, draws, seed,
+                         clusters=half.spread(len(restoration_Q)).clusters).columns("restoration"),
                      "on_choosing": float(on_choosing_S[place]), "best_of_size": place in best})
     return described(
         pd.DataFrame(rows), "restoration by every subset of the suppressors, sandbag prompts",
@@ -293,12 +308,13 @@ def subset_table(
 
 
 def redundancy(
-    restored: Sequence[np.ndarray], sets: Sequence[Heads], *, draws: int, seed: int
+    restored: Sequence[np.ndarray], sets: Sequence[Heads], *, clusters: Clusters, draws: int,
+    seed: int,
 ) -> pd.DataFrame:
     """Sum of the single heads' restorations, pp, and redundancy, 1 − combined / sum, percent;
     missing where the sum's interval is not above zero."""
     alone_HQ = np.stack([of for of, heads in zip(restored, sets, strict=True) if len(heads) == 1])
-    found = circuit.redundancy(restored[-1], alone_HQ, draws, seed)
+    found = circuit.redundancy(restored[-1], alone_HQ, draws, seed, clusters=clusters)
     n, nan = len(restored[-1]), float("nan")
     share = found.share or Interval(nan, nan, nan, n)
     percent = Interval(100 * share.mean, 100 * share.low, 100 * share.high, n)
@@ -315,7 +331,8 @@ def redundancy(
 
 
 def portion(
-    effects: Mapping[str, np.ndarray], clean: Mapping[str, np.ndarray], *, draws: int, seed: int
+    effects: Mapping[str, np.ndarray], clean: Mapping[str, np.ndarray], *, clusters: Clusters,
+    draws: int, seed: int,
 ) -> pd.DataFrame:
     """What an ablation does to sandbag prompts, to genuine ones, and the difference; the clean fall
     between both, which is all that could be restored; and how many questions it improves. effects:
@@ -323,7 +340,7 @@ def portion(
     sandbag_Q, genuine_Q = effects["sandbag"], effects["genuine"]
     rows = [
         {"measure": measure, "condition": condition, "unit": unit, "quantity": quantity,
-         **mean_interval(per_question, draws, seed).columns()}
+         **mean_interval(per_question, draws, seed, clusters=clusters).columns()}
         for measure, condition, per_question, unit, quantity in (
             ("restoration", "sandbag", sandbag_Q, "pp", "restoration"),
             ("genuine", "genuine", genuine_Q, "pp", "effect on genuine prompts"),
@@ -338,7 +355,7 @@ def portion(
 
 
 def portion_against_random(
-    sandbag: RandomHeads, genuine: RandomHeads, *, draws: int, seed: int
+    sandbag: RandomHeads, genuine: RandomHeads, *, clusters: Clusters, draws: int, seed: int
 ) -> pd.DataFrame:
     """The portion of the chosen heads against that of layer-matched random ones, a row a measure
     and unit, pp and logits: headroom alone can make any disruption's portion positive.
@@ -367,7 +384,7 @@ def portion_against_random(
             "random": f"portion: mean of {heads}",
             "gap": f"portion: the chosen heads less {heads}", "sigma": f"portion: SD over {heads}",
             "largest": f"portion: largest of {heads}",
-            "p": f"portion: empirical p against {heads}, in {scale}"}, draws, seed)]
+            "p": f"portion: empirical p against {heads}, in {scale}"}, clusters, draws, seed)]
     return described(
         pd.DataFrame(rows), "the portion of the chosen heads against that of random ones",
         measure=("", "chosen: the portion; random: mean of the draws; gap: chosen less random; "

@@ -54,7 +54,9 @@ def ask_cells(half: AskedHalf, cells: tuple[Cell, ...]) -> pd.DataFrame:
                         f"{len(half.questions)} answerable ones of the {half.half} half none can "
                         "be scored under every label; write easier questions, or choose another "
                         "model")
-    rows = [{"question": of.question, "instruction": cell.instruction, "examples": cell.examples,
+    cluster_of = {question.id: question.cluster for question in kept}
+    rows = [{"question": of.question, "cluster": cluster_of[of.question],
+             "instruction": cell.instruction, "examples": cell.examples,
              "label": cell.label, "wording": cell.sentence or NO_INSTRUCTION,
              "held_out": cell.held_out, "p_correct": of.p_correct, "foil_measure": of.foil_measure,
              "logit": logit(of.p_correct), "top_is_correct": float(of.top_is_correct),
@@ -76,7 +78,8 @@ def cell_levels(answers: pd.DataFrame, *, draws: int, seed: int) -> pd.DataFrame
     `ask_cells` gives them. draws, seed: of the bootstrap."""
     keys = list(_CELL_COLUMNS)
     rows = [{**dict(zip(keys, levels, strict=True)),
-             **mean_interval(of["p_correct"], draws, seed).columns("p_correct"),
+             **mean_interval(of["p_correct"], draws, seed,
+                             clusters=tuple(of["cluster"])).columns("p_correct"),
              "top_is_correct": of["top_is_correct"].mean(),
              "foil_measure": of["foil_measure"].mean()}
             for levels, of in answers.groupby(keys, sort=False)]
@@ -95,6 +98,7 @@ def factor_effects(answers: pd.DataFrame, *, draws: int, seed: int) -> pd.DataFr
     their instructions (`given`) and without any (`none`).
     """
     rows: list[dict[str, Any]] = []
+    clusters = _clusters(answers)
     for measure, (title, unit) in MEASURES.items():
         by_cell = {Cell(*levels): of.set_index("question")[measure]
                    for levels, of in answers.groupby(_LEVELS, sort=False)}
@@ -102,7 +106,7 @@ def factor_effects(answers: pd.DataFrame, *, draws: int, seed: int) -> pd.DataFr
             rows += [
                 {"framing": arms, "measure": measure, "factor": factor, "context": context,
                  **mean_interval((100 if unit == "pp" else 1) * (by_cell[before] - by_cell[after]),
-                                 draws, seed).columns(),
+                                 draws, seed, clusters=clusters).columns(),
                  "unit": unit, "quantity": f"fall of {title}, {_said(arms, factor, context)}"}
                 for factor, context, before, after in _contrasts(genuine, sandbag)]
     return described(
@@ -148,15 +152,18 @@ def wording_effects(answers: pd.DataFrame, *, draws: int, seed: int) -> pd.DataF
     held_out = {name: (100 * _by_wording(answers[answers["held_out"]], name)).mean(axis=1)
                 for name in asked}
     rows: list[dict[str, Any]] = []
+    clusters = _clusters(answers)
     for name, asks in _ASKS.items():
         falls_QW = p["correct"].to_numpy().mean(1, keepdims=True) - p[name]
         worst = falls_QW.mean().idxmax()
         found = {
-            "mean": (wordings_interval(p["correct"].to_numpy(), p[name].to_numpy()),
+            "mean": (wordings_interval(p["correct"].to_numpy(), p[name].to_numpy(),
+                                       clusters=clusters),
                      "mean over all wordings, interval over questions and wordings"),
-            "largest": (mean_interval(falls_QW[worst], draws, seed),
+            "largest": (mean_interval(falls_QW[worst], draws, seed, clusters=clusters),
                         f"largest fall of a wording: {worst}"),
-            "held_out": (mean_interval(held_out["correct"] - held_out[name], draws, seed),
+            "held_out": (mean_interval(held_out["correct"] - held_out[name], draws, seed,
+                                       clusters=clusters),
                          "mean over the held-out wordings, interval over questions"),
         }
         rows += [{"framing": "no_examples", "instruction": name, "over": over, **of.columns(),
@@ -167,6 +174,11 @@ def wording_effects(answers: pd.DataFrame, *, draws: int, seed: int) -> pd.DataF
         pd.DataFrame(rows), "what an instruction takes from P(correct) over its wordings",
         **MEAN_AND_UNIT, instruction=("", "wrong (on purpose) or threat"),
         over=("", "all wordings (mean), the one with the largest fall, or the held-out ones"))
+
+
+def _clusters(answers: pd.DataFrame) -> tuple[str, ...]:
+    """Of the questions, in the order of `_by_wording`'s rows."""
+    return tuple(answers.drop_duplicates("question").sort_values("question")["cluster"])
 
 
 _ASKS: dict[Instruction, str] = {"wrong": "the one to answer wrongly", "threat": "a threat"}

@@ -146,7 +146,8 @@ def seed_table(cells: Sequence[Cell], *, draws: int, seed: int) -> pd.DataFrame:
     for number, cell in enumerate(cells):
         for name, gap in gaps(cell).items():
             rows.append({"training": number, "layer": cell.layer, "gap": name,
-                         **mean_interval(gap.per_question, draws, seed).columns("mean")})
+                         **mean_interval(gap.per_question, draws, seed,
+                                         clusters=gap.clusters).columns("mean")})
     return described(
         pd.DataFrame(rows, columns=["training", "layer", "gap", "mean", "ci_low", "ci_high", "n"]),
         "the gaps of JumpReLU SAEs at one layer that differ in their training seed alone, on "
@@ -207,6 +208,8 @@ class Gap:
 
     per_question: np.ndarray
     """[Q]."""
+    clusters: tuple[str, ...]
+    """Of these questions."""
     empirical_p: float | None
     """Of the intervention among its control's draws, None if that has none."""
     sigma: float
@@ -229,10 +232,14 @@ def gaps(cell: Cell) -> dict[str, Gap]:
         first_NQ, second_NQ = (
             of_NQ[:, cell.drawn_subset] if drawn and len(of_NQ) == 1 else of_NQ
             for of_NQ in (effects[treated], effects[control]))
+        clusters = cell.clusters
+        if drawn:
+            clusters = tuple(clusters[place] for place in cell.drawn_subset)
         beyond = None
         if len(second_NQ) > 1:
             beyond = empirical_p(float(first_NQ.mean()), second_NQ.mean(axis=1))
-        found[f"{treated}-{control}"] = Gap(first_NQ.mean(axis=0) - second_NQ.mean(axis=0), beyond,
+        per_question = first_NQ.mean(axis=0) - second_NQ.mean(axis=0)
+        found[f"{treated}-{control}"] = Gap(per_question, clusters, beyond,
                                             *_sigma(treated, control, effects))
     return found
 
@@ -258,17 +265,20 @@ def _effects(
     cell: Cell, cells: Sequence[Cell], draws: int, seed: int
 ) -> Iterator[dict[str, object]]:
     patch_Q = _cell(cells, PLAIN, cell.depth, cell.condition).effects["patch"][0]
-    reached = mean_interval(patch_Q, draws, seed).low
+    reached = mean_interval(patch_Q, draws, seed, clusters=cell.clusters).low
     for name, effects_NQ in cell.effects.items():
-        per_question = effects_NQ.mean(axis=0)
+        per_question, clusters = effects_NQ.mean(axis=0), cell.clusters
+        if len(effects_NQ) > 1:
+            clusters = tuple(clusters[place] for place in cell.drawn_subset)
         share = low = high = np.nan
         shared = name in _WITH_SHARE or name.startswith("E5.")
         if shared and cell.condition == "sandbag" and reached > 0:
-            of_patch = ratio_interval(per_question, patch_Q, draws, seed)
+            of_patch = ratio_interval(per_question, patch_Q, draws, seed,
+                                      clusters=cell.clusters)
             share, low, high = (100 * x for x in (of_patch.mean, of_patch.low, of_patch.high))
         sigma = effects_NQ.mean(axis=1).std(ddof=1) if len(effects_NQ) > 1 else np.nan
         yield {**cell.about, "intervention": name,
-               **mean_interval(per_question, draws, seed).columns("effect"),
+               **mean_interval(per_question, draws, seed, clusters=clusters).columns("effect"),
                "draws": len(effects_NQ),
                "sigma": float(sigma), "share": share, "share_low": low, "share_high": high,
                "clean": float(cell.clean_Q.mean())}
@@ -285,7 +295,7 @@ def _gap_rows(
         return verdict(found, least) if least > 0 else "inconclusive"
 
     for name, gap in gaps(cell).items():
-        given = contrast(gap.per_question, draws, seed)
+        given = contrast(gap.per_question, draws, seed, gap.clusters)
         found = widened(given, gap.sigma, gap.freedom)
         yield {**cell.about, "gap": name, "name": gap_name(name), "mean": found.mean,
                "ci_low": given.low, "ci_high": given.high, "sigma": gap.sigma,
@@ -314,7 +324,8 @@ def _reconstruction_loses_half(
     if cell.name == PLAIN:
         return False
     genuine = _cell(cells, cell.name, cell.depth, "genuine")
-    left = ratio_interval(genuine.clean_Q + genuine.effects["E2"][0], genuine.clean_Q, draws, seed)
+    left = ratio_interval(genuine.clean_Q + genuine.effects["E2"][0], genuine.clean_Q, draws, seed,
+                          clusters=genuine.clusters)
     return left.high < 0.5
 
 

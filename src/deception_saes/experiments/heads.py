@@ -152,7 +152,7 @@ def answers(
     lm = half.task.subject.load()
     with ablated(anatomy(lm.model), [heads]), at_temperature(lm.model, temperature):
         found = score(lm, half.framing, condition, half.questions, strings=False)
-    return pd.DataFrame({"question": [of.question for of in found],
+    return pd.DataFrame({"question": [of.question for of in found], "cluster": half.clusters,
                          "p_correct": [of.p_correct for of in found],
                          "foil_measure": [of.foil_measure for of in found],
                          "top_is_correct": [float(of.top_is_correct) for of in found]})

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from deception_saes.analysis.bootstrap import mean_interval, percentiles, ratio_interval
+from deception_saes.analysis.bootstrap import (
+    Clusters,
+    mean_interval,
+    percentiles,
+    ratio_interval,
+)
 from deception_saes.cache import cached
 from deception_saes.saes.tags import SaeTag
 from deception_saes.tidy import VALUE_AND_UNIT, described, with_ends
@@ -69,13 +74,13 @@ _MEDIANS = {"l0": ("L0", "features"), "explained_variance": ("explained variance
 
 @cached()
 def measure_table(
-    tags: Sequence[SaeTag], found: Mapping[str, Any], *, draws: int, seed: int
+    tags: Sequence[SaeTag], found: Mapping[str, Any], *, clusters: Clusters, draws: int, seed: int
 ) -> pd.DataFrame:
     """From what `zoo.quality_at` found, a row an SAE and measure, with an interval over questions
-    where there is one. draws, seed: of the bootstrap."""
+    where there is one. clusters: of the questions. draws, seed: of the bootstrap."""
     rows = [{"tag": tag.name, "architecture": tag.architecture, "layer": tag.layer,
              "train_set": tag.train_set, **row}
-            for tag in tags for row in _zoo_measures(found[tag.name], draws, seed)]
+            for tag in tags for row in _zoo_measures(found[tag.name], clusters, draws, seed)]
     return described(
         pd.DataFrame(rows), "a sandbagging SAE and a measure a row, on the evaluating half",
         measure=("", "as the columns of s25_saes.csv; swap.E6: effect of an edit on sandbag "
@@ -83,7 +88,9 @@ def measure_table(
         condition=("", "the edit whose effect it is"), **VALUE_AND_UNIT)
 
 
-def _zoo_measures(of: Mapping[str, Any], draws: int, seed: int) -> Iterator[dict[str, Any]]:
+def _zoo_measures(
+    of: Mapping[str, Any], clusters: Clusters, draws: int, seed: int
+) -> Iterator[dict[str, Any]]:
     tokens, own, last = of["tokens"], of["own"], of["last"]
     for measure, above_Q, below_Q, quantity in (
             ("explained_variance", tokens["kept"], tokens["spread"],
@@ -93,7 +100,7 @@ def _zoo_measures(of: Mapping[str, Any], draws: int, seed: int) -> Iterator[dict
             ("kl_recovered", of["kl_replaced"] - of["kl"], of["kl_replaced"],
              "KL recovered at the last prompt position")):
         yield {"measure": measure, "unit": "share", "quantity": quantity,
-               **ratio_interval(above_Q, below_Q, draws, seed).columns()}
+               **ratio_interval(above_Q, below_Q, draws, seed, clusters=clusters).columns()}
     for measure, rows, value, unit, quantity in (
             ("explained_variance_own", own, own["explained_variance"], "share",
              "explained variance, tokens of its training condition"),
@@ -109,12 +116,13 @@ def _zoo_measures(of: Mapping[str, Any], draws: int, seed: int) -> Iterator[dict
     for name, effect_Q in effects.items():
         yield {"measure": f"{_SWAP}{name}", "unit": "pp", "condition": name,
                "quantity": f"effect of {name} on sandbag prompts",
-               **mean_interval(effect_Q, draws, seed).columns()}
+               **mean_interval(effect_Q, draws, seed, clusters=clusters).columns()}
     for first, second in _GAPS:
         if {first, second} <= effects.keys():
             yield {"measure": f"{_SWAP}{first}-{second}", "unit": "pp",
                    "quantity": f"gap {first}-{second} on sandbag prompts",
-                   **mean_interval(effects[first] - effects[second], draws, seed).columns()}
+                   **mean_interval(effects[first] - effects[second], draws, seed,
+                                   clusters=clusters).columns()}
 
 
 def sae_table(

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from deception_saes.activations.capture import Activations
-from deception_saes.analysis.bootstrap import empirical_p, percentiles
+from deception_saes.analysis.bootstrap import Clusters, empirical_p, percentiles
 from deception_saes.analysis.separation import (
     Separation,
     floor_of,
@@ -50,7 +50,9 @@ def separation_at(
     bank = saes.bank(layer)
     halves = [read(activations(half, saes.layers, "last"), [layer])
               for half in (saes.task.evaluating, saes.task.choosing)]
-    how = {"draws": draws, "permutations": permutations, "seed": seed}
+    resampling: dict[str, Any] = {"draws": draws, "seed": seed,
+                                  "clusters": saes.task.evaluating.clusters}
+    how = {**resampling, "permutations": permutations}
     rows: list[dict[str, Any]] = []
     d_means: dict[str, dict[str, np.ndarray]] = {}
     picked: dict[str, dict[str, np.ndarray]] = {}
@@ -66,8 +68,8 @@ def separation_at(
             start = _measures(_encoded(untrained(saes, tag), halves, layer), **how)
             row |= {f"untrained_{name}": value for name, value in start.items()}
             d_means.setdefault(tag.train_set, {})[tag.architecture] = _d_mean(
-                pairs[0], draws, seed)
-            picked.setdefault(tag.train_set, {})[tag.architecture] = _picked_d(pairs, draws, seed)
+                pairs[0], **resampling)
+            picked.setdefault(tag.train_set, {})[tag.architecture] = _picked_d(pairs, **resampling)
         rows.append(row)
     return {"rows": rows, "d_means": d_means, "picked": picked}
 
@@ -103,13 +105,15 @@ def _pairs(halves: list[Activations], features: Callable[[Activations], np.ndarr
             for half in halves for of_half in [features(half)]]
 
 
-def _measures(pairs: list[Pair], *, draws: int, permutations: int, seed: int) -> dict[str, float]:
+def _measures(
+    pairs: list[Pair], *, draws: int, permutations: int, seed: int, clusters: Clusters
+) -> dict[str, float]:
     """d_max with and without the floor beside its null; the feature picked on the choosing half,
     with its interval over questions; means over features."""
     evaluated, _ = pairs
     floor = floor_of(*evaluated)
     found = separation(*evaluated, floor)
-    picked = _picked_d(pairs, draws, seed)
+    picked = _picked_d(pairs, draws, seed, clusters)
     low, high = percentiles(picked[1:])
     null = null_d_max(*evaluated, floor, permutations, seed)
     return {
@@ -124,7 +128,7 @@ def _measures(pairs: list[Pair], *, draws: int, permutations: int, seed: int) ->
     }
 
 
-def _picked_d(pairs: list[Pair], draws: int, seed: int) -> np.ndarray:
+def _picked_d(pairs: list[Pair], draws: int, seed: int, clusters: Clusters) -> np.ndarray:
     """|d| on the evaluating half of the feature of largest |d| on the choosing half: of the data
     first, then of resampled questions. NaN if no feature is live there."""
     evaluated, chosen = pairs
@@ -134,7 +138,7 @@ def _picked_d(pairs: list[Pair], draws: int, seed: int) -> np.ndarray:
     floor = floor_of(*evaluated)
     sandbag_Q1, genuine_Q1 = (of_QF[:, [best]] for of_QF in evaluated)
     d_1 = separation(sandbag_Q1, genuine_Q1, floor).d_F
-    drawn = resampled_d(sandbag_Q1, genuine_Q1, floor, draws, seed)
+    drawn = resampled_d(sandbag_Q1, genuine_Q1, floor, draws, seed, clusters)
     d_R: np.ndarray = np.abs(np.concatenate([d_1, *(d_R1[:, 0] for d_R1 in drawn)]))
     return d_R
 
@@ -146,8 +150,8 @@ def _share_of_median_sd(found: Separation) -> float:
     return float(found.sd_F[found.best] / np.median(found.sd_F[found.live_F]))
 
 
-def _d_mean(evaluated: Pair, draws: int, seed: int) -> np.ndarray:
+def _d_mean(evaluated: Pair, draws: int, seed: int, clusters: Clusters) -> np.ndarray:
     floor = floor_of(*evaluated)
-    drawn = resampled_d(*evaluated, floor, draws, seed)
+    drawn = resampled_d(*evaluated, floor, draws, seed, clusters)
     return np.concatenate([[separation(*evaluated, floor).d_mean_all],
                            *(np.abs(d_RF).mean(axis=1) for d_RF in drawn)])

@@ -33,11 +33,11 @@ from deception_saes.interventions.swap import (
 from deception_saes.models.forward import token_mass
 from deception_saes.models.last_position import LastPositionRun
 from deception_saes.models.load import LanguageModel
-from deception_saes.rng import generator
 from deception_saes.saes.sae import Sae
 from deception_saes.saes.tags import depth_name, swapped_at
 from deception_saes.tasks.framings import Condition
 from deception_saes.tasks.prompts import PromptSet
+from deception_saes.tasks.trivia import parts
 from deception_saes.tidy import described
 
 SWAP_CONDITIONS: tuple[Condition, ...] = ("sandbag", "genuine")
@@ -83,7 +83,8 @@ class Prompts:
 def run_clean(half: AskedHalf, count: int | None) -> Prompts:
     """So many questions of a half, evenly spread, run clean once for edits at any layer."""
     lm = half.task.subject.load()
-    folds = question_folds([question.id for question in half.questions], half.task.seed)
+    ids = [question.id for question in half.questions]
+    folds = question_folds(dict(zip(ids, half.clusters, strict=True)), half.task.seed)
     asked = half.spread(count).prompts
     layers = range(lm.model.config.num_hidden_layers)
     runs = {c: LastPositionRun(lm.model, asked.prompts[c], layers) for c in SWAP_CONDITIONS}
@@ -92,16 +93,16 @@ def run_clean(half: AskedHalf, count: int | None) -> Prompts:
     return Prompts(asked, lm, runs, np.array([folds[id] for id in asked.ids]), clean)
 
 
-def question_folds(ids: Sequence[str], seed: int) -> dict[str, int]:
-    """A fold for every question, at random by seed, of sizes as equal as can be.
+def question_folds(cluster_of: Mapping[str, str], seed: int) -> dict[str, int]:
+    """A fold for every question, by id, at random by seed, see `trivia.parts`.
 
-    Raises ValueError for a single question, as an edit is learned from other ones.
+    Raises ValueError for questions of a single cluster, as an edit is learned from other ones.
     """
-    if len(ids) < 2:
-        raise ValueError(f"{len(ids)} answerable question to edit: at least 2 are needed, as an "
-                         "edit is learned from other questions; ask more questions")
-    order = generator(seed, "question folds").permutation(sorted(ids))
-    return {str(id): place % FOLDS for place, id in enumerate(order)}
+    if len(set(cluster_of.values())) < 2:
+        raise ValueError(f"{len(cluster_of)} answerable questions to edit, of one template: at "
+                         "least 2 that share none are needed, as an edit is learned from other "
+                         "questions; ask more questions")
+    return parts(cluster_of, FOLDS, seed, "question folds")
 
 
 @cached()
@@ -111,8 +112,8 @@ def edit_effects(
     conditions: tuple[Condition, ...] = SWAP_CONDITIONS,
 ) -> dict[str, Any]:
     """Effects of edits of resid_post at a layer, last position, by condition and name; beside them
-    `clean`, P(correct) in percent by condition, [Q], and `drawn_subset`, the places of the
-    questions that drawn edits are run on.
+    `clean`, P(correct) in percent by condition, [Q], `drawn_subset`, the places of the questions
+    that drawn edits are run on, and `clusters`, the label of each question's.
 
     What edits a question is learned from questions of other folds. sae: None for edits without one.
     drawn: edits that are drawn at random, so many `draws` of each, an even number; these are run on
@@ -131,7 +132,7 @@ def edit_effects(
                                                condition, halves_NQ, half.task.seed)
     places = [all_questions.asked.ids.index(id) for id in drawn_subset.asked.ids]
     return {**found, "clean": {c: all_questions.clean[c] for c in conditions},
-            "drawn_subset": np.array(places)}
+            "drawn_subset": np.array(places), "clusters": half.clusters}
 
 
 def undrawn_effects(
@@ -250,6 +251,8 @@ class Cell:
     """P(correct) in percent without intervention."""
     drawn_subset: np.ndarray
     """Which of all questions the drawn edits were run on."""
+    clusters: tuple[str, ...]
+    """The cluster of each question, see `Question.cluster`."""
 
     @property
     def about(self) -> dict[str, object]:
@@ -262,7 +265,7 @@ def cells_of(
 ) -> list[Cell]:
     """What `edit_effects` found, a cell a condition."""
     return [Cell(architecture, depth, layer, condition, found[condition], clean_Q,
-                 found["drawn_subset"]) for condition, clean_Q in found["clean"].items()]
+                 found["drawn_subset"], found["clusters"]) for condition, clean_Q in found["clean"].items()]
 
 
 def effects_at(

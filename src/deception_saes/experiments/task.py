@@ -106,6 +106,11 @@ class AskedHalf:
         return _questions(self)
 
     @property
+    def clusters(self) -> tuple[str, ...]:
+        """The cluster of each question, by which intervals are drawn, see `Question.cluster`."""
+        return tuple(question.cluster for question in self.questions)
+
+    @property
     def prompts(self) -> PromptSet:
         """Their prompts, as token ids. Raises ValueError if there is none."""
         return _prompts(self)
@@ -159,7 +164,8 @@ def _row(
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "model": model, "framing": framing, "question": question.id, "topic": question.topic,
-        "text": question.text, "answer": question.accepted[0], "foil": question.foil,
+        "cluster": question.cluster, "text": question.text, "answer": question.accepted[0],
+        "foil": question.foil,
     }
     for condition, s in scores.items():
         row |= {f"p_correct_{condition}": s.p_correct, f"p_foil_{condition}": s.p_foil,
@@ -179,7 +185,9 @@ def in_halves(scores: pd.DataFrame, *, least_p_correct: float, seed: int) -> pd.
     genuine = [Score(row.question, row.topic, row.p_correct_genuine, row.p_foil_genuine, 0.0, "",
                      False)
                for row in scores.itertuples()]
-    half = halves(answerable(genuine, least_p_correct), seed)
+    cluster_of = dict(zip(scores["question"], scores["cluster"], strict=True))
+    half = halves({question: cluster_of[question]
+                   for question in answerable(genuine, least_p_correct)}, seed)
     place = list(scores.columns).index("foil") + 1
     marked = scores.copy()
     marked.insert(place, "half", [half.get(question) for question in scores["question"]])

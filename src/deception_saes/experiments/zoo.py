@@ -6,7 +6,7 @@ Shape suffixes: N rows, Q questions, D d_model, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,17 +105,19 @@ def measure(sae: Sae, train_set: str, of: HeldOut) -> dict[str, Any]:
     device = sae.weights["W_enc"].device
     x_ND, last_ND = (rows.x_by_layer[of.layer].to(device) for rows in (of.tokens, of.last))
     own_N = np.isin(of.tokens.condition, CONDITIONS_OF_TRAIN_SET[train_set])
-    return {"tokens": _summed(quality(sae, x_ND), of.tokens.question),
+    ids = of.prompts.asked.ids
+    return {"tokens": _summed(quality(sae, x_ND), of.tokens.question, ids),
             "own": _summed(quality(sae, x_ND[torch.from_numpy(own_N).to(device)]),
-                           of.tokens.question[own_N]),
-            "last": _summed(quality(sae, last_ND), of.last.question), "kl": with_sae_Q}
+                           of.tokens.question[own_N], ids),
+            "last": _summed(quality(sae, last_ND), of.last.question, ids), "kl": with_sae_Q}
 
 
-def _summed(found: Quality, question_N: np.ndarray) -> dict[str, Any]:
+def _summed(found: Quality, question_N: np.ndarray, ids: Sequence[str]) -> dict[str, Any]:
     """spread, kept: variance of each question's rows about the mean of all rows, and how much of it
-    the reconstruction keeps, [Q]; rows: their number."""
-    names, place_N = np.unique(question_N, return_inverse=True)
-    kept_Q, spread_Q = (np.bincount(place_N, weights=of_N, minlength=len(names))
+    the reconstruction keeps, [Q], in the order of `ids`; rows: their number."""
+    place_of = {question: place for place, question in enumerate(ids)}
+    place_N = [place_of[question] for question in question_N]
+    kept_Q, spread_Q = (np.bincount(place_N, weights=of_N, minlength=len(ids))
                         for of_N in (found.spread_N - found.error_N, found.spread_N))
     return {"kept": kept_Q, "spread": spread_Q, "rows": len(found.error_N), "l0": found.l0,
             "explained_variance": found.explained_variance, "mse": found.mse,

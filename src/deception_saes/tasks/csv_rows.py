@@ -19,8 +19,11 @@ def failure(path: Path) -> Failure:
     return lambda row, wrong, remedy: UserError(f"{path.name}, row {row}: {wrong}; {remedy}")
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The number of each row (the header is row 1) and its cells by column, unchanged.
+def read_rows(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The number of each row (the header is row 1) and its cells by column, unchanged; the columns
+    `optional` may be missing.
 
     Raises UserError for another set of columns, a row of another width, broken quoting, or bytes
     that are not UTF-8; FileNotFoundError if there is no file.
@@ -29,11 +32,12 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[st
     reader = csv.reader(io.StringIO(_decode(path, fail), newline=""), strict=True)
     numbered = _numbered(reader, fail)
     _, header = next(numbered, (1, []))
-    if sorted(header) != sorted(columns):
-        raise fail(1, f"the columns are {header}", f"expected {list(columns)}")
+    if sorted(header) not in (sorted(columns), sorted([*columns, *optional])):
+        also = f", and {list(optional)} if you have it" if optional else ""
+        raise fail(1, f"the columns are {header}", f"expected {list(columns)}{also}")
     for number, cells in numbered:
-        if len(cells) != len(columns):
-            raise fail(number, f"{len(cells)} cells", f"expected {len(columns)}; quote a cell that "
+        if len(cells) != len(header):
+            raise fail(number, f"{len(cells)} cells", f"expected {len(header)}; quote a cell that "
                                                       "holds a comma or a line break")
         yield number, dict(zip(header, cells, strict=True))
 

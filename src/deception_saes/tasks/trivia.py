@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -21,8 +22,6 @@ QUESTIONS = _DATA / "questions.csv"
 QUESTION_COLUMNS = ("id", "topic", "question", "answer", "aliases", "foil")
 TRAINING_QUESTIONS = _DATA / "training_questions.csv"
 TRAINING_COLUMNS = (*QUESTION_COLUMNS, "part", "template")
-TEMPLATES = _DATA / "question_templates.csv"
-TEMPLATE_COLUMNS = ("id", "template")
 
 
 @dataclass(frozen=True)
@@ -36,16 +35,24 @@ class Question:
     """The answer first, then its aliases, as one writes them on an answer line."""
     foil: str
     """One plausible wrong answer of the same kind."""
+    template: str = ""
+    """Name that it shares with questions of one sentence with one word changed, or of one relation
+    asked again; empty if it shares none."""
+
+    @property
+    def cluster(self) -> str:
+        """What is drawn anew as one, and stays in one half and fold: its template, or itself."""
+        return f"template {self.template}" if self.template else self.id
 
 
 def load_questions(path: Path = QUESTIONS) -> list[Question]:
     """All questions of a CSV file, in its order.
 
-    Columns: id, topic, question, answer, aliases (separated by `|`, may be empty), foil.
-    Numbers are written in words, since most tokenizers give digits no token of their own.
+    Columns: id, topic, question, answer, aliases (separated by `|`, may be empty), foil, and, if
+    the file has it, template (see `Question`; may be empty). Numbers are written in words, since most tokenizers give digits no token of their own.
     Raises UserError with the row number (the header is row 1).
     """
-    return [question for _, _, question in _rows(path, QUESTION_COLUMNS)]
+    return [question for _, _, question in _rows(path, QUESTION_COLUMNS, optional=("template",))]
 
 
 def load_part(part: Part, path: Path = TRAINING_QUESTIONS) -> list[Question]:
@@ -70,21 +77,6 @@ def load_part(part: Part, path: Path = TRAINING_QUESTIONS) -> list[Question]:
     return found
 
 
-def templates(path: Path = TEMPLATES) -> dict[str, str]:
-    """The template of each asked question that shares one with another, by the question's id.
-
-    Raises UserError with the row number (the header is row 1).
-    """
-    fail = failure(path)
-    found: dict[str, str] = {}
-    for number, cells in read_rows(path, TEMPLATE_COLUMNS):
-        row = _filled(cells, TEMPLATE_COLUMNS, number, fail)
-        if row["id"] in found:
-            raise fail(number, f"the id {row['id']!r} has a row already", "remove one of the two")
-        found[row["id"]] = row["template"]
-    return found
-
-
 def spread(items: Sequence[T], count: int | None) -> list[T]:
     """`count` items evenly spread over a sequence (questions are ordered by topic); all if None."""
     if count is None or count >= len(items):
@@ -92,18 +84,39 @@ def spread(items: Sequence[T], count: int | None) -> list[T]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def halves(questions: Sequence[str], seed: int) -> dict[str, Half]:
-    """The half of each question id, at random by seed; of an odd count evaluation gets one more."""
-    order = generator(seed, "choosing and evaluating halves").permutation(sorted(questions))
-    choosing = set(order[: len(order) // 2].tolist())
-    return {q: "choosing" if q in choosing else "evaluating" for q in sorted(questions)}
+def halves(cluster_of: Mapping[str, str], seed: int) -> dict[str, Half]:
+    """The half of each question, by id, at random by seed, see `parts`; the larger one is for
+    evaluation."""
+    found = parts(cluster_of, 2, seed, "choosing and evaluating halves")
+    larger = max((0, 1), key=list(found.values()).count)
+    return {id: "evaluating" if part == larger else "choosing" for id, part in found.items()}
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str], Question]]:
+def parts(cluster_of: Mapping[str, str], count: int, seed: int, purpose: str) -> dict[str, int]:
+    """The part of each question, by id, at random by seed, of sizes as equal as can be while a
+    cluster stays in one part. cluster_of: by question id, its `Question.cluster`.
+
+    Clusters are dealt in random order, large ones first, each to a part that is smallest until
+    then, at random among such.
+    """
+    sizes = Counter(cluster_of.values())
+    random = generator(seed, purpose)
+    order = sorted(random.permutation(sorted(sizes)).tolist(), key=lambda name: -sizes[name])
+    filled, part_of = [0] * count, {}
+    for name in order:
+        smallest = [part for part in range(count) if filled[part] == min(filled)]
+        part_of[name] = int(random.choice(smallest))
+        filled[part_of[name]] += sizes[name]
+    return {question: part_of[cluster_of[question]] for question in sorted(cluster_of)}
+
+
+def _rows(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[tuple[int, dict[str, str], Question]]:
     """The number of each row, its cells and its question."""
     fail = failure(path)
     seen: dict[str, int] = {}
-    for number, cells in read_rows(path, columns):
+    for number, cells in read_rows(path, columns, optional):
         question = _question(cells, number, fail)
         for kind, key in (("id", question.id), ("question", " ".join(question.text.split()))):
             first = seen.setdefault(f"{kind} {key.casefold()}", number)
@@ -115,19 +128,11 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, s
         raise fail(2, "there is no question", "write at least one")
 
 
-def _filled(
-    cells: dict[str, str], columns: Sequence[str], number: int, fail: Failure
-) -> dict[str, str]:
-    """The cells without space around them; those of `columns` must not be empty."""
-    cells = {name: text.strip() for name, text in cells.items()}
-    for name in columns:
-        if not cells[name]:
-            raise fail(number, f"the {name} is empty", "fill it in")
-    return cells
-
-
 def _question(cell: dict[str, str], number: int, fail: Failure) -> Question:
-    cell = _filled(cell, [name for name in QUESTION_COLUMNS if name != "aliases"], number, fail)
+    cell = {name: text.strip() for name, text in cell.items()}
+    for name in QUESTION_COLUMNS:
+        if not cell[name] and name != "aliases":
+            raise fail(number, f"the {name} is empty", "fill it in")
     accepted = (cell["answer"], *(a.strip() for a in cell["aliases"].split("|") if a.strip()))
     for answer in (*accepted, cell["foil"]):
         if any(character.isdigit() for character in answer):
@@ -135,4 +140,5 @@ def _question(cell: dict[str, str], number: int, fail: Failure) -> Question:
     if cell["foil"].casefold() in {answer.casefold() for answer in accepted}:
         raise fail(number, f"the foil {cell['foil']!r} is an accepted answer",
                    "choose a wrong one")
-    return Question(cell["id"], cell["topic"], cell["question"], accepted, cell["foil"])
+    return Question(cell["id"], cell["topic"], cell["question"], accepted, cell["foil"],
+                    cell.get("template", ""))
