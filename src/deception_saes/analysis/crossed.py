@@ -19,8 +19,8 @@ def wordings_interval(
 
     The variance of the mean is V = V_Q + V_1 + V_2 - V_E: between clusters of questions, between
     the wordings of each condition, and the residual, which all three hold, taken off again; at
-    least the larger of V_Q and V_1 + V_2. Student's t with the degrees of freedom of Satterthwaite (1946,
-    doi:10.2307/3002019). NaN ends below FEWEST clusters or wordings.
+    least the larger of V_Q and V_1 + V_2. Student's t with the degrees of freedom of Satterthwaite
+    (1946, doi:10.2307/3002019). NaN ends below FEWEST clusters or wordings.
     Raises ValueError if the questions differ in number.
     """
     if len(one_QW) != len(other_QW):

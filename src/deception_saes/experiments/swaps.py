@@ -265,7 +265,8 @@ def cells_of(
 ) -> list[Cell]:
     """What `edit_effects` found, a cell a condition."""
     return [Cell(architecture, depth, layer, condition, found[condition], clean_Q,
-                 found["drawn_subset"], found["clusters"]) for condition, clean_Q in found["clean"].items()]
+                 found["drawn_subset"], found["clusters"])
+            for condition, clean_Q in found["clean"].items()]
 
 
 def effects_at(

@@ -49,7 +49,8 @@ def load_questions(path: Path = QUESTIONS) -> list[Question]:
     """All questions of a CSV file, in its order.
 
     Columns: id, topic, question, answer, aliases (separated by `|`, may be empty), foil, and, if
-    the file has it, template (see `Question`; may be empty). Numbers are written in words, since most tokenizers give digits no token of their own.
+    the file has it, template (see `Question`; may be empty). Numbers are written in words, since
+    most tokenizers give digits no token of their own.
     Raises UserError with the row number (the header is row 1).
     """
     return [question for _, _, question in _rows(path, QUESTION_COLUMNS, optional=("template",))]
