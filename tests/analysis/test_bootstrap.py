@@ -9,7 +9,9 @@ from deception_saes.analysis.bootstrap import (
     mean_interval,
     percentiles,
     ratio_interval,
+    standard_error,
 )
+from deception_saes.tasks.trivia import halves, load_questions
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +140,59 @@ def test_a_ratio_of_what_is_not_finite_is_an_error(bad):
 def test_empirical_p_counts_draws_at_least_as_large():
     assert empirical_p(2.0, np.array([1.0, 2.0, 3.0])) == pytest.approx(3 / 4)
     assert empirical_p(9.0, np.zeros(99)) == pytest.approx(1 / 100)
+
+
+# Clusters
+
+
+def test_clusters_of_one_change_nothing(sample):
+    alone = [str(place) for place in range(len(sample))]
+    found, other = mean_interval(sample, 200, 0), mean_interval(sample, 200, 0, clusters=alone)
+    assert other.mean == found.mean
+    assert (other.high - other.low) == pytest.approx(found.high - found.low, rel=0.15)
+    assert standard_error(sample, alone) == pytest.approx(standard_error(sample))
+    assert standard_error(sample) == pytest.approx(sample.std(ddof=1) / math.sqrt(len(sample)))
+
+
+def test_questions_of_one_cluster_are_drawn_together():
+    values, clusters = np.repeat(np.arange(6.0), 4), np.repeat(list("abcdef"), 4)
+    found = mean_interval(values, 2000, 0, clusters=clusters)
+    assert found.n == 24
+    alone = mean_interval(np.arange(6.0), 2000, 0)
+    assert (found.mean, found.low, found.high) == (alone.mean, alone.low, alone.high)
+
+
+def test_a_ratio_draws_clusters_in_both_parts():
+    above, below = np.array([1.0, 2, 3, 4, 5, 6, 7]), np.array([2.0, 2, 4, 4, 6, 6, 8])
+    clusters = ["a", "a", "b", "c", "d", "e", "e"]
+    summed = [np.bincount([0, 0, 1, 2, 3, 4, 4], weights=of) for of in (above, below)]
+    assert (ratio_interval(above, below, 300, 1, clusters=clusters).low
+            == ratio_interval(*summed, 300, 1).low)
+
+
+def test_fewer_clusters_than_the_fewest_have_no_interval():
+    assert math.isnan(mean_interval(np.arange(40.0), 200, 0, clusters=["a", "b"] * 20).low)
+
+
+def test_every_question_needs_a_label():
+    with pytest.raises(ValueError, match="2 cluster labels for 3 questions"):
+        mean_interval(np.ones(3), 200, 0, clusters=["a", "b"])
+
+
+@pytest.mark.parametrize(("shared", "by_question"), [(0.1, 0.91), (0.3, 0.8)])
+def test_intervals_by_template_cover_the_truth_where_those_by_question_do_not(shared, by_question):
+    asked = load_questions()
+    half = halves({question.id: question.cluster for question in asked}, 0)
+    clusters = [question.cluster for question in asked if half[question.id] == "evaluating"]
+    place_Q = np.unique(clusters, return_inverse=True)[1]
+    rng = np.random.default_rng(0)
+    covered = {"templates": 0, "questions": 0}
+    for repeat in range(300):
+        values = (rng.normal(0, shared**0.5, place_Q.max() + 1)[place_Q]
+                  + rng.normal(0, (1 - shared) ** 0.5, len(clusters)))
+        for name, labels in (("templates", clusters), ("questions", None)):
+            found = mean_interval(values, 300, repeat, clusters=labels)
+            covered[name] += found.low <= 0 <= found.high
+    print({name: count / 300 for name, count in covered.items()})
+    assert covered["templates"] / 300 > 0.9
+    assert covered["questions"] / 300 < by_question

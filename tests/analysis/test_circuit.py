@@ -104,6 +104,15 @@ def test_layer_matched_sets_keep_the_multiset_of_layers():
     assert all(len(set(heads)) == 3 and not set(heads) & set(CHOSEN) for heads in sets)
 
 
+def test_where_a_layer_has_too_few_others_the_nearest_layers_stand_in():
+    chosen = [Head(0, 0), Head(0, 1), Head(0, 2)]  # of four in each layer
+    sets = layer_matched_sets(HEADS, chosen, 50, seed=0)
+    assert len(sets) == 50
+    assert all(Counter(h.layer for h in heads) == {0: 1, 1: 2} for heads in sets)
+    assert all(len(set(heads)) == 3 and not set(heads) & set(chosen) for heads in sets)
+    assert len(set(sets)) == 6
+
+
 def test_damage_matched_sets_stand_in_with_the_nearest_heads():
     damage = {head: float(10 ** i) for i, head in enumerate(HEADS)}
     chosen = [HEADS[10]]

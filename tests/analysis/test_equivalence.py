@@ -23,7 +23,7 @@ def sample():
 
 
 def with_intervals(wide, narrow, n=50):
-    return Contrast(0.0, *wide, *narrow, n, 1.0, 0.5, 0.4)
+    return Contrast(0.0, *wide, *narrow, n, n, 1.0, 0.5, 0.4)
 
 
 def verdicts(true_difference, n, margin, repeats, sd=1.0):
@@ -84,6 +84,21 @@ def test_what_has_no_mean_has_no_contrast():
         contrast([], 100, 0)
     with pytest.raises(ValueError, match="1 of 2"):
         contrast([1.0, float("nan")], 100, 0)
+
+
+def test_questions_of_one_cluster_count_as_one(sample):
+    alone = contrast(sample, 500, 7)
+    found = contrast(np.repeat(sample, 3), 500, 7, np.repeat(np.arange(len(sample)), 3).astype(str))
+    assert (found.n, found.clusters) == (3 * len(sample), len(sample))
+    assert found.sd == pytest.approx(alone.sd * 3**0.5)  # of as many questions by themselves
+    for name in ("mean", "p", "detectable"):
+        assert getattr(found, name) == pytest.approx(getattr(alone, name))
+    assert found.high - found.low == pytest.approx(alone.high - alone.low, rel=0.1)
+
+
+def test_too_few_clusters_decide_nothing():
+    clusters = [str(place % (FEWEST - 1)) for place in range(40)]
+    assert verdict(contrast([5.0] * 40, 100, 0, clusters), 1.0) == "inconclusive"
 
 
 @pytest.mark.parametrize(("wide", "narrow", "outcome"), [

@@ -130,12 +130,16 @@ def test_of_a_changed_profile_that_is_computed_which_the_change_decides(
 
 
 def test_intervals_of_the_section_use_the_profiles_draws(asked_in_smoke, smoke):
-    framing, n = "two_shot_same_prefix", smoke.questions
+    framing = "two_shot_same_prefix"
     table = asked_in_smoke.table("questions")
     rows = table[(table["model"] == MODEL) & (table["framing"] == framing)]
+    of_cluster = rows.groupby("cluster")["p_correct_genuine"]
+    sums, sizes = of_cluster.sum().to_numpy(), of_cluster.size().to_numpy()
+    n = len(sizes)
+    assert n < len(rows)
     picked = generator(smoke.seed, "bootstrap", str(n)).integers(
         0, n, size=(smoke.bootstrap_draws, n))
-    low = np.quantile(rows["p_correct_genuine"].to_numpy()[picked].mean(axis=1), 0.025)
+    low = np.quantile(sums[picked].sum(axis=1) / sizes[picked].sum(axis=1), 0.025)
     found = asked_in_smoke.results.value(f"s23.{MODEL}.{framing}.all.p_correct.genuine")
     assert found.ci_low == pytest.approx(low)
 

@@ -65,7 +65,7 @@ def drawn(p_by_set, kinds=("circuit", "layer_matched", "layer_matched")):
 def test_a_portion_is_set_beside_that_of_random_heads():
     sandbag = drawn([[10] * 6, [40] * 6, [20] * 6, [14] * 6])
     genuine = drawn([[60] * 6, [62] * 6, [54] * 6, [60] * 6])
-    found = portion_against_random(sandbag, genuine, draws=50, seed=0)
+    found = portion_against_random(sandbag, genuine, clusters=None, draws=50, seed=0)
     pp = found[found["scale"] == "pp"].set_index("measure")["value"]
     # portions: chosen 30 - 2, random 10 + 6 and 4 - 0
     assert pp.to_dict() == pytest.approx({"chosen": 28, "random": 10, "gap": 18, "largest": 16,
@@ -78,7 +78,7 @@ def test_a_portion_is_set_beside_that_of_random_heads():
 def test_other_random_heads_on_genuine_prompts_are_no_control():
     with pytest.raises(ValueError, match="other random heads"):
         portion_against_random(drawn([[1]] * 4), drawn([[1]] * 3, ("circuit", "layer_matched")),
-                               draws=50, seed=0)
+                               clusters=None, draws=50, seed=0)
 
 
 def test_a_portion_beside_chance_is_that_of_the_page(runs):

@@ -32,7 +32,7 @@ def answers():
             TAKES["Wrong answer:"] * (cell.label == "Wrong answer:"),
             # together, examples and label take less than each alone
             -0.03 * (cell.examples == "wrong" and cell.label == "Wrong answer:")))
-        rows.append({"question": f"q{q}", "instruction": cell.instruction,
+        rows.append({"question": f"q{q}", "cluster": f"q{q}", "instruction": cell.instruction,
                      "examples": cell.examples, "label": cell.label,
                      "wording": cell.sentence or "none", "held_out": cell.held_out,
                      "p_correct": p, "foil_measure": 0.9, "logit": np.log(p / (1 - p)),

@@ -121,7 +121,8 @@ def test_the_best_of_a_size_is_the_one_that_restores_most_on_the_choosing_half()
 def test_redundancy_is_given_only_where_the_sum_is_above_zero(sign, share):
     one, two = np.full(9, 2.0 * sign), np.full(9, 2.0 * sign)
     sets = [(Head(0, 0),), (Head(0, 1),), (Head(0, 0), Head(0, 1))]
-    table = redundancy([one, two, np.full(9, 3.0 * sign)], sets, draws=50, seed=0)
+    table = redundancy([one, two, np.full(9, 3.0 * sign)], sets, clusters=None,
+                       draws=50, seed=0)
     value = table.set_index("measure")["value"]
     assert value["sum_of_singles"] == pytest.approx(4.0 * sign)
     assert (None if np.isnan(value["redundancy"]) else value["redundancy"]) == share

@@ -31,7 +31,8 @@ def cell(name="topk", depth="D8", condition="sandbag", clean=20.0, drawn_subset=
     given = {edit: np.broadcast_to(of, (1, N)) if np.ndim(of) < 2 else np.asarray(of)
              for edit, of in effects.items()}
     layer = int(depth[1:]) // 2
-    return Cell(name, depth, layer, condition, given, np.full(N, clean), np.array(drawn_subset))
+    return Cell(name, depth, layer, condition, given, np.full(N, clean), np.array(drawn_subset),
+                tuple(f"q{n}" for n in range(N)))
 
 
 def beside(*cells, patch=10.0, clean=50.0):
@@ -348,24 +349,37 @@ def test_where_no_seeds_are_compared_their_tables_are_empty():
 # Folds
 
 
+def by_themselves(ids):
+    return {id: id for id in ids}
+
+
 @pytest.mark.parametrize("count", [3, 5, 16, 74])
 def test_folds_hold_every_question_once_and_are_of_one_size_but_for_one(count):
     ids = [f"question-{n}" for n in range(count)]
-    folds = question_folds(ids, 0)
+    folds = question_folds(by_themselves(ids), 0)
     assert sorted(folds) == sorted(ids)
     sizes = np.bincount(list(folds.values()), minlength=FOLDS)
     assert len(sizes) == FOLDS
     assert sizes.max() - sizes.min() <= 1
 
 
-def test_one_question_has_no_other_to_learn_from():
-    with pytest.raises(ValueError, match="1 answerable"):
-        question_folds(["question-0"], 0)
+def test_questions_of_one_template_share_a_fold():
+    ids = [f"question-{n}" for n in range(60)]
+    folds = question_folds(by_themselves(ids) | dict.fromkeys(ids[:9], "template capital"), 0)
+    assert len({folds[id] for id in ids[:9]}) == 1
+    assert np.bincount(list(folds.values())).tolist() == [12] * FOLDS
+
+
+@pytest.mark.parametrize("clusters", [["alone"], ["template capital"] * 3])
+def test_questions_of_one_template_have_no_other_to_learn_from(clusters):
+    with pytest.raises(ValueError, match=f"{len(clusters)} answerable"):
+        question_folds({f"question-{n}": of for n, of in enumerate(clusters)}, 0)
 
 
 def test_folds_are_seeded_and_do_not_depend_on_the_order_of_questions():
     ids = [f"question-{n}" for n in range(40)]
-    assert question_folds(ids[::-1], 3) == question_folds(ids, 3)
-    assert question_folds(ids, 4) != question_folds(ids, 3)
+    of, reversed_of = by_themselves(ids), by_themselves(ids[::-1])
+    assert question_folds(reversed_of, 3) == question_folds(of, 3)
+    assert question_folds(of, 4) != question_folds(of, 3)
     in_order = {id: place % FOLDS for place, id in enumerate(sorted(ids))}
-    assert question_folds(ids, 3) != in_order
+    assert question_folds(of, 3) != in_order

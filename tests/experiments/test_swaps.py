@@ -129,7 +129,8 @@ def test_effects_are_those_of_whole_forward_passes_with_a_hook(
     table = runs[section].table("effects")
     at = {c: torch.stack([whole(lm, prompt, layer)[0] for prompt in asked.prompts[c]])
           for c in SWAP_CONDITIONS}
-    folds = question_folds(asked.ids, smoke.seed)
+    half = runs[section].book.task.evaluating
+    folds = question_folds(dict(zip(asked.ids, half.clusters, strict=True)), smoke.seed)
     fold_Q = np.array([folds[id] for id in asked.ids])
     halves_NQ = relabellings(fold_Q, smoke.swap_draws, smoke.seed)
     for condition, other in zip(SWAP_CONDITIONS, reversed(SWAP_CONDITIONS), strict=True):

@@ -47,7 +47,8 @@ def a_gap_of_nothing(seed):
         relabelled = AddRelabelledDifference()(training, x, Draws(halves[:, others], seed))
         effects["E6Δ"][:, here] = percent(added) - percent(x)
         effects["E1Δ"][:, here] = percent(relabelled) - percent(x)
-    cell = Cell("topk", "D8", 15, "sandbag", effects, percent(sandbag), np.arange(QUESTIONS))
+    cell = Cell("topk", "D8", 15, "sandbag", effects, percent(sandbag), np.arange(QUESTIONS),
+                tuple(map(str, range(QUESTIONS))))
     return gaps(cell)["E6Δ-E1Δ"]
 
 

@@ -29,13 +29,12 @@ from deception_saes.tasks.prompts import NEUTRAL_TEXT
 from deception_saes.tasks.scenarios import SCENARIOS_FILE, load_scenarios
 from deception_saes.tasks.trivia import (
     QUESTIONS,
-    TEMPLATES,
     TRAINING_QUESTIONS,
     load_questions,
 )
 
 FILES = (COMPLETIONS, FRAMINGS_FILE, LABELS_FILE, NEUTRAL_TEXT, QUESTIONS, SCENARIOS_FILE,
-         TEMPLATES, TRAINING_QUESTIONS, WORDINGS_FILE)
+         TRAINING_QUESTIONS, WORDINGS_FILE)
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "'=1", "''-1", "- I am sorry"]
 HARMLESS = ["", "a=1", "'tis", "''", "−1", " =1", "\n-1", "1-1"]
 

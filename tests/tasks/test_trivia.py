@@ -9,14 +9,13 @@ from deception_saes.tasks.csv_rows import read_rows
 from deception_saes.tasks.framings import FRAMINGS
 from deception_saes.tasks.trivia import (
     QUESTION_COLUMNS,
-    TEMPLATE_COLUMNS,
     TRAINING_COLUMNS,
     TRAINING_QUESTIONS,
+    deal_clusters,
     halves,
     load_part,
     load_questions,
     spread,
-    templates,
 )
 
 HEADER = ",".join(QUESTION_COLUMNS)
@@ -171,23 +170,13 @@ def test_a_malformed_file_of_parts_is_named_with_its_row(file, lines, row, wrong
         assert "\n" not in str(caught.value)
 
 
-TEMPLATE_HEADER = ",".join(TEMPLATE_COLUMNS)
-
-
-def test_templates_are_read_by_id(file):
-    assert templates(file(TEMPLATE_HEADER, "a, t ", "b,t")) == {"a": "t", "b": "t"}
-
-
-@pytest.mark.parametrize(("lines", "row", "wrong"), [
-    (("id", "a"), 1, "the columns are"),
-    ((TEMPLATE_HEADER, "a,t", "b,"), 3, "the template is empty"),
-    ((TEMPLATE_HEADER, ",t"), 2, "the id is empty"),
-    ((TEMPLATE_HEADER, "a,t", "b,t", "a,u"), 4, "'a' has a row already"),
-])
-def test_a_malformed_file_of_templates_is_named_with_its_row(file, lines, row, wrong):
-    with pytest.raises(UserError, match=wrong) as caught:
-        templates(file(*lines))
-    assert str(caught.value).startswith(f"q.csv, row {row}: ")
+@pytest.mark.parametrize(("header", "row", "template", "cluster"), [
+    (HEADER, GOOD, "", "paris"),
+    (f"{HEADER},template", f"{GOOD}, capital ", "capital", "template capital"),
+    (f"{HEADER},template", f"{GOOD},", "", "paris")])
+def test_a_file_may_name_templates(file, header, row, template, cluster):
+    (question,) = load_questions(file(header, row))
+    assert (question.template, question.cluster) == (template, cluster)
 
 
 def test_there_are_seven_hundred_shipped_questions_with_both_parts(questions, parts, unasked):
@@ -212,27 +201,25 @@ def test_no_two_shipped_questions_share_an_id_or_a_text(questions, unasked):
 
 
 def test_a_template_is_that_of_asked_questions_or_of_one_part(questions):
-    asked = templates()
-    assert asked.keys() <= {question.id for question in questions}
-    assert min(Counter(asked.values()).values()) > 1
+    asked = Counter(question.template for question in questions if question.template)
+    assert min(asked.values()) > 1
     new = [(cells["template"], cells["part"])
            for _, cells in read_rows(TRAINING_QUESTIONS, TRAINING_COLUMNS) if cells["template"]]
     sizes = Counter(template for template, _ in new)
-    assert not sizes.keys() & set(asked.values())
+    assert not sizes.keys() & asked.keys()
     assert min(sizes.values()) > 1
     assert max(sizes.values()) <= 10
     assert len(set(new)) == len(sizes)
 
 
 def test_templates_hold_what_is_plainly_one_sentence_with_one_word_changed(questions):
-    asked = templates()
     for name, begins in (("capital", "What is the capital of "), ("opposite", "What is the opposi"),
                          ("city-country", "In which country is the city of "),
                          ("currency", "What is the currency of "),
                          ("plural", "What is the plural form of ")):
         same = [question for question in questions if question.text.startswith(begins)]
         assert len(same) > 3
-        assert {asked[question.id] for question in same} == {name}
+        assert {question.template for question in same} == {name}
 
 
 def test_no_question_of_a_part_gives_its_answer_away(unasked):
@@ -286,20 +273,48 @@ def test_no_question_of_a_part_is_near_an_asked_one_or_one_of_the_other_part(
 IDS = [f"q{i}" for i in range(41)]
 
 
+def alone(ids):
+    """Each in a cluster of its own."""
+    return {id: id for id in ids}
+
+
 @pytest.mark.parametrize(("ids", "choosing", "evaluating"), [
     (IDS, 20, 21), (IDS[:40], 20, 20), (["only"], 0, 1), ([], 0, 0)])
 def test_halves_part_the_questions_with_one_more_to_evaluate(ids, choosing, evaluating):
-    found = halves(ids, 0)
+    found = halves(alone(ids), 0)
     assert found.keys() == set(ids)
     counts = Counter(found.values())
     assert (counts["choosing"], counts["evaluating"]) == (choosing, evaluating)
 
 
 def test_halves_depend_on_the_seed_and_not_on_the_order_of_the_questions():
-    assert halves(IDS, 0) == halves(IDS[::-1], 0)
-    assert halves(IDS, 0) != halves(IDS, 1)
+    assert halves(alone(IDS), 0) == halves(alone(IDS[::-1]), 0)
+    assert halves(alone(IDS), 0) != halves(alone(IDS), 1)
 
 
 def test_each_question_can_fall_in_either_half():
-    times = [sum(halves(IDS[:10], seed)[q] == "choosing" for seed in range(200)) for q in IDS[:10]]
+    found = [halves(alone(IDS[:10]), seed) for seed in range(200)]
+    times = [sum(of[q] == "choosing" for of in found) for q in IDS[:10]]
     assert all(60 < count < 140 for count in times)  # five SDs about 100
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("count", [2, 5])
+def test_shipped_templates_stay_in_one_of_parts_of_like_size(questions, count, seed):
+    cluster_of = {question.id: question.cluster for question in questions}
+    found = deal_clusters(cluster_of, count, seed, "test")
+    assert found.keys() == cluster_of.keys()
+    assert len({(cluster_of[id], part) for id, part in found.items()}) == len(set(
+        cluster_of.values()))
+    sizes = Counter(found.values())
+    assert len(sizes) == count
+    assert max(sizes.values()) - min(sizes.values()) <= 1
+
+
+def test_large_templates_are_not_always_parted(questions):
+    cluster_of = {question.id: question.cluster for question in questions}
+    found = [halves(cluster_of, seed) for seed in range(40)]
+    capital, spoken = (next(q.id for q in questions if q.template == name)
+                       for name in ("capital", "spoken"))
+    assert 5 < sum(of[capital] == "choosing" for of in found) < 35
+    assert 2 < sum(of[capital] == of[spoken] for of in found) < 38

@@ -127,21 +127,36 @@ def layer_matched_sets(
 ) -> list[tuple[Head, ...]]:
     """Random sets with the chosen ones' multiset of layers, disjoint from them.
 
-    All of them, each once, if there are fewer than 100 or than `draws`; none if a layer has too
-    few others.
+    All of them, each once, if there are fewer than 100 or than `draws`. If a layer has too few
+    others, a head of the nearest layer that has one stands in.
     """
     layers = sorted({head.layer for head in chosen})
     others = {layer: sorted(h for h in set(all_heads) - set(chosen) if h.layer == layer)
               for layer in layers}
     wanted = {layer: sum(head.layer == layer for head in chosen) for layer in layers}
     count = prod(comb(len(others[layer]), wanted[layer]) for layer in layers)
+    rng = generator(seed, "layer-matched heads")
+    if not count:
+        return [_nearest_layers(set(all_heads) - set(chosen), chosen, rng) for _ in range(draws)]
     if count < max(draws, 100):
         parts = [list(combinations(others[layer], wanted[layer])) for layer in layers]
         return [tuple(head for part in choice for head in part) for choice in product(*parts)]
-    rng = generator(seed, "layer-matched heads")
     return [tuple(others[layer][i] for layer in layers
                   for i in sorted(rng.choice(len(others[layer]), wanted[layer], replace=False)))
             for _ in range(draws)]
+
+
+def _nearest_layers(
+    others: set[Head], chosen: list[Head], rng: np.random.Generator
+) -> tuple[Head, ...]:
+    """For each chosen head one of the others that are nearest in layer, none twice."""
+    drawn: list[Head] = []
+    for layer in (head.layer for head in chosen):
+        free = sorted(others - set(drawn))
+        least = min(abs(head.layer - layer) for head in free)
+        near = [head for head in free if abs(head.layer - layer) == least]
+        drawn.append(near[rng.integers(len(near))])
+    return tuple(sorted(drawn))
 
 
 def damage_matched_sets(

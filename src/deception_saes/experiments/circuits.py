@@ -361,7 +361,7 @@ def portion_against_random(
     and unit, pp and logits: headroom alone can make any disruption's portion positive.
 
     measures: as `_against_draws` says. draws, seed: of the bootstrap. Raises ValueError if the sets
-    are not the same under both conditions, UserError if there is no random one.
+    are not the same under both conditions.
     """
     sets = sandbag.table["kind"].isin(["circuit", "layer_matched"]).to_numpy()
     if sandbag.table["heads"][sets].tolist() != genuine.table["heads"].tolist():
@@ -375,9 +375,6 @@ def portion_against_random(
         on_sandbag_SQ, on_genuine_SQ = (of[1:] - of[0] for of in scaled)
         portions_SQ = on_sandbag_SQ - on_genuine_SQ
         chosen_Q, random_SQ = portions_SQ[0], portions_SQ[1:]
-        if not len(random_SQ):
-            raise UserError("no random set has as many heads of the same layers as the chosen "
-                            "ones; give a smaller n_heads")
         heads = f"{len(random_SQ)} layer-matched random sets"
         rows += [{"scale": scale} | row for row in _against_draws(chosen_Q, random_SQ, scale, {
             "chosen": "portion: the chosen heads, on the questions of the random ones",

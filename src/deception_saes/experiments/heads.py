@@ -214,9 +214,9 @@ def random_heads(
 ) -> RandomHeads:
     """So many random sets of each kind, as many heads as the chosen ones and disjoint from them.
 
-    uniform: of all heads. layer_matched: with the same multiset of layers; all such sets, each
-    once, if there are few. damage_matched: for each chosen head one of those whose ablation alone
-    changes the predictions on a neutral text most alike.
+    uniform: of all heads. layer_matched: with the same multiset of layers, see
+    `circuit.layer_matched_sets`. damage_matched: for each chosen head one of those whose ablation
+    alone changes the predictions on a neutral text most alike.
     """
     subject = half.task.subject
     heads_of_model = all_heads(subject)

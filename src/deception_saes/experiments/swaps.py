@@ -37,7 +37,7 @@ from deception_saes.saes.sae import Sae
 from deception_saes.saes.tags import depth_name, swapped_at
 from deception_saes.tasks.framings import Condition
 from deception_saes.tasks.prompts import PromptSet
-from deception_saes.tasks.trivia import parts
+from deception_saes.tasks.trivia import deal_clusters
 from deception_saes.tidy import described
 
 SWAP_CONDITIONS: tuple[Condition, ...] = ("sandbag", "genuine")
@@ -94,7 +94,7 @@ def run_clean(half: AskedHalf, count: int | None) -> Prompts:
 
 
 def question_folds(cluster_of: Mapping[str, str], seed: int) -> dict[str, int]:
-    """A fold for every question, by id, at random by seed, see `trivia.parts`.
+    """A fold for every question, by id, at random by seed, see `trivia.deal_clusters`.
 
     Raises ValueError for questions of a single cluster, as an edit is learned from other ones.
     """
@@ -102,7 +102,7 @@ def question_folds(cluster_of: Mapping[str, str], seed: int) -> dict[str, int]:
         raise ValueError(f"{len(cluster_of)} answerable questions to edit, of one template: at "
                          "least 2 that share none are needed, as an edit is learned from other "
                          "questions; ask more questions")
-    return parts(cluster_of, FOLDS, seed, "question folds")
+    return deal_clusters(cluster_of, FOLDS, seed, "question folds")
 
 
 @cached()

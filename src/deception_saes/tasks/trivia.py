@@ -86,14 +86,16 @@ def spread(items: Sequence[T], count: int | None) -> list[T]:
 
 
 def halves(cluster_of: Mapping[str, str], seed: int) -> dict[str, Half]:
-    """The half of each question, by id, at random by seed, see `parts`; the larger one is for
-    evaluation."""
-    found = parts(cluster_of, 2, seed, "choosing and evaluating halves")
+    """The half of each question, by id, at random by seed, see `deal_clusters`; the larger one is
+    for evaluation."""
+    found = deal_clusters(cluster_of, 2, seed, "choosing and evaluating halves")
     larger = max((0, 1), key=list(found.values()).count)
     return {id: "evaluating" if part == larger else "choosing" for id, part in found.items()}
 
 
-def parts(cluster_of: Mapping[str, str], count: int, seed: int, purpose: str) -> dict[str, int]:
+def deal_clusters(
+    cluster_of: Mapping[str, str], count: int, seed: int, purpose: str
+) -> dict[str, int]:
     """The part of each question, by id, at random by seed, of sizes as equal as can be while a
     cluster stays in one part. cluster_of: by question id, its `Question.cluster`.
 
