@@ -12,7 +12,7 @@
 # Which attention heads, taken away one at a time, make the model answer *better* on sandbag
 # prompts? The study names five such suppressor heads in Llama-3.2-1B. Here every head of the
 # profile's model is ablated alone, on the sandbag and on the genuine prompts of as many questions of the
-# choosing half as the profile asks for.
+# choosing half as the profile asks for. On fewer of them the sweep is made under other arms too: are they the same heads?
 
 # %% tags=["parameters"]
 profile = "embedded"
@@ -25,14 +25,18 @@ n_heads = None  # suppressor heads that are named and counted
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
+from functools import partial
+
 from deception_saes.experiments.circuits import (
-                    between_conditions,
-                    head_table,
-                    n_early,
-                    split_half,
-                    standing_out,
-                    strongest,
-                    suppressors,
+    arm_agreement,
+    between_conditions,
+    head_table,
+    n_early,
+    of_questions,
+    split_half,
+    standing_out,
+    strongest,
+    suppressors,
 )
 from deception_saes.experiments.heads import attention, sweep
 from deception_saes.paper.book import open_section
@@ -52,6 +56,16 @@ sandbag = sweep(choosing.spread(book.profile.sweep_sandbag_questions), "sandbag"
 genuine = sweep(choosing.spread(book.profile.sweep_genuine_questions), "genuine")
 
 # %% [markdown]
+# Under the labelled framing instruction, worked examples and label all change between the two conditions. So the same
+# is done, on part of the questions, under the same-prefix framing, where the label does not, and where the instruction alone
+# does: two right examples and "A:" before every answer.
+
+# %%
+some = choosing.spread(book.profile.arm_sweep_questions)  # the same under every arm
+by_arm = {name: of_questions(sandbag, some) if name == "section" else sweep(some.under(arm), "sandbag")
+          for name, arm in book.arms.items()}
+
+# %% [markdown]
 # The suppressor heads are those of largest mean effect on sandbag prompts. Which effects are above chance,
 # a p says that is corrected for the number of heads; whether the ranking repeats, its correlation between
 # random halves of the questions.
@@ -63,6 +77,7 @@ effects = head_table(choosing, sandbag, genuine, draws=book.resamples,
 chosen = suppressors(effects, heads)
 counts = standing_out(effects)
 stable = split_half({"sandbag": sandbag, "genuine": genuine}, splits=200, seed=seed)
+agreement = arm_agreement(by_arm, book.n_heads, splits=200, seed=seed)
 attended = attention(choosing.spread(book.profile.sweep_genuine_questions), heads[:3])
 
 # %%
@@ -75,6 +90,16 @@ book.report("counts", counts, "{kind}s.{condition}", value="heads",
             quantity="{kind} heads at corrected p < 0.05")
 book.report("split_half", stable, "split_half.{condition}", value="correlation",
             quantity="split-half rank correlation of heads")
+in_words = "rank correlation of heads' effects under {arm} and {other}, between halves of the questions"
+book.report("arms", agreement, "halves.section", where="arm == other and arm == 'section'",
+            value="correlation", quantity=in_words)
+book.report("arms", agreement, "halves.{arm}", where="arm == other and arm != 'section'",
+            value="correlation", quantity=in_words)
+book.report("arms", agreement, "arms.{other}", where="arm != other and arm == 'section'",
+            value="correlation", quantity=in_words)
+book.report("arms", agreement, "shared.{other}", where="arm != other and arm == 'section'",
+            value="shared", low=None, high=None,
+            quantity="heads among the strongest under both {arm} and {other}")
 book.number("early", n_early(heads, book.subject), "count", f"heads of the {len(heads)} strongest "
             "suppressors in the first quarter of depth", claim="S-09", n=len(heads),
             condition="sandbag")
@@ -132,6 +157,27 @@ book.table(
 # A head whose ablation helps under both conditions holds answers back on either prompt; a head
 # of sandbagging would help under sandbag alone. The two columns above and the correlation between them
 # say which kind these are.
+#
+# ## Under other arms
+
+# %%
+book.table(
+    partial(s27.arms, titles={name: arm.title for name, arm in book.arms.items()}), agreement,
+    caption="Heads' effects on sandbag prompts under two arms, n = [[halves.section|n]] questions. Rank correlation: one arm's on a random half of the questions, "
+    "the other's on the other half, mean and 95% of 200 splits; an arm with itself is as far as two could agree. Shared: of the [[n_heads]] strongest, those that are among both arms', "
+    "on all these questions and, mean over splits, each arm's on another half.",
+)
+
+# %% tags=["remove-input"]
+book.say("""
+Heads' effects correlate between the arm of this section and the same-prefix one by [[arms.two_shot_same_prefix|value]], and with those
+where the instruction alone differs by [[arms.instruction_alone|value]]; within one arm, between halves of the same size,
+by [[halves.section|value]], [[halves.two_shot_same_prefix|value]] and [[halves.instruction_alone|value]]. Of an arm's [[n_heads]] strongest
+[[shared.two_shot_same_prefix]] and [[shared.instruction_alone]] are among the section's, chosen of the same questions.
+""")
+
+# %% [markdown]
+# What heads that were chosen under one arm do under another, [§30](s30_across_models.ipynb) measures.
 #
 # ## What the strongest suppressors attend to
 

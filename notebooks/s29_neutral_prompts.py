@@ -27,10 +27,12 @@ resamples = None  # bootstrap resamples behind every interval
 
 # %%
 from deception_saes.experiments.circuits import (
+    chosen_by_portion,
     over_passages,
     portion,
     portion_against_random,
     portion_by_question,
+    portion_when_relabelled,
     strongest,
 )
 from deception_saes.experiments.heads import KINDS, p_correct, random_heads, sweep, text_cost
@@ -56,13 +58,33 @@ for condition in ("genuine", "sandbag"):
 
 # %% [markdown]
 # Random heads of the same layers, as many and disjoint from them, under both conditions. Under sandbag they
-# are among those of §28.
+# are among those of §28. Then all of these by means: the heads' outputs are put to what they are on average
+# over questions of the choosing half, which takes away less than zeros do.
 
 # %%
 few = task.evaluating.spread(book.profile.draw_questions)
 how = {"draws": book.draws, "seed": seed}
 chance = {"sandbag": random_heads(few, "sandbag", heads, kinds=KINDS, **how),
           "genuine": random_heads(few, "genuine", heads, kinds=("layer_matched",), **how)}
+means_of = task.choosing.spread(book.profile.draw_questions)
+by_mode = {"zero": (chance["sandbag"], chance["genuine"]),
+           "mean": tuple(random_heads(few, condition, heads, kinds=("layer_matched",),
+                                      means_of=means_of, **how)
+                         for condition in ("sandbag", "genuine"))}
+
+# %% [markdown]
+# Random heads were not chosen for anything. So the null of a portion is a choice too: five heads are chosen by
+# their portion alone on the choosing half's questions, and again after sandbag and genuine have been swapped, or not, within
+# each question by the toss of a coin, the same for questions of one template. All are ablated on evaluating questions.
+
+# %%
+genuine_sweep = sweep(task.choosing.spread(book.profile.sweep_genuine_questions), "genuine")
+by_portion = chosen_by_portion(task.choosing, swept, genuine_sweep, n=book.n_heads,
+                               relabellings=book.profile.relabellings, seed=seed)
+sets = [tuple(sorted(heads)), *by_portion]
+some = task.evaluating.spread(book.profile.relabelled_questions)
+p_of_sets = {condition: p_correct(some, condition, ablate=[(), *sets])
+             for condition in ("sandbag", "genuine")}
 
 # %% [markdown]
 # What the ablation costs where nobody asks a question: the next token of a text that has nothing to do with
@@ -75,8 +97,8 @@ cost = text_cost(book.subject, heads)
 by_question = portion_by_question(task.evaluating, effects, clean["genuine"] / 100)
 of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap over questions
 found = portion(effects, clean, clusters=task.evaluating.clusters, **of_book)
-beyond = portion_against_random(chance["sandbag"], chance["genuine"], clusters=few.clusters,
-                                **of_book)
+beyond = portion_against_random(by_mode, clusters=few.clusters, **of_book)
+relabelled_sets, relabelled = portion_when_relabelled(sets, p_of_sets, clusters=some.clusters, **of_book)
 text = over_passages(cost)
 
 book.report("effects", by_question)
@@ -86,7 +108,19 @@ book.report("portion", found, "effect.{condition}", where="measure == 'genuine'"
 book.report("portion", found, "effect.{condition}", where="measure == 'restoration'")
 book.report("portion", found, "portion", where="measure == 'portion'",
             quantity="portion, restoration − effect on genuine prompts")
-book.report("portion_random", beyond, "portion.{scale}.{measure}", condition="sandbag")
+book.report("portion_random", beyond, "portion.{scale}.{measure}", where="mode == 'zero'",
+            condition="sandbag")
+book.report("portion_random", beyond, "portion.mean.{scale}.{measure}", where="mode == 'mean'",
+            condition="sandbag")
+book.report("relabelled_sets", relabelled_sets)
+book.report("relabelled", relabelled, "relabelled.{scale}.{measure}", where="measure != 'suppressors'",
+            condition="sandbag")
+book.report("relabelled", relabelled, "relabelled.suppressors.{scale}",
+            where="measure == 'suppressors'", condition="sandbag")
+book.number("relabelled.shared", len(set(heads) & set(by_portion[0])), "count",
+            "suppressor heads among those chosen by portion", n=len(heads))
+book.number("relabelled.distinct", len(set(by_portion[1:])), "count",
+            "distinct sets of heads chosen after relabelling", n=len(by_portion) - 1)
 book.report("portion", found, "improved.{condition}", where="measure == 'improved'",
             claims={"improved.genuine": "S-24"})
 book.report("text", text, "text.{measure}")
@@ -116,8 +150,35 @@ only as far as it exceeds that.
 """)
 
 # %% [markdown]
-# Heads are set to zero here, as in the study. How much of the effect on genuine prompts is damage by
-# zeroing alone, §28.3 shows: there the heads' mean output is put in place instead.
+# So far heads are set to zero, as in the study.
+#
+# ## By means
+
+# %% tags=["remove-input"]
+book.say("""
+With the heads' mean output in place the chosen heads have a portion of [[portion.mean.pp.chosen]] on the same questions, random heads of the same layers
+one of [[portion.mean.pp.random]] (SD over sets [[portion.mean.pp.sigma]], the largest [[portion.mean.pp.largest]]): [[portion.mean.pp.gap]] more
+(p = [[portion.mean.pp.p]]), in logits [[portion.mean.logits.gap]] (p = [[portion.mean.logits.p]]). By zeros the chosen heads have
+[[portion.pp.chosen]] there. What is lost from zeros to means is harm by zeroing, or what the heads write on average, on either kind of prompt.
+""")
+
+# %% [markdown]
+# ## Heads chosen by portion, and the null of that choice
+
+# %% tags=["remove-input"]
+book.say("""
+The [[n_heads]] heads of largest portion on the choosing half, [[relabelled.shared]] of which are among the suppressors, have a portion of
+[[relabelled.pp.chosen]] on n = [[relabelled.pp.chosen|n]] evaluating questions. Chosen in the same way after the two conditions were swapped at random within questions
+([[relabelled.pp.p|n]] relabellings, [[relabelled.distinct]] distinct sets), heads have one of [[relabelled.pp.random]], SD
+[[relabelled.pp.sigma]], the largest [[relabelled.pp.largest]]: p = [[relabelled.pp.p]], in logits [[relabelled.logits.p]]
+(portion [[relabelled.logits.chosen]], null [[relabelled.logits.random]]). The suppressors, chosen by restoration, have
+[[relabelled.suppressors.pp]] on these questions; the p is not theirs.
+""")
+
+# %% [markdown]
+# The p asks whether knowing which prompt is which matters to the choice. A small one says that heads chosen for doing more
+# under sandbag do so on questions that did not choose them, more than heads chosen without that knowledge. A large one
+# says that the choice by portion finds nothing that the same choice without labels does not find. A mean of the null above zero is what headroom alone gives to any heads that matter.
 #
 # ## Question by question
 

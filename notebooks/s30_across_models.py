@@ -12,7 +12,7 @@
 # The study finds a sandbagging-specific portion in Llama-3.2-1B alone. Here the portion is measured on
 # every model of the profile, under both co-primary framings, and where the instruction alone differs: there
 # the worked examples are right in both arms, the label is the same, and the wording is one under which no head
-# was chosen. The heads are chosen under the labelled framing.
+# was chosen. The heads are chosen under the labelled framing; of the primary model then under each of the three, too.
 
 # %% tags=["parameters"]
 profile = "embedded"
@@ -27,7 +27,13 @@ resamples = None  # bootstrap resamples behind every interval
 # %%
 from functools import partial
 
-from deception_saes.experiments.circuits import across_models, portion, strongest
+from deception_saes.experiments.circuits import (
+    across_arms,
+    across_models,
+    of_questions,
+    portion,
+    strongest,
+)
 from deception_saes.experiments.heads import p_correct, sweep
 from deception_saes.experiments.task import why_not_asked
 from deception_saes.paper.book import open_section
@@ -59,8 +65,31 @@ for subject in book.subjects:
         found = portion(effects, clean, clusters=half.clusters, draws=book.resamples, seed=seed)
         measured.append((half, heads, found))
 
+# %% [markdown]
+# Were other heads to be found under another arm? Of the primary model the heads are chosen under each arm from one
+# set of questions (fewer than §28's, so that all choices rest on as many), and ablated under each arm on one other set, all of its
+# evaluating half. Where the instruction alone differs, they are chosen in one wording and tested in another.
+
+# %%
+under_arms = []
+some = book.task.choosing.spread(book.profile.arm_sweep_questions)
+if book.model.slug not in not_run:
+    swept = sweep(book.task.choosing.spread(book.profile.sweep_sandbag_questions), "sandbag")
+    chosen = {name: strongest(of_questions(swept, some) if name == "section"
+                              else sweep(some.under(arm), "sandbag"), n=book.n_heads)
+              for name, arm in book.arms.items()}
+    for tested, arm in {**book.arms, "instruction_alone": FRAMINGS["instruction_alone"]}.items():
+        found = {condition: p_correct(book.task.evaluating.under(arm), condition, ablate=[(), *chosen.values()])
+                 for condition in ("sandbag", "genuine")}
+        clean = {condition: p_SQ[0] for condition, p_SQ in found.items()}
+        for place, (name, heads) in enumerate(chosen.items(), start=1):
+            effects = {condition: p_SQ[place] - p_SQ[0] for condition, p_SQ in found.items()}
+            under_arms.append((name, tested, heads, effects, clean))
+
 # %%
 models = across_models(measured, not_run)
+arms = across_arms(under_arms, share=book.profile.equivalence_share,
+                   clusters=book.task.evaluating.clusters, draws=book.resamples, seed=seed)
 claims = {"llama": "S-14", "tinyllama": "S-15", "pythia160m": "S-16", "pythia410m": "S-17"}
 
 book.report("models", models)
@@ -70,6 +99,9 @@ for slug in dict.fromkeys(half.task.model for half, *_ in measured):
     book.report("models", models, "{framing}.{measure}",
                 where=f"model == '{slug}' and measure in ['restoration', 'genuine', 'portion', 'fall']",
                 claims={f"{book.framing.name}.portion": claim} if claim and answers else None)
+book.report("arms", arms, "arms.{chosen}.{tested}.{measure}",
+            where="measure in ['restoration', 'genuine', 'portion', 'fall']")
+book.number("arm_questions", len(some.questions), "count", "questions of which each arm's heads are chosen")
 
 # %%
 book.opening()
@@ -101,6 +133,26 @@ book.table(
     partial(s30.models, claims=claims), models,
     caption="Every model of this profile, and the published portions of the study's models.",
 )
+
+# %% [markdown]
+# ## Chosen under one arm, tested under another
+
+# %%
+book.table(
+    partial(s30.arms, titles={name: arm.title for name, arm in book.arms.items()}), arms,
+    caption="The [[n_heads]] heads of largest effect under one arm (n = [[arm_questions|value]] questions of the choosing half), set to zero together under another, on n = [[arms.instruction_alone.instruction_alone.portion|n]] "
+    "questions of the evaluating half, with 95% bootstrap intervals. Fall: clean genuine less clean sandbag, all that there is to restore. Of restoration and portion, whether they lie "
+    "beyond a tenth of the fall, within it, or neither.",
+)
+
+# %% tags=["remove-input"]
+book.say("""
+Where the instruction alone differs, the heads chosen there restore [[arms.instruction_alone.instruction_alone.restoration]] of a fall of
+[[arms.instruction_alone.instruction_alone.fall]], in a wording that did not choose them, and change genuine prompts by [[arms.instruction_alone.instruction_alone.genuine]], a portion of
+[[arms.instruction_alone.instruction_alone.portion]]. Under the same prefix the heads chosen there restore
+[[arms.two_shot_same_prefix.two_shot_same_prefix.restoration]] of [[arms.two_shot_same_prefix.two_shot_same_prefix.fall]] and have a portion of
+[[arms.two_shot_same_prefix.two_shot_same_prefix.portion]]. No random heads stand beside these portions; §29 has some for the labelled framing.
+""")
 
 # %% [markdown]
 # Heads that read the word “Wrong” in the answer's label would restore under the labelled framing alone; heads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, product
 from math import comb, prod
@@ -50,18 +51,52 @@ def max_t_p_values(
     return np.asarray((1 + at_least) / (draws + 1))
 
 
-def split_half_correlation(effects_HQ: Effects, splits: int, seed: int) -> Effects:
+def split_half_correlation(
+    effects_HQ: Effects, splits: int, seed: int, other_HQ: Effects | None = None
+) -> Effects:
     """Spearman's rank correlation of mean effects between two random halves of the questions, for
-    every split, [splits]."""
+    every split, [splits].
+
+    other_HQ: effects of the same heads on the same questions, asked another way; the second half's
+    are then these, so that the correlation is one that the split-half correlations of both limit.
+    """
+    return np.array([np.corrcoef(_ranks(first_H), _ranks(second_H))[0, 1] for first_H, second_H
+                     in _of_split_halves(effects_HQ, other_HQ, splits, seed)])
+
+
+def split_half_overlap(
+    effects_HQ: Effects, count: int, splits: int, seed: int, other_HQ: Effects | None = None
+) -> Effects:
+    """How many heads are among the top `count` of both random halves, for every split, [splits];
+    other_HQ: as for `split_half_correlation`."""
+    return np.array([
+        len(set(top_heads(first_H[:, None], count)) & set(top_heads(second_H[:, None], count)))
+        for first_H, second_H in _of_split_halves(effects_HQ, other_HQ, splits, seed)], dtype=float)
+
+
+def _of_split_halves(
+    effects_HQ: Effects, other_HQ: Effects | None, splits: int, seed: int
+) -> Iterator[tuple[Effects, Effects]]:
+    """Mean effects on a random half of the questions and, of `other_HQ`, on the rest, [H] each."""
     rng = generator(seed, "split halves")
+    second_HQ = effects_HQ if other_HQ is None else other_HQ
     n = effects_HQ.shape[1]
-    found = np.empty(splits)
-    for split in range(splits):
+    for _ in range(splits):
         order = rng.permutation(n)
-        halves = effects_HQ[:, order[: n // 2]], effects_HQ[:, order[n // 2 :]]
-        ranks = [_ranks(half.mean(axis=1)) for half in halves]
-        found[split] = np.corrcoef(ranks[0], ranks[1])[0, 1]
-    return found
+        yield (effects_HQ[:, order[: n // 2]].mean(axis=1),
+               second_HQ[:, order[n // 2 :]].mean(axis=1))
+
+
+def top_heads_when_swapped(
+    portions_HQ: Effects, count: int, draws: int, seed: int, clusters: Clusters = None
+) -> list[list[int]]:
+    """`top_heads` of the portions when the two conditions of every question are swapped or not, by
+    one coin a cluster of questions for all heads: a list a draw. A swap turns the sign of all
+    portions of the question."""
+    rng = generator(seed, "swapped conditions")
+    place_Q = place_of(portions_HQ.shape[1], clusters)
+    return [top_heads(portions_HQ * rng.choice([-1.0, 1.0], size=place_Q.max() + 1)[place_Q], count)
+            for _ in range(draws)]
 
 
 def top_heads(effects_HQ: Effects, count: int) -> list[int]:

@@ -111,6 +111,21 @@ def verdict(contrast: Contrast, margin: float) -> Outcome:
     return "inconclusive"
 
 
+def verdict_by_share(
+    per_question: ArrayLike, whole: ArrayLike, share: float, draws: int, seed: int,
+    clusters: Clusters = None,
+) -> Outcome:
+    """As `verdict`, of paired differences, [n], against a margin that is a share of the mean of
+    `whole`, [n], the same questions'. Both are resampled together, so that the margin's own
+    uncertainty counts. Means what it says only where the mean of `whole` lies above 0."""
+    values, margins = np.asarray(per_question), share * np.asarray(whole)
+    above, below = (contrast(of, draws, seed, clusters)
+                    for of in (values - margins, values + margins))
+    if above.high90 <= 0 <= below.low90:
+        return "equivalent"
+    return "different" if above.low > 0 or below.high < 0 else "inconclusive"
+
+
 def questions_needed(sd: float, margin: float) -> int:
     """Questions at which TOST at 5% finds equivalence with 80% power if the true difference is 0.
 

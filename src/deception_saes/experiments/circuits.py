@@ -21,6 +21,7 @@ from deception_saes.analysis.bootstrap import (
     mean_interval,
     percentiles,
 )
+from deception_saes.analysis.equivalence import verdict_by_share
 from deception_saes.cache import cached
 from deception_saes.errors import UserError
 from deception_saes.experiments.heads import Heads, RandomHeads
@@ -90,6 +91,30 @@ def strongest(sweep: pd.DataFrame, n: int) -> Heads:
                  for place in circuit.top_heads(effects_of(sweep), n))
 
 
+def of_questions(sweep: pd.DataFrame, half: AskedHalf) -> pd.DataFrame:
+    """The sweep's columns of the half's questions. Raises KeyError for one that was not swept."""
+    return sweep[["head", *(question.id for question in half.questions)]]
+
+
+def chosen_by_portion(
+    half: AskedHalf, sandbag: pd.DataFrame, genuine: pd.DataFrame, n: int, *, relabellings: int,
+    seed: int,
+) -> list[Heads]:
+    """The n heads of largest mean portion, of the questions of both sweeps of a half; then those
+    that are chosen in the same way when the conditions are relabelled: in each cluster of questions
+    sandbag and genuine are swapped or not, by one coin for all heads. [1 + relabellings] sets,
+    heads by layer."""
+    both = [question for question in half.questions
+            if question.id in sandbag.columns and question.id in genuine.columns]
+    columns = ["head", *(question.id for question in both)]
+    portions_HQ = effects_of(sandbag[columns]) - effects_of(genuine[columns])
+    clusters = tuple(question.cluster for question in both)
+    heads = [parse_head(name) for name in sandbag["head"]]
+    chosen = [circuit.top_heads(portions_HQ, n),
+              *circuit.top_heads_when_swapped(portions_HQ, n, relabellings, seed, clusters)]
+    return [tuple(sorted(heads[place] for place in places)) for places in chosen]
+
+
 def suppressors(table: pd.DataFrame, heads: Heads) -> pd.DataFrame:
     """Rows of `head_table` of these heads, strongest first: a row a head and condition."""
     rows = []
@@ -141,6 +166,41 @@ def split_half(
         correlation=("correlation", "rank correlation of heads' effects between random halves of "
                                     "the questions, mean over splits; the interval holds 95% of "
                                     "them"))
+
+
+def arm_agreement(
+    sweeps: Mapping[str, pd.DataFrame], n_heads: int, *, splits: int, seed: int
+) -> pd.DataFrame:
+    """How far sweeps of the same questions under several arms agree: a row a pair of arms, and of
+    each with itself, which is as far as two could agree. sweeps: by arm.
+
+    correlation: rank correlation of heads' effects, one arm's on a random half of the questions,
+    the other's on the other half, mean and 95% of so many splits; shared_by_halves: heads among the
+    n strongest of both, mean over splits; shared: the same of all questions.
+    """
+    rows = []
+    for place, (arm, one) in enumerate(sweeps.items()):
+        for other_arm, other in list(sweeps.items())[place:]:
+            if list(one.columns) != list(other.columns):
+                raise ValueError(f"the sweeps under {arm} and {other_arm} are of other questions")
+            one_HQ, other_HQ = effects_of(one), effects_of(other)
+            spread = circuit.split_half_correlation(one_HQ, splits, seed, other_HQ)
+            low, high = percentiles(spread)
+            overlap = circuit.split_half_overlap(one_HQ, n_heads, splits, seed, other_HQ)
+            shared = set(strongest(one, n_heads)) & set(strongest(other, n_heads))
+            rows.append({"arm": arm, "other": other_arm, "correlation": float(spread.mean()),
+                         "ci_low": low, "ci_high": high, "shared": len(shared),
+                         "shared_by_halves": float(overlap.mean()), "n": one_HQ.shape[1]})
+    return described(
+        pd.DataFrame(rows), "how far the rankings of heads under several arms agree",
+        arm=("", "how the questions are put: a framing"),
+        other=("", "the other arm; the same one: how far its own halves agree"),
+        correlation=("correlation", "rank correlation of heads' effects, one arm's on a random "
+                                    "half of the questions, the other's on the other half, mean "
+                                    "over splits; the interval holds 95% of them"),
+        shared=("count", "heads that are among the strongest of both, all questions"),
+        shared_by_halves=("heads", "the same, one arm's on a random half, the other's on the other "
+                                   "half, mean over splits"))
 
 
 def between_conditions(sandbag: pd.DataFrame, genuine: pd.DataFrame) -> float:
@@ -355,38 +415,103 @@ def portion(
 
 
 def portion_against_random(
-    sandbag: RandomHeads, genuine: RandomHeads, *, clusters: Clusters, draws: int, seed: int
+    by_mode: Mapping[str, tuple[RandomHeads, RandomHeads]], *, clusters: Clusters, draws: int,
+    seed: int,
 ) -> pd.DataFrame:
-    """The portion of the chosen heads against that of layer-matched random ones, a row a measure
-    and unit, pp and logits: headroom alone can make any disruption's portion positive.
+    """The portion of the chosen heads against that of layer-matched random ones, a row a mode,
+    measure and unit, pp and logits: headroom alone can make any disruption's portion positive.
 
-    measures: as `_against_draws` says. draws, seed: of the bootstrap. Raises ValueError if the sets
-    are not the same under both conditions.
+    by_mode: by zero or mean ablation, those of sandbag and of genuine prompts. measures: as
+    `_against_draws` says. draws, seed: of the bootstrap. Raises ValueError if the sets are not the
+    same under both conditions.
     """
-    sets = sandbag.table["kind"].isin(["circuit", "layer_matched"]).to_numpy()
-    if sandbag.table["heads"][sets].tolist() != genuine.table["heads"].tolist():
-        raise ValueError("other random heads on sandbag than on genuine prompts; draw both with "
-                         "one seed, layer-matched alone on genuine prompts")
-    p_by_condition = [np.concatenate([of.p_correct[:1], of.p_correct[1:][keep]]) / 100
-                      for of, keep in ((sandbag, sets), (genuine, slice(None)))]
     rows: list[dict[str, Any]] = []
-    for scale, scaled in (("pp", [100 * p_SQ for p_SQ in p_by_condition]),
-                          ("logits", [np.vectorize(logit)(p_SQ) for p_SQ in p_by_condition])):
-        on_sandbag_SQ, on_genuine_SQ = (of[1:] - of[0] for of in scaled)
-        portions_SQ = on_sandbag_SQ - on_genuine_SQ
-        chosen_Q, random_SQ = portions_SQ[0], portions_SQ[1:]
-        heads = f"{len(random_SQ)} layer-matched random sets"
-        rows += [{"scale": scale} | row for row in _against_draws(chosen_Q, random_SQ, scale, {
-            "chosen": "portion: the chosen heads, on the questions of the random ones",
-            "random": f"portion: mean of {heads}",
-            "gap": f"portion: the chosen heads less {heads}", "sigma": f"portion: SD over {heads}",
-            "largest": f"portion: largest of {heads}",
-            "p": f"portion: empirical p against {heads}, in {scale}"}, clusters, draws, seed)]
+    for mode, (sandbag, genuine) in by_mode.items():
+        matched = [of.table["kind"].isin(["circuit", "layer_matched"]).to_numpy()
+                   for of in (sandbag, genuine)]
+        named = [of.table["heads"][keep].tolist()
+                 for of, keep in zip((sandbag, genuine), matched, strict=True)]
+        if named[0] != named[1]:
+            raise ValueError("other random heads on sandbag than on genuine prompts; draw both "
+                             "with one seed")
+        p_by_condition = [np.concatenate([of.p_correct[:1], of.p_correct[1:][keep]])
+                          for of, keep in zip((sandbag, genuine), matched, strict=True)]
+        for scale, portions_SQ in _portions(*p_by_condition):
+            chosen_Q, random_SQ = portions_SQ[0], portions_SQ[1:]
+            heads = f"{len(random_SQ)} layer-matched random sets, {mode} ablation"
+            rows += [{"mode": mode, "scale": scale} | row
+                     for row in _against_draws(chosen_Q, random_SQ, scale, {
+                "chosen": f"portion: the chosen heads, on the questions of the random ones, {mode} "
+                          "ablation",
+                "random": f"portion: mean of {heads}",
+                "gap": f"portion: the chosen heads less {heads}",
+                "sigma": f"portion: SD over {heads}", "largest": f"portion: largest of {heads}",
+                "p": f"portion: empirical p against {heads}, in {scale}"}, clusters, draws, seed)]
     return described(
         pd.DataFrame(rows), "the portion of the chosen heads against that of random ones",
+        mode=("", "what the heads' outputs are set to: zero, or mean, over questions of the "
+                  "choosing half"),
         measure=("", "chosen: the portion; random: mean of the draws; gap: chosen less random; "
                      "sigma, largest: over draws; p: empirical"),
         scale=("", "what the portion is measured in, pp or logits"), **VALUE_AND_UNIT)
+
+
+def _portions(
+    sandbag_SQ: np.ndarray, genuine_SQ: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Portions of head sets, [S, Q], in pp and in logits. Given is P(correct) in percent on sandbag
+    and on genuine prompts, of the clean model and then of the sets, [1 + S, Q]."""
+    for scale, (sandbag, genuine) in (
+        ("pp", (sandbag_SQ, genuine_SQ)),
+        ("logits", [np.vectorize(logit)(of / 100) for of in (sandbag_SQ, genuine_SQ)]),
+    ):
+        yield scale, (sandbag[1:] - sandbag[0]) - (genuine[1:] - genuine[0])
+
+
+def portion_when_relabelled(
+    sets: Sequence[Heads], p_correct_SQ: Mapping[str, np.ndarray], *, clusters: Clusters,
+    draws: int, seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The portion of heads that were chosen by portion against its null: that of heads chosen in
+    the same way after relabelling. Beside it the portion of the suppressors, chosen otherwise.
+
+    sets: the suppressors, then those of `chosen_by_portion`. p_correct_SQ: by condition, percent,
+    of the clean model and then of the sets, on questions that chose none of them, [1 + S, Q].
+    Two tables: a row a set, and a row a measure and unit, pp and logits; measures as
+    `_against_draws` says. draws, seed: of the bootstrap.
+    """
+    kinds = ["suppressors", "chosen", *["relabelled"] * (len(sets) - 2)]
+    by_set = pd.DataFrame({"kind": kinds, "heads": [" ".join(map(str, of)) for of in sets]})
+    many = f"{len(sets) - 2} relabellings"
+    rows: list[dict[str, Any]] = []
+    for scale, portions_SQ in _portions(p_correct_SQ["sandbag"], p_correct_SQ["genuine"]):
+        by_set[f"portion_{scale}"] = portions_SQ.mean(axis=1)
+        found = mean_interval(portions_SQ[0], draws, seed, clusters=clusters)
+        rows.append({"scale": scale, "measure": "suppressors", "unit": scale,
+                     "quantity": "portion of the suppressor heads, same questions",
+                     **found.columns()})
+        rows += [{"scale": scale} | row
+                 for row in _against_draws(portions_SQ[1], portions_SQ[2:], scale, {
+            "chosen": "portion of the heads that are chosen by portion",
+            "random": f"portion of heads so chosen after relabelling, mean of {many}",
+            "gap": f"portion of the heads chosen by portion less the mean of {many}",
+            "sigma": f"portion: SD over {many}", "largest": f"portion: largest of {many}",
+            "p": f"portion of the heads chosen by portion: p against {many}, in {scale}"},
+            clusters, draws, seed)]
+    return (
+        described(by_set, "a set of heads a row, and its portion on evaluating questions",
+                  kind=("", "suppressors: those chosen by restoration; chosen: by portion; "
+                            "relabelled: by portion, the conditions swapped at random within "
+                            "questions"),
+                  heads=("", "the heads that are ablated"),
+                  portion_pp=("pp", "portion, mean over questions"),
+                  portion_logits=("logits", "the same in logits")),
+        described(pd.DataFrame(rows), "the portion of heads chosen by portion against its null",
+                  measure=("", "suppressors: the portion of those; chosen: of the heads chosen by "
+                               "portion; random: mean of the relabellings; gap: chosen less "
+                               "random; sigma, largest: over relabellings; p: (1 + relabellings "
+                               "at least as large) / (1 + relabellings)"),
+                  scale=("", "what the portion is measured in, pp or logits"), **VALUE_AND_UNIT))
 
 
 def portion_by_question(
@@ -420,6 +545,40 @@ def across_models(
         pd.DataFrame(rows, columns=columns), "a model, framing and measure a row",
         name=("", "full name of the language model"), status=("", "done or not run"),
         heads=("", "the suppressor heads that were ablated"), **_OF_PORTION)
+
+
+def across_arms(
+    measured: Sequence[tuple[str, str, Heads, Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
+    *, share: float, clusters: Clusters, draws: int, seed: int,
+) -> pd.DataFrame:
+    """Heads chosen under one arm and ablated under another: a row such a pair and measure of
+    `portion`. measured: arm of the choice, arm of the test, the heads, and what `portion` is given.
+
+    outcome: of restoration and portion, whether they differ from nothing by more than the share of
+    the fall, which is resampled with them; "no fall shown" where its interval does not lie above 0.
+    """
+    rows = []
+    for chosen, tested, heads, effects, clean in measured:
+        found = portion(effects, clean, clusters=clusters, draws=draws, seed=seed)
+        fall_Q = clean["genuine"] - clean["sandbag"]
+        falls = found.set_index("measure").loc["fall", "ci_low"] > 0
+        for measure, per_question in (("restoration", effects["sandbag"]),
+                                      ("portion", effects["sandbag"] - effects["genuine"])):
+            found.loc[found["measure"] == measure, "outcome"] = (
+                verdict_by_share(per_question, fall_Q, share, draws, seed, clusters) if falls
+                else "no fall shown")
+        rows += [{"chosen": chosen, "tested": tested, "heads": " ".join(map(str, heads)), **row}
+                 for row in found.to_dict("records")]
+    columns = ["chosen", "tested", "heads", *_OF_PORTION, "condition", "ci_low", "ci_high", "n",
+               "outcome", "quantity"]
+    return described(
+        pd.DataFrame(rows, columns=columns), "an arm under which heads are chosen, one under which "
+        "they are ablated, and a measure a row",
+        chosen=("", "framing under which the heads are chosen, on the choosing half"),
+        tested=("", "framing under which they are ablated, on the evaluating half"),
+        heads=("", "the heads that are ablated"),
+        outcome=("", "different, equivalent or inconclusive, against a share of the fall; no fall "
+                     "shown where its interval does not lie above 0"), **_OF_PORTION)
 
 
 def over_passages(cost: pd.DataFrame) -> pd.DataFrame:

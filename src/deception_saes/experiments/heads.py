@@ -129,7 +129,7 @@ def p_correct(
     means_of: AskedHalf | None = None,
 ) -> np.ndarray:
     """P(correct) in percent under the ablation of each head set, [sets, questions]; an empty set is
-    the clean model.
+    the clean model. A set that stands several times is run once.
 
     means_of: None: the heads' outputs are set to zero. A half: to their mean over its questions,
     genuine and sandbag prompts weighted equally.
@@ -138,9 +138,12 @@ def p_correct(
     layers = tuple(sorted({head.layer for heads in ablate for head in heads}))
     means = None if means_of is None else _means(means_of, layers)
     mode = "zeros" if means is None else "means"
-    return 100 * ablated_p_correct(
-        lm.model, asked.prompts[condition], asked.correct[condition], ablate, means,
-        label=f"{asked.framing.name} {condition}, {len(ablate)} sets by {mode}")
+    distinct = list(dict.fromkeys(map(tuple, ablate)))
+    found = 100 * ablated_p_correct(
+        lm.model, asked.prompts[condition], asked.correct[condition], distinct, means,
+        label=f"{asked.framing.name} {condition}, {len(distinct)} sets by {mode}")
+    p_SQ: np.ndarray = found[[distinct.index(tuple(heads)) for heads in ablate]]
+    return p_SQ
 
 
 @cached()
@@ -210,13 +213,14 @@ class RandomHeads:
 
 def random_heads(
     half: AskedHalf, condition: Condition, heads: Heads, *, kinds: Sequence[Kind], draws: int,
-    seed: int,
+    seed: int, means_of: AskedHalf | None = None,
 ) -> RandomHeads:
     """So many random sets of each kind, as many heads as the chosen ones and disjoint from them.
 
     uniform: of all heads. layer_matched: with the same multiset of layers, see
     `circuit.layer_matched_sets`. damage_matched: for each chosen head one of those whose ablation
-    alone changes the predictions on a neutral text most alike.
+    alone changes the predictions on a neutral text most alike. means_of: as for
+    `p_correct`; damage is by zeros all the same.
     """
     subject = half.task.subject
     heads_of_model = all_heads(subject)
@@ -229,7 +233,7 @@ def random_heads(
                                                                    seed)}
     flat = [("circuit", heads), *((kind, of) for kind in kinds for of in drawn[kind]())]
     sets = [of for _, of in flat]
-    p_SQ = p_correct(half, condition, [(), *sets])
+    p_SQ = p_correct(half, condition, [(), *sets], means_of=means_of)
     effects_SQ = p_SQ[1:] - p_SQ[0]
     ids = [question.id for question in half.questions]
     table = pd.DataFrame({"kind": [kind for kind, _ in flat],
@@ -242,7 +246,7 @@ def random_heads(
                             "random heads"),
                   heads=("", "the heads that are ablated"),
                   effect=("pp", "effect of ablating them together, mean over questions"),
-                  kl=("nats", "mean KL(clean ‖ ablated) on a neutral text")),
+                  kl=("nats", "mean KL(clean ‖ ablated) on a neutral text, by zeros")),
         described(effects, "the same sets, in the same order; a column a question",
                   **dict.fromkeys(ids, ("pp", "effect on this question"))), p_SQ)
 

@@ -69,12 +69,20 @@ class Profile:
     sweep_genuine_questions: int | None
     """Questions of the head sweep under each condition, spread over the choosing half; None: the
     whole half."""
+    arm_sweep_questions: int | None
+    """Those of them that heads are swept on under other arms too, and of which each arm's heads are
+    chosen; None: as many as under sandbag."""
     draw_questions: int | None
     """Evaluating questions of the random-head draws and of subsets of heads that no claim is about,
     choosing questions for heads' means and the best subset, spread over their half; None: the whole
     half."""
     random_draws: int
     """Draws of each kind of random heads."""
+    relabellings: int
+    """Of conditions within questions, behind the null of a portion."""
+    relabelled_questions: int | None
+    """Evaluating questions that the heads so chosen are ablated on, spread over the half; None: the
+    whole half."""
     permutations: int
     """Draws of every null."""
     steered_draws: int
@@ -111,6 +119,11 @@ class Profile:
 
     def __post_init__(self) -> None:
         """Raises ValueError where a run would stop only after minutes of work."""
+        swept, of_arms = self.sweep_sandbag_questions, self.arm_sweep_questions
+        if swept is not None and (of_arms is None or swept % of_arms):
+            raise ValueError(f"profile {self.name}: arm_sweep_questions is {of_arms}; give a "
+                             f"divisor of sweep_sandbag_questions, {swept}, so that questions "
+                             "spread over the half are among the swept ones")
         if self.swap_draws % 2:
             raise ValueError(f"profile {self.name}: swap_draws is {self.swap_draws}; give an even "
                              "number, since the draws come in complements")
@@ -139,8 +152,11 @@ _EMBEDDED = Profile(
     circuit_size=5,
     sweep_sandbag_questions=40,
     sweep_genuine_questions=20,
+    arm_sweep_questions=20,
     draw_questions=32,
     random_draws=20,
+    relabellings=99,
+    relabelled_questions=16,
     permutations=999,
     steered_draws=1,
     sae_recipe=Recipe(epochs=20, learning_rate=1e-3, threshold_rate=10.0, decay=0.3,
@@ -165,8 +181,10 @@ _FULL = replace(
     wording_questions=None,
     sweep_sandbag_questions=None,
     sweep_genuine_questions=None,
+    arm_sweep_questions=None,
     draw_questions=None,
     random_draws=100,
+    relabelled_questions=None,
     steered_draws=4,
     swap_draws=40,
     swap_draw_questions=None,
@@ -200,8 +218,11 @@ PROFILES: dict[str, Profile] = {
             circuit_size=5,
             sweep_sandbag_questions=None,
             sweep_genuine_questions=8,
+            arm_sweep_questions=8,
             draw_questions=8,
             random_draws=20,
+            relabellings=19,
+            relabelled_questions=8,
             permutations=99,
             steered_draws=2,
             sae_recipe=Recipe(epochs=4, batch_size=32, learning_rate=1e-3, target_l0=16.0, l0=0.1),
@@ -238,8 +259,11 @@ PROFILES: dict[str, Profile] = {
             circuit_size=5,
             sweep_sandbag_questions=2,
             sweep_genuine_questions=2,
+            arm_sweep_questions=2,
             draw_questions=2,
             random_draws=2,
+            relabellings=2,
+            relabelled_questions=2,
             permutations=19,
             steered_draws=1,
             sae_recipe=Recipe(epochs=1, batch_size=32, target_l0=64.0, l0=0.1),
@@ -274,8 +298,11 @@ PROFILES: dict[str, Profile] = {
             circuit_size=5,
             sweep_sandbag_questions=None,
             sweep_genuine_questions=None,
+            arm_sweep_questions=None,
             draw_questions=None,
             random_draws=100,
+            relabellings=99,
+            relabelled_questions=None,
             permutations=999,
             steered_draws=4,
             sae_recipe=Recipe(epochs=300),  # the study's: batch 128, rate 3e-4, sparsity 1e-3

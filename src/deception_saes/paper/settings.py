@@ -170,6 +170,16 @@ class Settings:
                 for name in self.profile.primary_framings]
 
     @property
+    def arms(self) -> dict[str, Framing]:
+        """What heads are chosen under: the section's framing, `section`, the same-prefix one, and
+        where the instruction alone differs, by their names; less one that is the section's. All
+        in the first wording: under the framing `instruction_alone`, in another, none is chosen."""
+        same_prefix, alone = FRAMINGS["two_shot_same_prefix"], FRAMINGS["instruction_alone"]
+        others = (same_prefix, replace(alone, instructions=same_prefix.instructions))
+        return {"section": self.framing, **{of.name: reworded(of, self._instruction)
+                                            for of in others if of.name != self.framing.name}}
+
+    @property
     def _instruction(self) -> str | None:
         given = self.own.get("sandbag_instruction")
         if given is not None and not str(given).strip():

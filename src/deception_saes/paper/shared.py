@@ -156,12 +156,25 @@ def _of_separation(of: Settings) -> Named:
 
 def _of_circuit(of: Settings) -> Named:
     yield from _asked(of.task)
-    yield _swept(of.task, of.profile.sweep_sandbag_questions, "sandbag")
+    yield _swept(of.task.choosing.spread(of.profile.sweep_sandbag_questions), "sandbag")
+
+
+def _of_portion(of: Settings) -> Named:
+    yield from _of_circuit(of)
+    yield _swept(of.task.choosing.spread(of.profile.sweep_genuine_questions), "genuine")
 
 
 def _of_sweep(of: Settings) -> Named:
-    yield from _of_circuit(of)
-    yield _swept(of.task, of.profile.sweep_genuine_questions, "genuine")
+    yield from _of_portion(of)
+    yield from _under_arms(of)
+
+
+def _under_arms(of: Settings) -> Named:
+    """The sweeps under the other arms than the section's framing."""
+    half = of.task.choosing.spread(of.profile.arm_sweep_questions)
+    for name, arm in of.arms.items():
+        if name != "section":
+            yield _swept(half.under(arm), "sandbag")
 
 
 def _of_models(of: Settings) -> Named:
@@ -171,12 +184,13 @@ def _of_models(of: Settings) -> Named:
             yield from _asked(of.task_of(subject, framing))
         yield from _asked(chosen)
         count = of.profile.sweep_sandbag_questions if subject == of.subject else None
-        yield _swept(chosen, count, "sandbag")
+        yield _swept(chosen.choosing.spread(count), "sandbag")
+    yield from _under_arms(of)
 
 
-def _swept(task: Task, count: int | None, condition: Condition) -> tuple[str, Call]:
-    half = task.choosing.spread(count)
-    return f"sweep-{task.model}-{task.framing.name}-{condition}", sweep.call(half, condition)
+def _swept(half: AskedHalf, condition: Condition) -> tuple[str, Call]:
+    return (f"sweep-{half.task.model}-{half.framing.name}-{condition}",
+            sweep.call(half, condition))
 
 
 def _layers(name: str, swept: Call) -> Named:
@@ -211,5 +225,5 @@ def _of_behavioural_saes(of: Settings) -> Named:
 
 _CALLS = {17: _of_reading, 18: _of_probes, 19: _of_probes, 20: _of_behavioural_saes,
           21: _of_behavioural_saes, 22: _of_behavioural_saes, 23: _of_task, 24: _of_swaps,
-          25: _of_quality, 26: _of_swaps, 27: _of_sweep, 28: _of_circuit, 29: _of_circuit,
+          25: _of_quality, 26: _of_swaps, 27: _of_sweep, 28: _of_circuit, 29: _of_portion,
           30: _of_models, 31: _of_swaps, 32: _of_separation}

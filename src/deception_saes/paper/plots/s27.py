@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,19 @@ def without_worked_questions(bars: list[tuple[str, float]]) -> list[tuple[str, f
             kept.append(("‹shot›", 0.0))
         before = token
     return [bar for bar in kept if bar != ("‹shot›", 0.0)]
+
+
+def arms(table: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+    """How far the sweeps under each two arms agree. titles: of the arms."""
+    return pd.DataFrame([
+        {"arm": titles[row.arm],
+         "with": "itself" if row.arm == row.other else titles[row.other],
+         "rank correlation, between halves":
+             f"{row.correlation:.2f} [{row.ci_low:.2f},\N{NO-BREAK SPACE}{row.ci_high:.2f}]"
+             .replace("-", "−"),
+         "shared": "" if row.arm == row.other else str(row.shared),
+         "shared, between halves": f"{row.shared_by_halves:.1f}"}
+        for row in table.itertuples()])
 
 
 def strongest_rows(table: pd.DataFrame) -> pd.DataFrame:

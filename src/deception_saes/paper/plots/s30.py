@@ -39,6 +39,20 @@ def portions(figure: Figure, colours: Colours, table: pd.DataFrame) -> None:
     figure.legend(loc="outside lower center", ncols=3)
 
 
+def arms(table: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+    """What heads chosen under one arm do under another. titles: of the arms."""
+    rows = []
+    for (chosen, tested, heads), of in table.groupby(["chosen", "tested", "heads"], sort=False):
+        found = {row["measure"]: with_interval(row_value(row)) for _, row in of.iterrows()}
+        outcomes = of.dropna(subset="outcome").set_index("measure")["outcome"]
+        rows.append({"chosen under": titles[chosen], "heads": heads, "tested under": titles[tested],
+                     "fall": found["fall"],
+                     "restoration": f"{found['restoration']}, {outcomes['restoration']}",
+                     "on genuine": found["genuine"],
+                     "portion": f"{found['portion']}, {outcomes['portion']}"})
+    return pd.DataFrame(rows)
+
+
 def models(table: pd.DataFrame, claims: Mapping[str, str]) -> pd.DataFrame:
     """Every model of the profile and of the study: measured, or why not, and the published.
 
