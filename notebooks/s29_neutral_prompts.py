@@ -121,6 +121,8 @@ book.number("relabelled.shared", len(set(heads) & set(by_portion[0])), "count",
             "suppressor heads among those chosen by portion", n=len(heads))
 book.number("relabelled.distinct", len(set(by_portion[1:])), "count",
             "distinct sets of heads chosen after relabelling", n=len(by_portion) - 1)
+book.number("relabelled.same", by_portion[1:].count(by_portion[0]), "count",
+            "relabellings that choose the same heads as the true labels", n=len(by_portion) - 1)
 book.report("portion", found, "improved.{condition}", where="measure == 'improved'",
             claims={"improved.genuine": "S-24"})
 book.report("text", text, "text.{measure}")
@@ -169,7 +171,7 @@ one of [[portion.mean.pp.random]] (SD over sets [[portion.mean.pp.sigma]], the l
 book.say("""
 The [[n_heads]] heads of largest portion on the choosing half, [[relabelled.shared]] of which are among the suppressors, have a portion of
 [[relabelled.pp.chosen]] on n = [[relabelled.pp.chosen|n]] evaluating questions. Chosen in the same way after the two conditions were swapped at random within questions
-([[relabelled.pp.p|n]] relabellings, [[relabelled.distinct]] distinct sets), heads have one of [[relabelled.pp.random]], SD
+([[relabelled.pp.p|n]] relabellings, [[relabelled.distinct]] distinct sets, [[relabelled.same]] times the very same heads), heads have one of [[relabelled.pp.random]], SD
 [[relabelled.pp.sigma]], the largest [[relabelled.pp.largest]]: p = [[relabelled.pp.p]], in logits [[relabelled.logits.p]]
 (portion [[relabelled.logits.chosen]], null [[relabelled.logits.random]]). The suppressors, chosen by restoration, have
 [[relabelled.suppressors.pp]] on these questions; the p is not theirs.
@@ -178,7 +180,8 @@ The [[n_heads]] heads of largest portion on the choosing half, [[relabelled.shar
 # %% [markdown]
 # The p asks whether knowing which prompt is which matters to the choice. A small one says that heads chosen for doing more
 # under sandbag do so on questions that did not choose them, more than heads chosen without that knowledge. A large one
-# says that the choice by portion finds nothing that the same choice without labels does not find. A mean of the null above zero is what headroom alone gives to any heads that matter.
+# says that the choice by portion finds nothing that the same choice without labels does not find; unless it is large because relabellings that leave most
+# questions as they are choose the very same heads again: then it says nothing. A mean of the null above zero is what headroom alone gives to any heads that matter.
 #
 # ## Question by question
 
