@@ -12,8 +12,10 @@ from deception_saes.analysis.circuit import (
     redundancy,
     selection_frequency,
     split_half_correlation,
+    split_half_overlap,
     subsets,
     top_heads,
+    top_heads_when_swapped,
     uniform_sets,
 )
 from deception_saes.models.anatomy import Head
@@ -51,6 +53,34 @@ def test_split_halves_correlate_when_heads_differ_and_not_when_they_do_not():
     signal = np.arange(40.0)[:, None] + noise(40, 30)
     assert split_half_correlation(signal, 50, seed=0).mean() > 0.95
     assert abs(split_half_correlation(noise(40, 30), 200, seed=0).mean()) < 0.3
+
+
+def test_two_arms_correlate_as_far_as_their_rankings_agree():
+    one, same = (np.arange(40.0)[:, None] + noise(40, 30, seed) for seed in (0, 1))
+    assert split_half_correlation(one, 50, 0, same).mean() > 0.95
+    assert split_half_correlation(one, 50, 0, -same).mean() < -0.95
+    assert abs(split_half_correlation(one, 200, 0, noise(40, 30, 2)).mean()) < 0.3
+    assert np.array_equal(split_half_correlation(one, 9, 0, one), split_half_correlation(one, 9, 0))
+
+
+def test_halves_share_the_heads_that_stand_out_in_both():
+    one, other = noise(40, 30), noise(40, 30, 1)
+    one[[3, 8]] += 9.0
+    other[[8, 21]] += 9.0
+    assert set(split_half_overlap(one, 2, 20, seed=0)) == {2}
+    assert set(split_half_overlap(one, 2, 20, 0, other)) == {1}
+
+
+def test_a_swap_turns_the_portions_of_all_heads_on_a_cluster_of_questions():
+    portions = np.array([[4.0, 4.0, 4.0], [1.0, 1.0, 1.0], [-4.0, -4.0, -4.0], [3.0, -3.0, 0.0]])
+    together = top_heads_when_swapped(portions, 1, 40, seed=0, clusters=("a", "a", "a"))
+    assert Counter(map(tuple, together)).keys() == {(0,), (2,)}  # all kept, or all turned
+    singly = top_heads_when_swapped(portions, 1, 200, seed=0)
+    # the fourth where the second question alone of the first two is turned, 2 of 8 coins: its sum
+    # is then 6, that of the first or third 4
+    chosen = Counter(of for of, in singly)
+    assert chosen.keys() == {0, 2, 3}
+    assert 30 < chosen[3] < 70
 
 
 def test_top_heads_and_how_often_they_come_again():

@@ -13,6 +13,7 @@ from deception_saes.analysis.equivalence import (
     holm,
     questions_needed,
     verdict,
+    verdict_by_share,
     widened,
 )
 
@@ -135,6 +136,22 @@ def test_without_a_margin_there_is_no_equivalence(margin):
         verdict(with_intervals((0, 0), (0, 0)), margin)
     with pytest.raises(ValueError, match="margin"):
         questions_needed(1.0, margin)
+
+
+@pytest.mark.parametrize(("mean", "outcome"), [
+    (3.0, "different"), (-3.0, "different"), (0.2, "equivalent"), (1.0, "inconclusive")])
+def test_a_share_of_a_fall_decides_too(mean, outcome):
+    differences = np.tile([-0.5, 0.5], 20)
+    assert verdict_by_share(mean + differences, np.full(40, 10.0), 0.1, 500, seed=0) == outcome
+
+
+def test_the_uncertainty_of_the_fall_counts():
+    values = np.full(40, 1.5)
+    fall = np.tile([-60.0, 80.0], 20)  # 10 on average, as above, but hardly known
+    assert verdict_by_share(values, fall, 0.1, 500, seed=0) == "inconclusive"
+    assert verdict_by_share(values, np.full(40, 10.0), 0.1, 500, seed=0) == "different"
+    together = ("a",) * 20 + ("b",) * 20  # of two clusters nothing is said
+    assert verdict_by_share(values, np.full(40, 10.0), 0.1, 500, 0, together) == "inconclusive"
 
 
 def test_a_difference_of_the_margin_passes_as_equivalent_in_five_percent_of_repeats():

@@ -194,6 +194,8 @@ def _on_questions(profile: Profile) -> dict[int, Work]:
            if profile.whole_release or is_compared(tag)]
     sets = 3 * profile.random_draws + 2 ** (heads + 1)  # of heads; subsets on both halves
     ablated = (6 + 2 * heads) * half + sets * few  # what claims are about: on every question
+    arms = 2 * min(half, profile.arm_sweep_questions or profile.sweep_sandbag_questions or half)
+    relabelled = (1 + profile.relabellings) * min(half, profile.relabelled_questions or half)
     texts = of.layers * of.heads / 2 + 3 * profile.random_draws
     sweeps = [_swept(model.shape, half) for model in profile.models[1:]]
     found = {
@@ -202,12 +204,12 @@ def _on_questions(profile: Profile) -> dict[int, Work]:
         25: _edited(of, len(zoo) * 6 * half)
             + _trained(of, zoo, 1.5 * half * _QUESTION, epochs),  # one condition's rows, or both
         27: _swept(of, (profile.sweep_sandbag_questions or half)
-                   + (profile.sweep_genuine_questions or half)),
+                   + (profile.sweep_genuine_questions or half) + arms),
         28: _asked(of, ablated, _QUESTION) + Work(0, sets * _SHOTS * of.flops_of_token)
             + Work(0, texts * _NEUTRAL * (of.flops_of_token + of.flops_of_logits)),
-        29: _asked(of, 4 * half, _QUESTION),
-        30: _sum([*sweeps, *(_asked(model.shape, 8 * half, _QUESTION)
-                             for model in profile.models)]),
+        29: _asked(of, 4 * half + 2 * (profile.random_draws * few + relabelled), _QUESTION),
+        30: _sum([*sweeps, _asked(of, 24 * half, _QUESTION),
+                  *(_asked(model.shape, 8 * half, _QUESTION) for model in profile.models)]),
         32: Work(0, _encoded(of, zoo, 8 * half)),
     }
     for number, (slug, framing) in profile.swaps.items():
