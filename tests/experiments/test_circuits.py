@@ -15,6 +15,7 @@ from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s30
 from deception_saes.paper.settings import Settings
 from deception_saes.paper.shared import shared_calls
+from deception_saes.tasks.framings import FRAMINGS
 
 MODEL = "tinyllama-random"
 ABSENT = dataclasses.replace(get("pythia160m"), source=HubModel("nobody/nothing"))
@@ -65,7 +66,7 @@ def drawn(p_by_set, kinds=("circuit", "layer_matched", "layer_matched")):
 def test_a_portion_is_set_beside_that_of_random_heads():
     sandbag = drawn([[10] * 6, [40] * 6, [20] * 6, [14] * 6])
     genuine = drawn([[60] * 6, [62] * 6, [54] * 6, [60] * 6])
-    found = portion_against_random(sandbag, genuine, clusters=None, draws=50, seed=0)
+    found = portion_against_random({"zero": (sandbag, genuine)}, clusters=None, draws=50, seed=0)
     pp = found[found["scale"] == "pp"].set_index("measure")["value"]
     # portions: chosen 30 - 2, random 10 + 6 and 4 - 0
     assert pp.to_dict() == pytest.approx({"chosen": 28, "random": 10, "gap": 18, "largest": 16,
@@ -76,16 +77,69 @@ def test_a_portion_is_set_beside_that_of_random_heads():
 
 
 def test_other_random_heads_on_genuine_prompts_are_no_control():
+    by_mode = {"zero": (drawn([[1]] * 4), drawn([[1]] * 3, ("circuit", "layer_matched")))}
     with pytest.raises(ValueError, match="other random heads"):
-        portion_against_random(drawn([[1]] * 4), drawn([[1]] * 3, ("circuit", "layer_matched")),
-                               clusters=None, draws=50, seed=0)
+        portion_against_random(by_mode, clusters=None, draws=50, seed=0)
 
 
 def test_a_portion_beside_chance_is_that_of_the_page(runs):
-    table = runs[29].table("portion_random").query("scale == 'pp'").set_index("measure")
-    assert table.loc["gap", "value"] == pytest.approx(
-        table.loc["chosen", "value"] - table.loc["random", "value"])
-    assert table.loc["sigma", "n"] > 1
+    for mode, id in (("zero", "portion"), ("mean", "portion.mean")):
+        table = runs[29].table("portion_random").query(
+            f"scale == 'pp' and mode == '{mode}'").set_index("measure")
+        assert table.loc["gap", "value"] == pytest.approx(
+            table.loc["chosen", "value"] - table.loc["random", "value"])
+        assert table.loc["sigma", "n"] > 1
+        assert value(runs, f"s29.{MODEL}.{id}.pp.gap") == table.loc["gap", "value"]
+
+
+def test_the_p_of_a_portion_is_that_of_its_relabellings(runs, smoke):
+    sets = runs[29].table("relabelled_sets")
+    assert list(sets["kind"][:2]) == ["suppressors", "chosen"]
+    assert len(sets) == 2 + smoke.relabellings
+    for scale in ("pp", "logits"):
+        portions = sets[f"portion_{scale}"]
+        assert value(runs, f"s29.{MODEL}.relabelled.{scale}.p") == pytest.approx(
+            (1 + (portions[2:] >= portions[1]).sum()) / (1 + smoke.relabellings))
+        assert value(runs, f"s29.{MODEL}.relabelled.suppressors.{scale}") == pytest.approx(
+            portions[0])
+    chosen = runs[27].table("suppressors").query("condition == 'sandbag'")["head"]
+    assert set(sets["heads"][0].split()) == set(chosen)
+    same = (sets["heads"][2:] == sets["heads"][1]).sum()
+    assert value(runs, f"s29.{MODEL}.relabelled.same") == same
+
+
+def test_the_arms_of_the_sweep_are_those_that_are_tested(runs, smoke):
+    agreement, tested = runs[27].table("arms"), runs[30].table("arms")
+    arms = ["section", "two_shot_same_prefix", "instruction_alone"]
+    assert list(dict.fromkeys(agreement["arm"])) == arms
+    assert set(agreement["n"]) == {smoke.arm_sweep_questions}
+    by_pair = tested.query("measure == 'portion'").set_index(["chosen", "tested"])
+    assert set(by_pair.index) == {(chosen, test) for chosen in arms for test in arms}
+    heads = {arm: set(by_pair.loc[(arm, "section"), "heads"].split()) for arm in arms}
+    for row in agreement.itertuples():
+        if row.arm != row.other:
+            assert row.shared == len(heads[row.arm] & heads[row.other])
+    for test in arms:  # the fall is of the prompts, whoever's heads are ablated
+        falls = tested[(tested["measure"] == "fall") & (tested["tested"] == test)]["value"]
+        assert falls.nunique() == 1
+    assert value(runs, f"s30.{MODEL}.arm_questions") == smoke.arm_sweep_questions
+
+
+def test_no_head_is_chosen_in_the_wording_that_the_instruction_alone_is_tested_in(smoke):
+    of = Settings(30, smoke, 0)
+    alone, tested = of.arms["instruction_alone"], FRAMINGS["instruction_alone"]
+    assert alone.shots == tested.shots
+    assert alone.answer_labels == tested.answer_labels
+    assert not set(alone.instructions) & {tested.instructions[0], tested.instructions[2]}
+    assert all(arm.instructions == alone.instructions for arm in of.arms.values())
+    swept = [call for name, call in shared_calls(30, smoke, 0).items() if name.startswith("sweep-")]
+    assert not [call for call in swept if dict(call.arguments)["half"].framing == tested]
+
+
+def test_the_framing_of_the_section_is_no_other_arm_as_well(smoke):
+    profile = dataclasses.replace(smoke, circuit_framing="two_shot_same_prefix")
+    arms = Settings(30, profile, 0).arms
+    assert list(arms) == ["section", "instruction_alone"]
 
 
 def test_where_the_instruction_alone_differs_the_labelled_questions_are_asked(runs):
