@@ -90,15 +90,9 @@ book.report("counts", counts, "{kind}s.{condition}", value="heads",
             quantity="{kind} heads at corrected p < 0.05")
 book.report("split_half", stable, "split_half.{condition}", value="correlation",
             quantity="split-half rank correlation of heads")
-in_words = "rank correlation of heads' effects under {arm} and {other}, between halves of the questions"
-book.report("arms", agreement, "halves.section", where="arm == other and arm == 'section'",
-            value="correlation", quantity=in_words)
-book.report("arms", agreement, "halves.{arm}", where="arm == other and arm != 'section'",
-            value="correlation", quantity=in_words)
-book.report("arms", agreement, "arms.{other}", where="arm != other and arm == 'section'",
-            value="correlation", quantity=in_words)
-book.report("arms", agreement, "shared.{other}", where="arm != other and arm == 'section'",
-            value="shared", low=None, high=None,
+book.report("arms", agreement, "arms.{arm}.{other}", value="correlation",
+            quantity="rank correlation of heads' effects under {arm} and {other}, between halves of the questions")
+book.report("arms", agreement, "shared.{arm}.{other}", where="arm != other", value="shared", low=None, high=None,
             quantity="heads among the strongest under both {arm} and {other}")
 book.number("early", n_early(heads, book.subject), "count", f"heads of the {len(heads)} strongest "
             "suppressors in the first quarter of depth", claim="S-09", n=len(heads),
@@ -163,17 +157,17 @@ book.table(
 # %%
 book.table(
     partial(s27.arms, titles={name: arm.title for name, arm in book.arms.items()}), agreement,
-    caption="Heads' effects on sandbag prompts under two arms, n = [[halves.section|n]] questions. Rank correlation: one arm's on a random half of the questions, "
+    caption="Heads' effects on sandbag prompts under two arms, n = [[arms.section.section|n]] questions. Rank correlation: one arm's on a random half of the questions, "
     "the other's on the other half, mean and 95% of 200 splits; an arm with itself is as far as two could agree. Shared: of the [[n_heads]] strongest, those that are among both arms', "
     "on all these questions and, mean over splits, each arm's on another half.",
 )
 
 # %% tags=["remove-input"]
 book.say("""
-Heads' effects correlate between the arm of this section and the same-prefix one by [[arms.two_shot_same_prefix|value]], and with those
-where the instruction alone differs by [[arms.instruction_alone|value]]; within one arm, between halves of the same size,
-by [[halves.section|value]], [[halves.two_shot_same_prefix|value]] and [[halves.instruction_alone|value]]. Of an arm's [[n_heads]] strongest
-[[shared.two_shot_same_prefix]] and [[shared.instruction_alone]] are among the section's, chosen of the same questions.
+Heads' effects correlate between the arm of this section and the same-prefix one by [[arms.section.two_shot_same_prefix|value]], and with those
+where the instruction alone differs by [[arms.section.instruction_alone|value]]; within one arm, between halves of the same size,
+by [[arms.section.section|value]], [[arms.two_shot_same_prefix.two_shot_same_prefix|value]] and [[arms.instruction_alone.instruction_alone|value]]. Of an arm's [[n_heads]] strongest
+[[shared.section.two_shot_same_prefix]] and [[shared.section.instruction_alone]] are among the section's, chosen of the same questions.
 """)
 
 # %% [markdown]

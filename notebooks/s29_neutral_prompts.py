@@ -12,7 +12,8 @@
 # Are the suppressor heads about the sandbag prompt at all? The same ablation on genuine prompts tells: the
 # restoration less what it does there is the *portion*. But a genuine prompt near its ceiling can only fall,
 # and a sandbag prompt near its floor can only rise, so that any disruption may have a positive portion. It is set
-# beside that of random heads of the same layers.
+# beside that of random heads of the same layers, by zeros and by means, and beside its null: heads chosen by
+# portion after the two conditions have been swapped at random.
 
 # %% tags=["parameters"]
 profile = "embedded"
@@ -113,10 +114,7 @@ book.report("portion_random", beyond, "portion.{scale}.{measure}", where="mode =
 book.report("portion_random", beyond, "portion.mean.{scale}.{measure}", where="mode == 'mean'",
             condition="sandbag")
 book.report("relabelled_sets", relabelled_sets)
-book.report("relabelled", relabelled, "relabelled.{scale}.{measure}", where="measure != 'suppressors'",
-            condition="sandbag")
-book.report("relabelled", relabelled, "relabelled.suppressors.{scale}",
-            where="measure == 'suppressors'", condition="sandbag")
+book.report("relabelled", relabelled, "relabelled.{scale}.{measure}", condition="sandbag")
 book.number("relabelled.shared", len(set(heads) & set(by_portion[0])), "count",
             "suppressor heads among those chosen by portion", n=len(heads))
 book.number("relabelled.distinct", len(set(by_portion[1:])), "count",
@@ -174,7 +172,7 @@ The [[n_heads]] heads of largest portion on the choosing half, [[relabelled.shar
 ([[relabelled.pp.p|n]] relabellings, [[relabelled.distinct]] distinct sets, [[relabelled.same]] times the very same heads), heads have one of [[relabelled.pp.random]], SD
 [[relabelled.pp.sigma]], the largest [[relabelled.pp.largest]]: p = [[relabelled.pp.p]], in logits [[relabelled.logits.p]]
 (portion [[relabelled.logits.chosen]], null [[relabelled.logits.random]]). The suppressors, chosen by restoration, have
-[[relabelled.suppressors.pp]] on these questions; the p is not theirs.
+[[relabelled.pp.suppressors]] on these questions; the p is not theirs.
 """)
 
 # %% [markdown]
@@ -209,7 +207,8 @@ book.table(
 # %% [markdown]
 # **What would have changed the conclusion.** An effect on genuine prompts as large as the restoration would
 # have meant that the heads hold answers back in general, and that the sandbag prompt only shows it; a
-# portion no larger than that of random heads, that any disruption does the same.
+# portion no larger than that of random heads, that any disruption does the same; one that is larger by zeros
+# alone, that the heads' absence matters and not what they say about the prompt.
 
 # %% tags=["remove-input"]
 book.close()

@@ -160,7 +160,8 @@ Where the instruction alone differs, the heads chosen there restore [[arms.instr
 # all three.
 #
 # **What would have changed the conclusion.** A portion of like size in all three, as a share of each one's fall, would have
-# spoken for the instruction.
+# spoken for the instruction; so would heads chosen under the instruction alone whose restoration and portion, in the wording
+# that did not choose them, lie beyond a tenth of the fall.
 
 # %% tags=["remove-input"]
 book.close()

@@ -100,7 +100,7 @@ def test_the_p_of_a_portion_is_that_of_its_relabellings(runs, smoke):
         portions = sets[f"portion_{scale}"]
         assert value(runs, f"s29.{MODEL}.relabelled.{scale}.p") == pytest.approx(
             (1 + (portions[2:] >= portions[1]).sum()) / (1 + smoke.relabellings))
-        assert value(runs, f"s29.{MODEL}.relabelled.suppressors.{scale}") == pytest.approx(
+        assert value(runs, f"s29.{MODEL}.relabelled.{scale}.suppressors") == pytest.approx(
             portions[0])
     chosen = runs[27].table("suppressors").query("condition == 'sandbag'")["head"]
     assert set(sets["heads"][0].split()) == set(chosen)
