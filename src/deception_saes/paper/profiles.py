@@ -83,7 +83,7 @@ class Profile:
     """How every SAE is trained."""
     swaps: Mapping[int, tuple[str, str]]
     """By section, §24, §26 and §31, the slug of the model and the framing it is about; a section
-    without an entry is not run."""
+    without an entry is not run. §24's model in §31 stands in for TinyLlama, at its depths."""
     swap_draws: int
     """Draws of each random edit, an even number."""
     swap_draw_questions: int | None
@@ -146,7 +146,8 @@ _EMBEDDED = Profile(
     sae_recipe=Recipe(epochs=20, learning_rate=1e-3, threshold_rate=10.0, decay=0.3,
                       l1=3e-3, l0=0.1, target_l0=64.0),
     swaps={24: ("smollm2it", "two_shot_labelled"),
-           26: ("smollm2it", "two_shot_same_prefix")},
+           26: ("smollm2it", "two_shot_same_prefix"),
+           31: ("smollm2it", "two_shot_labelled")},
     swap_draws=20,
     swap_draw_questions=32,
     verdicts=True,
