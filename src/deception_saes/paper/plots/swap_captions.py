@@ -44,7 +44,7 @@ ALL_POSITIONS = """
 **What it shows.** Reconstruction alone, at every position, leaves [[all.left]] of the clean genuine P(correct), and
 [[but_first.left]] where position 0 is left as it is. Where that is under half, this reading of the study is *uninformative* with such
 SAEs, which are trained on the tokens of the question alone: the prompt is lost before anything is swapped. E6 leaves
-[[all.E6.p_correct]] on sandbag prompts and E4 [[all.E4.p_correct]], of [[all.E6.clean]] without an edit; the gap between them,
+[[all.p_correct.E6]] on sandbag prompts and E4 [[all.p_correct.E4]], of [[all.clean]] without an edit; the gap between them,
 [[all.E6-E4]], is small by construction.
 """
 
@@ -194,12 +194,12 @@ def report_all_positions(book: Book, table: pd.DataFrame) -> None:
     book.report("all_positions", table, "but_first.genuine.{intervention}", value="effect",
                 where=on_genuine + "positions == 'but_first'", condition="{intervention}",
                 quantity=f"effect of {{intervention}} {done} but the first, genuine prompts")
-    for value, quantity in (("clean", "P(correct) on sandbag prompts without an edit, questions of "
-                                      "the edits"),
-                            ("p_correct", "P(correct) on sandbag prompts under {intervention}")):
-        book.report("all_positions", table, f"all.{{intervention}}.{value}", value=value,
-                    where=f"{on_sandbag}positions == 'all' and {value}.notna()",
-                    low="", high="", quantity=f"{quantity} {done}")
+    book.report("all_positions", table, "all.p_correct.{intervention}", value="p_correct",
+                where=on_sandbag + "positions == 'all' and p_correct.notna()", low="", high="",
+                quantity=f"P(correct) under {{intervention}} {done}, sandbag prompts")
+    book.report("all_positions", table, "all.clean", value="clean", low="", high="",
+                where=on_sandbag + "positions == 'all' and intervention == 'E6'",
+                quantity="P(correct) of the same sandbag prompts without an edit")
     left = "of the clean genuine P(correct), what reconstruction alone leaves"
     book.report("all_positions", table, "all.left", value="left", low="left_low", high="left_high",
                 where="positions == 'all' and left.notna()", quantity=f"{left} {done}")
