@@ -133,13 +133,14 @@ again = effects_by_seed(half, book.middle, book.saes, {name: edits[name] for nam
 
 # %% [markdown]
 # The study's cards do not say at which positions it edits; code of its author puts decoded features at *all* of them.
-# Here that is one cell: JumpReLU at the middle layer, position 0 edited too, or left as it is, since attention rests there.
+# Here that is one cell: JumpReLU at the middle layer, position 0 edited too, or left as it is, since attention rests
+# there. What reconstruction alone leaves of genuine prompts says whether the reading is informative.
 
 # %%
 (tag,) = swapped_at(book.saes.tags, book.middle, "jumprelu")
 everywhere = all_positions(half, book.middle, TrainedSae(book.saes, tag),
                            {name: edits[name] for name in ("E2", "E6", "E4")},
-                           questions=book.draw_questions, spare_first=(False, True))
+                           on_genuine=("E2",), questions=book.draw_questions, spare_first=(False, True))
 
 # %% [markdown]
 # A *gap* is the effect of an intervention less that of its control, question by question. It counts as none

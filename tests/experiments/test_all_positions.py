@@ -9,12 +9,13 @@ from deception_saes.experiments.all_positions import all_positions_table
 N = 12
 
 
-def found_of(*, left=40.0, clean=50.0, E6=-19.0, E4=-19.5, positions="all"):
+def found_of(*, left=40.0, clean=50.0, E6=-19.0, E4=-19.5, positions="all", clusters=None):
     """left: P(correct) under E2 on genuine prompts, in percent; each a number or one a question."""
     effects = {("genuine", "E2"): np.broadcast_to(left, N) - clean, ("sandbag", "E2"): -5.0,
                ("sandbag", "E6"): E6, ("sandbag", "E4"): E4}
     return pd.concat(pd.DataFrame({
-        "question": [f"q{place}" for place in range(N)], "prompts": prompts, "layer": 4,
+        "question": [f"q{place}" for place in range(N)], "cluster": clusters or range(N),
+        "prompts": prompts, "layer": 4,
         "positions": positions, "intervention": name,
         "clean": clean if prompts == "genuine" else 20.0, "effect": effect})
         for (prompts, name), effect in effects.items())
@@ -50,6 +51,16 @@ def test_the_gap_is_judged_by_the_margin_unless_reconstruction_leaves_under_half
     table = table_of(found_of(**given))
     assert table.loc[("all", "sandbag", "E6-E4"), "verdict"] == word
     assert set(table["verdict"].drop(("all", "sandbag", "E6-E4"))) == {""}
+
+
+def test_questions_of_one_cluster_are_drawn_together():
+    E6 = np.linspace(-20, -10, N)
+    alone, together = (table_of(found_of(E6=E6, clusters=clusters)) for clusters in (
+        None, [place // 2 for place in range(N)]))
+    for key in (("all", "sandbag", "E6"), ("all", "sandbag", "E6-E4")):
+        width, wider = (float(table.loc[key, "ci_high"] - table.loc[key, "ci_low"])
+                        for table in (alone, together))
+        assert wider > 1.2 * width > 0
 
 
 def test_without_a_margin_above_zero_nothing_is_concluded():

@@ -37,26 +37,31 @@ _POSITIONS = {False: "all", True: "but_first"}
 @cached()
 def all_positions(
     half: AskedHalf, layer: int, sae: TrainedSae, edits: Mapping[str, Edit], *,
-    questions: int | None, spare_first: tuple[bool, ...] = (False, True),
+    on_genuine: tuple[str, ...], questions: int | None, spare_first: tuple[bool, ...],
 ) -> pd.DataFrame:
-    """Effects of edits of resid_post at a layer and all prompt positions: a row a question, edit,
-    kind of prompt, and whether position 0 was edited too.
+    """Effects of edits of resid_post at a layer and all prompt positions on sandbag prompts, of
+    those named in `on_genuine` on genuine ones too: a row a question, edit, kind of prompt, and
+    whether position 0 was edited too, as `spare_first` asks.
 
     edits: those that ask nothing of the prompt under the other condition, by name; what they know
     of the conditions is learned, as at the last position alone, from the last positions of the
     other folds. questions: so many of the half, evenly spread; None: all.
     """
     asked, learned = run_clean(half, questions), sae.load()
+    cluster_of = {q.id: of for q, of in zip(half.questions, half.clusters, strict=True)}
     rows = []
     for fold in sorted(set(asked.fold_Q)):
         training = learned_without(fold, run_clean(half, None), learned, layer)
         places = np.flatnonzero(asked.fold_Q == fold)
         for condition, (name, edit), spare in product(SWAP_CONDITIONS, edits.items(), spare_first):
+            if condition == "genuine" and name not in on_genuine:
+                continue
             p_Q = _p_correct(asked, places, condition, layer, partial(_apply, edit, training),
                              spare_first=spare, batch_size=half.task.subject.batch_size)
             clean_Q = asked.clean[condition][places]
+            ids = [asked.asked.ids[place] for place in places]
             rows.append(pd.DataFrame({
-                "question": [asked.asked.ids[place] for place in places], "prompts": condition,
+                "question": ids, "cluster": [cluster_of[id] for id in ids], "prompts": condition,
                 "positions": _POSITIONS[spare], "intervention": name, "layer": layer,
                 "clean": clean_Q, "effect": p_Q - clean_Q}))
     return pd.concat(rows, ignore_index=True)
@@ -93,7 +98,8 @@ def all_positions_table(
         left = _left(of, draws, seed)
         for (condition, name), some in of.groupby(["prompts", "intervention"], sort=False):
             row = {**about, "prompts": condition, "intervention": name,
-                   **mean_interval(some["effect"], draws, seed).columns("effect"),
+                   **mean_interval(some["effect"], draws, seed,
+                                   clusters=some["cluster"].tolist()).columns("effect"),
                    "clean": some["clean"].mean(), "verdict": "",
                    "p_correct": (some["clean"] + some["effect"]).mean()}
             if (condition, name) == ("genuine", "E2"):
@@ -101,8 +107,9 @@ def all_positions_table(
                         "left_high": 100 * left.high}
             rows.append(row)
         effects = of[of["prompts"] == "sandbag"].pivot(
-            index="question", columns="intervention", values="effect")
-        gap = contrast(effects["E6"] - effects["E4"], draws, seed)
+            index=["question", "cluster"], columns="intervention", values="effect")
+        gap = contrast(effects["E6"] - effects["E4"], draws, seed,
+                       effects.index.get_level_values("cluster").tolist())
         word = verdict(gap, margin) if margin > 0 else "inconclusive"
         rows.append({**about, "prompts": "sandbag", "intervention": "E6-E4", "effect": gap.mean,
                      "ci_low": gap.low, "ci_high": gap.high, "n": gap.n,
@@ -124,4 +131,5 @@ def all_positions_table(
 def _left(of: pd.DataFrame, draws: int, seed: int) -> Interval:
     """Of the clean genuine P(correct), the share that E2 leaves."""
     genuine = of[(of["prompts"] == "genuine") & (of["intervention"] == "E2")]
-    return ratio_interval(genuine["clean"] + genuine["effect"], genuine["clean"], draws, seed)
+    return ratio_interval(genuine["clean"] + genuine["effect"], genuine["clean"], draws, seed,
+                          clusters=genuine["cluster"].tolist())

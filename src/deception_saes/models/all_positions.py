@@ -39,7 +39,7 @@ def hidden_with_all_edited(
         raise ValueError("there must be at least one prompt, each of at least one token")
 
     def everywhere(_: torch.nn.Module, __: object, x_BTD: torch.Tensor) -> torch.Tensor:
-        edited_BTD = edit(x_BTD.flatten(0, 1)).unflatten(0, x_BTD.shape[:2])
+        edited_BTD: torch.Tensor = edit(x_BTD.flatten(0, 1)).reshape(x_BTD.shape)
         if not torch.isfinite(edited_BTD).all():
             raise FloatingPointError(f"an edited residual of L{layer} is not finite")
         if spare_first:

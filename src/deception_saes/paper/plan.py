@@ -218,6 +218,8 @@ def _on_questions(profile: Profile) -> dict[int, Work]:
         given, drawn = (6, 2) if number == 31 else (21, 3)
         edits = 2 * len(tags) * (given * half + drawn * profile.swap_draws * few)
         found[number] = _edited(of, edits)
+        if number == 24:  # whole prompts, edited at all positions
+            found[number] += _asked(of, 8 * few, _SHOTS + _QUESTION)
         of_zoo = slug == profile.models[0].slug and framing == profile.circuit_framing
         if number == 31 or not of_zoo:
             found[number] += _trained(of, tags, 2 * half * _QUESTION, epochs)

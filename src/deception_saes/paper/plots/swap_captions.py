@@ -44,8 +44,9 @@ ALL_POSITIONS = """
 **What it shows.** Reconstruction alone, at every position, leaves [[all.left]] of the clean genuine P(correct), and
 [[but_first.left]] where position 0 is left as it is. Where that is under half, this reading of the study is *uninformative* with such
 SAEs, which are trained on the tokens of the question alone: the prompt is lost before anything is swapped. E6 leaves
-[[all.p_correct.E6]] on sandbag prompts and E4 [[all.p_correct.E4]], of [[all.clean]] without an edit; the gap between them,
-[[all.E6-E4]], is small by construction.
+[[all.p_correct.E6]] on sandbag prompts and E4 [[all.p_correct.E4]], of [[all.clean]] without an edit. The gap between them,
+[[all.E6-E4]], or [[but_first.E6-E4]] with position 0 as it is, is small by construction: under this reading a gap within the study's
+bound, [[S-04]], needs no SAE that found anything, nor one that found nothing.
 """
 
 FIGURES: dict[str, dict[str, Any]] = {
