@@ -36,6 +36,7 @@ draws = None  # draws of each random edit, an even number
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
+from deception_saes.experiments.all_positions import all_positions, all_positions_table
 from deception_saes.experiments.gaps import (
     credit,
     effect_table,
@@ -45,6 +46,7 @@ from deception_saes.experiments.gaps import (
     over_seeds,
     seed_table,
 )
+from deception_saes.experiments.saes import TrainedSae
 from deception_saes.experiments.swaps import effects_at, effects_by_seed
 from deception_saes.interventions.swap import (
     AddDifference,
@@ -62,13 +64,16 @@ from deception_saes.interventions.swap import (
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import swap_figures
 from deception_saes.paper.plots.swap_captions import (
+    ALL_POSITIONS,
     CREDIT,
     FIGURES,
     SUMMARY,
     TABLES,
     report,
+    report_all_positions,
     report_seeds,
 )
+from deception_saes.saes.tags import swapped_at
 
 book = open_section(24, profile, seed, model=model, framing=framing, questions=questions,
                     sandbag_instruction=sandbag_instruction, layers=layers, k=k, draws=draws,
@@ -127,6 +132,17 @@ again = effects_by_seed(half, book.middle, book.saes, {name: edits[name] for nam
                         {"E1": drawn["E1"]}, seeds=book.training_seeds, **how)
 
 # %% [markdown]
+# The study's cards do not say at which positions it edits; code of its author puts decoded features at *all* of them.
+# Here that is one cell: JumpReLU at the middle layer, position 0 edited too, or left as it is, since attention rests
+# there. What reconstruction alone leaves of genuine prompts says whether the reading is informative.
+
+# %%
+(tag,) = swapped_at(book.saes.tags, book.middle, "jumprelu")
+everywhere = all_positions(half, book.middle, TrainedSae(book.saes, tag),
+                           {name: edits[name] for name in ("E2", "E6", "E4")},
+                           on_genuine=("E2",), questions=book.draw_questions, spare_first=(False, True))
+
+# %% [markdown]
 # A *gap* is the effect of an intervention less that of its control, question by question. It counts as none
 # if it lies within a fixed share of what the sandbag prompt takes from P(correct). E6Δ beats E1Δ if it matters
 # which prompts its step was learned from; the SAE has a share in that only if E6Δ also beats the mean difference at equal norm, and an SAE that
@@ -143,6 +159,8 @@ report(book, effects, gaps, centres, steps, summary, credit(gaps), claim="S-04")
 # %%
 seeds = seed_table(again, **of_book)
 report_seeds(book, seeds, over_seeds(seeds))
+at_all = all_positions_table(everywhere, margin, **of_book)
+report_all_positions(book, at_all)
 
 # %%
 book.opening()
@@ -182,6 +200,19 @@ book.figure(swap_figures.top_features, effects, **FIGURES["top_features"])
 
 # %%
 book.figure(swap_figures.seed_forest, seeds, **FIGURES["seeds"])
+
+# %% [markdown]
+# ## At all positions
+#
+# A vector that stands at every position alike leaves nothing of the prompt above its layer: whatever the medians are,
+# the model gives one distribution for all questions. So a small gap between E6 and E4 is certain under this reading, and
+# says nothing of what they swap. It counts for no claim.
+
+# %%
+book.table(swap_figures.all_positions_rows, at_all, **TABLES["all_positions"])
+
+# %% tags=["remove-input"]
+book.say(ALL_POSITIONS)
 
 # %% [markdown]
 # ## Both conditions, and the share of the ceiling

@@ -9,7 +9,11 @@
 # %% [markdown]
 # # §31 Full-SAE-swap, TinyLlama
 #
-# The same interventions as in [§24](s24_full_sae_swap_primary.ipynb), on the third model of the study.
+# The interventions of [§24](s24_full_sae_swap_primary.ipynb) that the claim needs, with their controls, on the third
+# model of the study. A profile that does not have it asks §24's model again: as a *stand-in*, at the relative depths of
+# the layers that the study edits in TinyLlama, under the labelled framing, through JumpReLU and TopK alone, since the
+# study has no gated SAE of TinyLlama. The middle layer is the one of §24 then, and its SAEs are made as those are; the
+# first and the last are its neighbours. So such a run is hardly a second answer, and none about TinyLlama.
 #
 # *E1 is a half dose, not a null*: it takes genuine features from half of the questions and sandbag features
 # from the rest, so it stands between E4 and E6, and a small gap E6 − E1 is what even a specific swap would
@@ -38,15 +42,11 @@ from deception_saes.experiments.swaps import effects_at
 from deception_saes.interventions.swap import (
     AddDifference,
     AddMeanDifference,
-    AddRandomDirection,
     AddRelabelledDifference,
-    MedianResidual,
     Patch,
-    RandomFeatures,
     Reconstruct,
     SwapRelabelled,
     SwapTo,
-    SwapTop,
 )
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import swap_figures
@@ -67,25 +67,13 @@ edits = {
     "E6": SwapTo("genuine"),  # decode(m_G): the full swap
     "E4": SwapTo("sandbag"),  # decode(m_S): the reversed direction
     "E6Δ": AddDifference("genuine"),  # x + (m_G − m_S) W_dec: the error term kept
-    "E4Δ": AddDifference("sandbag"),  # x − (m_G − m_S) W_dec
-    **{f"E5.{m}": SwapTop(m) for m in (1, 4, 16, 64)},  # only the m features of largest Cohen's d
     "mean_difference.norm": AddMeanDifference(at_norm_of_step=True),  # as long as E6Δ's step, without its direction
-}
-for dose in (0.25, 0.5, 0.75):  # a part of the way
-    edits |= {f"E6.{dose}": SwapTo("genuine", dose=dose),
-              f"E6Δ.{dose}": AddDifference("genuine", dose=dose)}
-edits |= {  # means in the place of medians
-    "E6.mean": SwapTo("genuine", "mean"), "E4.mean": SwapTo("sandbag", "mean"),
-    "E6Δ.mean": AddDifference("genuine", "mean"), "E4Δ.mean": AddDifference("sandbag", "mean"),
 }
 drawn = {
     "E1": SwapRelabelled(),  # decode(median of a relabelled half-and-half set): a half dose
     "E1Δ": AddRelabelledDifference(),  # x + difference of relabelled halves: the null of E6Δ
-    "E3": RandomFeatures(),  # decode(m_S) + random features, norm-matched
 }
-without_sae = {"patch": Patch(), "median_residual": MedianResidual(),
-               "mean_difference": AddMeanDifference()}
-random_direction = {"random_direction": AddRandomDirection()}
+without_sae = {"patch": Patch()}  # the ceiling
 untrained = {"U6Δ": AddDifference("genuine")}  # E6Δ through the SAE before its training
 
 # %% [markdown]
@@ -95,8 +83,8 @@ untrained = {"U6Δ": AddDifference("genuine")}  # E6Δ through the SAE before it
 # %%
 half = book.task.evaluating
 how = {"draws": book.draws, "draw_questions": book.draw_questions}
-cells, centres, steps = effects_at(half, book.layers, book.saes, edits, drawn, without_sae,
-                                   random_direction, untrained=untrained, k=book.k, **how)
+cells, centres, steps = effects_at(half, book.layers, book.saes, edits, drawn, without_sae, {},
+                                   untrained=untrained, k=book.k, depths=book.depths, **how)
 
 # %% [markdown]
 # A *gap* is the effect of an intervention less that of its control, question by question. It counts as none
@@ -115,6 +103,9 @@ report(book, effects, gaps, centres, steps, summary, credit(gaps), claim="S-06")
 # %%
 book.opening()
 
+# %% tags=["remove-input"]
+book.say("**Subject**: [[subject]]. Framing: [[framing]].")
+
 # %%
 book.figure(swap_figures.gap_forest, gaps, summary, **FIGURES["gap_forest"])
 
@@ -128,22 +119,16 @@ book.say(CREDIT)
 book.table(swap_figures.credit_rows, steps, gaps, **TABLES["credit"])
 
 # %%
-book.figure(swap_figures.forest, effects, **FIGURES["forest"])
+book.figure(swap_figures.forest, effects, caption=(
+    "Effects on sandbag prompts by layer, with 95% bootstrap intervals over n = [[headline.jumprelu|n]] questions of the "
+    "evaluating half (drawn edits: on part of them, mean over draws). E2: reconstruction alone. E6, E4, E1: swaps to the "
+    "genuine, sandbag and shuffled-label median, error dropped. Δ: the difference added, error kept. U6Δ: E6Δ through the "
+    "SAE before its training. The patch, without an SAE, is the ceiling."),
+    alt="Forest plot of the effects of eight interventions, one panel for each layer.",
+    size=(9.5, 4.2), min_width=680)
 
 # %%
 book.table(swap_figures.gap_rows, gaps, **TABLES["gaps"])
-
-# %% [markdown]
-# ## Dose
-
-# %%
-book.figure(swap_figures.doses, effects, **FIGURES["doses"])
-
-# %% [markdown]
-# ## The features of largest d
-
-# %%
-book.figure(swap_figures.top_features, effects, **FIGURES["top_features"])
 
 # %% [markdown]
 # ## Both conditions, and the share of the ceiling

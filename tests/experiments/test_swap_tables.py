@@ -313,8 +313,12 @@ def test_where_no_claimed_gap_is_informative_the_headline_says_so(three, lacking
     else:
         three[["low90", "high90"]] = np.nan
     found = headline(three, 1.0)
-    assert list(found["which"]) == [": none is informative"] * 2
-    assert found[["mean", "low90", "high90", "n"]].isna().all(axis=None)
+    few = lacking == "too few questions"
+    assert list(found["which"]) == [": too few questions for an interval" if few
+                                    else ": none is informative"] * 2
+    assert found[["mean", "low90", "high90"]].isna().all(axis=None)
+    assert list(found["n"].fillna(0)) == [N * few] * 2
+    assert list(found["informative"]) == ([1, 3] if few else [0, 0])
 
 
 def test_the_headline_counts_the_claimed_gaps_of_sandbag_prompts_by_their_verdicts():

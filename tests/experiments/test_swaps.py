@@ -164,6 +164,9 @@ def test_effects_are_those_of_whole_forward_passes_with_a_hook(
                 found.setdefault(edit, []).append(float((p - p_N[0]).mean()))
         assert [len(found["E6"]), len(found["E1"])] == [len(asked.ids), smoke.swap_draw_questions]
         assert max(abs(np.mean(of)) for of in found.values()) > 1e-2
+        if section == 31:  # has what the claim needs
+            found = {edit: of for edit, of in found.items() if edit in set(table["intervention"])}
+            assert len(found) == 9
         for edit, by_question in found.items():
             name = PLAIN if edit in plain or edit == "random_direction" else architecture
             row = row_of(table, architecture=name, depth=depth, prompts=condition,
@@ -269,6 +272,9 @@ def test_every_intervention_is_run_at_every_depth_on_both_conditions(
              "mean_difference.norm", "U6Δ",
              *(f"{e}.{dose}" for e in ("E6", "E6Δ") for dose in (0.25, 0.5, 0.75)),
              *(f"{e}.mean" for e in ("E6", "E4", "E6Δ", "E4Δ"))}
+    if section == 31:  # what the claim needs
+        plain = {"patch"}
+        every = {"E2", "E6", "E4", "E6Δ", "E1", "E1Δ", "mean_difference.norm", "U6Δ"}
     for (name, depth, _), edits in of.items():
         # trained anew in §24 alone
         frozen = {"U6Δ.frozen"} if (section, name, depth) == (24, "jumprelu", "D8") else set()
@@ -398,6 +404,61 @@ def test_a_frozen_decoder_is_that_of_the_start_and_its_encoder_is_trained(runs):
     assert torch.equal(frozen["W_dec"], start["W_dec"])
     assert not torch.equal(frozen["W_enc"], start["W_enc"])
     assert not torch.equal(learned["W_dec"], start["W_dec"])
+
+
+def test_at_all_positions_what_is_swapped_in_is_learned_from_the_last_ones_of_other_folds(
+        runs, prompts, smoke):
+    lm, every, few = prompts[24]
+    sae = trained(runs[24], "jumprelu", 4).load()
+    features = {c: sae.encode(every.runs[c].residual(4)).numpy() for c in SWAP_CONDITIONS}
+    decoder, bias = (sae.weights[name].numpy() for name in ("W_dec", "b_dec"))
+    table = runs[24].table("all_positions").set_index(["positions", "prompts", "intervention"])
+    effects = {}
+    for q, (id, prompt) in enumerate(zip(few.asked.ids, few.asked.prompts["sandbag"],
+                                         strict=True)):
+        rows = every.fold_Q != every.fold_Q[every.asked.ids.index(id)]
+        for name, side in (("E2", None), ("E6", "genuine"), ("E4", "sandbag")):
+            for spare in (False, True):
+
+                def hook(_, args, out, side=side, spare=spare, rows=rows):
+                    edited = (sae.decode(sae.encode(out)) if side is None else torch.from_numpy(
+                        np.median(features[side][rows], axis=0) @ decoder + bias).expand_as(out))
+                    return torch.cat([out[:, :1], edited[:, 1:]], dim=1) if spare else edited
+
+                with torch.no_grad(), anatomy(lm.model).blocks[4].register_forward_hook(hook):
+                    logits_V = lm.model(torch.tensor([list(prompt)])).logits[0, -1].double()
+                p = logits_V.softmax(-1)[list(few.asked.correct["sandbag"][q])].sum()
+                effects.setdefault(("but_first" if spare else "all", "sandbag", name), []).append(
+                    100 * float(p) - few.clean["sandbag"][q])
+    for key, of in effects.items():
+        row = table.loc[key]
+        assert (row["n"], row["layer"]) == (smoke.swap_draw_questions, 4)
+        assert row["effect"] == pytest.approx(np.mean(of), abs=2e-5), key
+    found = runs[24].results.value(f"{base(smoke, 24)}.but_first.E6")
+    assert found.value == pytest.approx(np.mean(effects["but_first", "sandbag", "E6"]), abs=2e-5)
+
+
+def test_of_a_stand_in_the_layers_are_those_at_tinyllamas_depths_by_the_studys_names(
+        smoke, artifacts):
+    of_primary = {**smoke.swaps, 31: ("tinyllama-random", "two_shot_labelled")}
+    run = run_cells(31, dataclasses.replace(smoke, swaps=of_primary), smoke.seed, artifacts)
+    assert run.book.layers == (1, 4, 5)  # floor of 5, 11 and 16 of 22, in 8 layers
+    found = run.table("effects")
+    assert dict(zip(found["depth"], found["layer"], strict=True)) == {"D4": 1, "D8": 4, "D12": 5}
+    assert set(found["architecture"]) == {PLAIN, "jumprelu", "topk"}
+    (answer,) = (value for value in run.results.values if value.claim)
+    assert (answer.claim, answer.model) == ("S-06", "tinyllama-random")
+    assert "stand-in for TinyLlama" in run.book.described_subject
+    assert "L1, L4, L5" in run.book.described_subject
+
+
+def test_the_saes_of_a_stand_in_are_units_of_their_own(smoke, artifacts):
+    profile = dataclasses.replace(
+        smoke, swaps={**smoke.swaps, 31: ("tinyllama-random", "two_shot_labelled")})
+    first, other = (shared_calls(number, profile, smoke.seed) for number in (24, 31))
+    assert first.keys() & other.keys() == {
+        "ask-tinyllama-random-two_shot_labelled"}
+    assert len(other) == 5
 
 
 # What cannot be run

@@ -90,19 +90,22 @@ def test_in_a_build_a_notebook_has_the_builds_profile_and_seed(built):
     assert "smoke 0" in built(PARAMETERS + '\n# %%\nprint(profile, seed)\n')
 
 
-def test_of_a_section_that_is_not_run_nothing_but_its_opening_and_its_closing_is(source, tmp_path):
-    embedded = profile_named("embedded")
+def test_of_a_section_that_is_not_run_nothing_but_its_opening_and_its_closing_is(
+        source, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))  # here and in the kernel
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    paper = profile_named("paper")
     source(PARAMETERS + "\n# %%\nfrom deception_saes.paper.book import open_section\n"
            "book = open_section(31, profile, seed)\n"
            "\n# %%\nprint('computed')\nbook.task\n"
            "\n# %%\nprint('opening')\nbook.opening()\n\n# %%\nbook.close()\n")
-    why = Settings(31, embedded, 0).why_not_run
-    execute(SECTIONS[31], embedded, 0, tmp_path / "failed", why, tmp_path / "out")
+    why = Settings(31, paper, 0).why_not_run
+    execute(SECTIONS[31], paper, 0, tmp_path / "failed", why, tmp_path / "out")
     assert printed(tmp_path / "out" / "notebooks" / "s28.ipynb") == "opening\n"
     results = read_results(tmp_path / "out" / "results" / "s31.json")
     assert (results.status, results.reason) == ("not run", why)
     with pytest.raises(NotebookFailed, match="ModelUnavailable"):
-        execute(SECTIONS[31], embedded, 0, tmp_path / "failed", None, tmp_path / "out")
+        execute(SECTIONS[31], paper, 0, tmp_path / "failed", None, tmp_path / "out")
 
 
 def test_by_itself_a_notebook_takes_parameters_of_ones_own(source, smoke, tmp_path):

@@ -51,6 +51,22 @@ def ablating(restored, gap, portion_gap, in_logits, p=(0.05, 0.05, 0.05)):
                     value(30, "instruction_alone.fall", 2, 1, 3)))
 
 
+def swapping(**counts):
+    """§24 with so many claimed gaps of each word, of six."""
+    words = {word: counts.get(word, 0)
+             for word in ("equivalent", "different", "inconclusive", "uninformative")}
+    return results(24, *(
+        dataclasses.replace(value(24, f"count.jumprelu.{word}", count, None, None, "of 6"), n=6)
+        for word, count in words.items()),
+        value(24, "headline.jumprelu", None if words["uninformative"] == 6 else 1.0, None, None),
+        value(24, "headline.jumprelu.margin", 2.5, None, None),
+        value(24, "count.jumprelu.sae_adds", 0, None, None, "of 3"),
+        *(value(24, f"jumprelu.D{depth}.step.cosine", 0.9, None, None, "cosine")
+          for depth in (4, 8, 12)),
+        *(value(24, f"jumprelu.D{depth}.sandbag.gap.E6-{control}", 1, 0, 2)
+          for depth in (4, 8, 12) for control in ("E4", "E1")))
+
+
 def found(*of):
     return findings(Numbers(EMBEDDED, of))
 
@@ -71,6 +87,17 @@ def test_a_value_is_on_the_side_of_its_whole_interval(low, high, where):
 ])
 def test_told_to_is_said_of_the_instruction_alone(low, high, alone, words):
     assert words in found(sandbagging(low, high, alone))[0].sentence
+
+
+@pytest.mark.parametrize(("counts", "words"), [
+    ({"equivalent": 6}, "is unspecific, as the study reports"),
+    ({"different": 1, "uninformative": 5}, "is not unspecific throughout"),
+    ({"equivalent": 1, "uninformative": 5}, "is neither shown"),
+    ({"uninformative": 6}, "cannot be judged here, since reconstruction alone"),
+])
+def test_a_swap_is_judged_where_its_saes_leave_the_answers(counts, words):
+    (finding,) = (of for of in found(swapping(**counts)) if of.sections == (24,))
+    assert f"honest prompts {words}" in finding.sentence
 
 
 @pytest.mark.parametrize(("low", "high", "words"), [

@@ -113,6 +113,34 @@ def test_a_margin_that_is_not_finite_decides_nothing():
     assert row_of("S-04", "embedded", [unknown]).verdict.word == "inconclusive"
 
 
+@pytest.mark.parametrize(("informative", "of", "word"), [
+    (0, 6, "uninformative"), (1, 6, "inconclusive"), (0, 0, "inconclusive"),
+    (None, None, "inconclusive")])
+def test_a_headline_without_a_value_is_uninformative_if_all_that_could_answer_is_at_a_floor(
+        informative, of, word):
+    gap = Value("s24.m.gap", "q, 90% interval", None, "pp", claim="S-04", model="smollm2it")
+    beside = [] if of is None else [
+        Value("s24.m.gap.informative", "informative gaps", informative, f"of {of}", n=of)]
+    verdict = row_of("S-04", "embedded", [done(24, gap, *beside)]).verdict
+    assert verdict.word == word
+    assert ("floor" in verdict.why) == (word == "uninformative")
+    assert ("not finite" in verdict.why) == (word == "inconclusive")
+
+
+def test_of_the_studys_own_model_a_floor_is_uninformative_too():
+    gap = Value("s24.m.gap", "q", None, "pp", claim="S-04", model="llama")
+    floor = Value("s24.m.gap.informative", "informative gaps", 0, "of 6", n=6)
+    assert row_of("S-04", "paper", [done(24, gap, floor)]).verdict.word == "uninformative"
+
+
+def test_of_too_few_questions_that_is_said_and_nothing_is_called_uninformative():
+    gap = Value("s24.m.gap", "q, 90% interval", None, "pp", claim="S-04", n=4, model="smollm2it")
+    informative = Value("s24.m.gap.informative", "informative gaps", 6, "of 6", n=6)
+    verdict = row_of("S-04", "embedded", [done(24, gap, informative)]).verdict
+    assert (verdict.word, verdict.why) == ("inconclusive",
+                                           "4 questions are too few for an interval")
+
+
 @pytest.mark.parametrize("profile", ["embedded", "smoke"])
 def test_a_margin_in_another_unit_is_an_error(profile):
     model = {"embedded": "smollm2it", "smoke": "tinyllama-random"}[profile]

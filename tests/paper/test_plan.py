@@ -29,7 +29,14 @@ def test_the_estimate_is_of_the_scale_of_the_seconds_that_sections_were_measured
 
 def test_every_section_that_is_run_is_counted(smoke):
     assert plan(smoke, 0, CPU).seconds.keys() == {of.number for of in SECTIONS.values()}
-    assert 31 not in plan(EMBEDDED, 0, CPU).seconds
+    swaps = {24: EMBEDDED.swaps[24]}
+    assert {26, 31}.isdisjoint(plan(dataclasses.replace(EMBEDDED, swaps=swaps), 0, CPU).seconds)
+
+
+def test_a_stand_in_asks_less_than_the_section_it_repeats_and_trains_saes_of_its_own():
+    work = plan(EMBEDDED, 0, CPU).work
+    assert work[31].rows < work[24].rows / 2
+    assert work[31].disk > work[24].disk == 0
 
 
 def test_a_faster_device_takes_less_but_not_nothing():

@@ -96,8 +96,16 @@ def test_a_sweep_is_the_same_whether_its_layers_are_made_before_it_or_by_it(
 
 
 def test_a_section_that_is_not_run_waits_for_no_call(units):
-    assert units["notebook-s31"].needs == ("smollm2it",)
+    of_two = dataclasses.replace(EMBEDDED, swaps={n: EMBEDDED.swaps[n] for n in (24, 26)})
+    assert book_units(of_two, 0)["notebook-s31"].needs == ("smollm2it",)
     assert len(units["notebook-s26"].needs) > 3
+
+
+def test_a_stand_in_at_other_depths_trains_saes_of_its_own(units):
+    trained = {number: [name for name in units[f"notebook-s{number}"].needs
+                        if name.startswith("saes-")] for number in (24, 31)}
+    assert [name.rpartition("-")[2] for name in trained[31]] == ["L6", "L15", "L21"]
+    assert not set(trained[24]) & set(trained[31])
 
 
 def test_what_much_waits_for_is_urgent(units):

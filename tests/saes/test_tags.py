@@ -5,7 +5,9 @@ import pytest
 from deception_saes.errors import UserError
 from deception_saes.paper.source_checks import release_tags
 from deception_saes.saes.registry import ARCHITECTURES
+from deception_saes.saes.tags import LLAMA as LLAMA_DEPTHS
 from deception_saes.saes.tags import (
+    TINYLLAMA,
     SaeTag,
     behavioural_tags,
     depth_name,
@@ -140,6 +142,25 @@ def test_saes_at_any_layer_are_swapped_and_at_the_releases_layers_its_own(k):
     (8, 16, "D8"), (9, 16, "L9"), (15, 30, "D8"), (8, 30, "L8"), (6, 8, "D12")])
 def test_a_layer_is_named_by_the_studys_layer_of_its_depth_if_it_has_one(layer, n_layers, name):
     assert depth_name(layer, n_layers) == name
+
+
+@pytest.mark.parametrize(("n_layers", "layers"), [
+    (22, (5, 11, 16)), (30, (6, 15, 21)), (8, (1, 4, 5))])
+def test_tinyllamas_layers_move_to_the_same_depth_and_keep_their_names(n_layers, layers):
+    assert TINYLLAMA.moved(n_layers) == layers
+    assert [depth_name(layer, n_layers, TINYLLAMA) for layer in layers] == ["D4", "D8", "D12"]
+    assert depth_name(7, n_layers, TINYLLAMA) == "L7"
+
+
+@pytest.mark.parametrize("n_layers", [8, 12, 16, 22, 30])
+def test_llamas_layers_move_as_its_saes_do(n_layers):
+    tags = sandbagging_tags("m", n_layers)
+    assert LLAMA_DEPTHS.moved(n_layers) == tuple(sorted({tag.layer for tag in tags}))
+
+
+def test_depths_that_fall_together_are_an_error():
+    with pytest.raises(ValueError, match=r"L5, L11, L16 of TinyLlama .* L0, L2, L2 .* 4 layers"):
+        TINYLLAMA.moved(4)
 
 
 def test_the_swapped_saes_of_a_layer_are_found():

@@ -180,13 +180,20 @@ def headline(
     rows = []
     for name, of in (("jumprelu", of_claim[of_claim["architecture"] == "jumprelu"]),
                      ("all", of_claim)):
-        farthest = _farthest(of[of["verdict"] != "uninformative"])
-        which = (f": {farthest['architecture']}, L{farthest['layer']}, "
-                 f"{gap_name(farthest['gap'])}" if farthest else ": none is informative")
+        informative = of[of["verdict"] != "uninformative"]
+        farthest = _farthest(informative)
+        if farthest:
+            which = (f": {farthest['architecture']}, L{farthest['layer']}, "
+                     f"{gap_name(farthest['gap'])}")
+        elif len(informative):
+            which = ": too few questions for an interval"
+        else:
+            which = ": none is informative"
         rows.append({
             "through": name, "of": len(of), "which": which, "mean": farthest.get("mean"),
             "low90": farthest.get("low90"), "high90": farthest.get("high90"),
-            "n": farthest.get("n"), "layer": farthest.get("layer"), "margin": margin,
+            "n": farthest.get("n", informative["n"].max() if len(informative) else None),
+            "informative": len(informative), "layer": farthest.get("layer"), "margin": margin,
             "detectable": farthest.get("detectable"), "n_published": farthest.get("n_published"),
             **{word: int((of["verdict"] == word).sum()) for word in WORDS}})
     return described(
@@ -195,6 +202,7 @@ def headline(
         which=("", "the gap whose 90% interval reaches farthest from none"),
         mean=("pp", "that gap"), low90=("pp", "lower end of its 90% interval"),
         high90=("pp", "upper end"), n=("count", "questions"),
+        informative=("count", "claimed gaps that are not uninformative"),
         margin=("pp", "what counts as no gap"),
         detectable=("pp", "smallest gap that this number of questions shows with a power of 80%"),
         n_published=("count", "questions needed to show that a gap lies within the published "

@@ -34,7 +34,7 @@ from deception_saes.models.forward import token_mass
 from deception_saes.models.last_position import LastPositionRun
 from deception_saes.models.load import LanguageModel
 from deception_saes.saes.sae import Sae
-from deception_saes.saes.tags import depth_name, swapped_at
+from deception_saes.saes.tags import LLAMA, StudyDepths, depth_name, swapped_at
 from deception_saes.tasks.framings import Condition
 from deception_saes.tasks.prompts import PromptSet
 from deception_saes.tasks.trivia import deal_clusters
@@ -171,7 +171,7 @@ def _by_fold(
     whole: dict[str, torch.Tensor] = {}
     for fold in range(FOLDS):
         rows = torch.from_numpy(np.flatnonzero(edited.fold_Q == fold)).to(x_QD.device)
-        training = _learned_without(fold, learned_from, sae, layer)
+        training = learned_without(fold, learned_from, sae, layer)
         for name, edit in edits.items():
             part_NQD = apply(edit, training, x_QD[rows], rows, fold)
             if name not in whole:
@@ -180,7 +180,7 @@ def _by_fold(
     return whole
 
 
-def _learned_without(fold: int, prompts: Prompts, sae: Any, layer: int) -> Training:
+def learned_without(fold: int, prompts: Prompts, sae: Any, layer: int) -> Training:
     """The questions of the other folds."""
     genuine_QD, sandbag_QD = (prompts.runs[c].residual(layer) for c in ("genuine", "sandbag"))
     others = torch.from_numpy(np.flatnonzero(prompts.fold_Q != fold)).to(genuine_QD.device)
@@ -226,7 +226,7 @@ def step_against_mean(half: AskedHalf, layer: int, sae: AnySae) -> dict[str, flo
     prompts, learned = run_clean(half, None), sae.load()
     cosines, ratios = [], []
     for fold in range(FOLDS):
-        training = _learned_without(fold, prompts, learned, layer)
+        training = learned_without(fold, prompts, learned, layer)
         step_D, mean_D = training.step().double(), training.mean_difference_D.double()
         norm, of_mean = (float(torch.linalg.vector_norm(of)) for of in (step_D, mean_D))
         if norm == 0 or of_mean == 0:
@@ -274,7 +274,7 @@ def effects_at(
     drawn: Mapping[str, DrawnEdit], without_sae: Mapping[str, Edit],
     drawn_without_sae: Mapping[str, DrawnEdit], *, untrained: Mapping[str, Edit], k: int,
     draws: int, draw_questions: int | None, frozen_decoder: Mapping[str, Edit] | None = None,
-    frozen_at: int | None = None,
+    frozen_at: int | None = None, depths: StudyDepths = LLAMA,
 ) -> tuple[list[Cell], pd.DataFrame, pd.DataFrame]:
     """Every edit at every layer, on both conditions' prompts: without an SAE, and through each of
     the set that is swapped there (see `saes.tags.is_swapped`). Beside these, in the same cells,
@@ -282,12 +282,13 @@ def effects_at(
     through one trained with the decoder left as it starts: a JumpReLU at the layer `frozen_at`, if
     that is not None. The cells; how much of a prompt the medians of each SAE keep; and how near
     each SAE's step is to the mean difference. draws, draw_questions: as for `edit_effects`.
-    Raises UserError for a layer at which no SAE of the set is swapped."""
+    depths: what names the layers. Raises UserError for a layer at which no SAE of the set is
+    swapped."""
     n_layers = half.task.subject.model.shape.layers
     cells: list[Cell] = []
     sizes, steps = [], []
     for layer in layers:
-        depth = depth_name(layer, n_layers)
+        depth = depth_name(layer, n_layers, depths)
         swapped = swapped_at(saes.tags, layer, k=k)
         plain = edit_effects(half, layer, None, without_sae, drawn_without_sae, draws=draws,
                              draw_questions=draw_questions)

@@ -323,7 +323,7 @@ class Book(Settings):
 SAID: dict[str, Callable[[Settings], str]] = {
     "n_heads": lambda book: str(book.n_heads), "draws": lambda book: str(book.draws),
     "k": lambda book: str(book.k), "layers": lambda book: _listed(book.layers),
-    "framing": lambda book: book.framing.title,
+    "framing": lambda book: book.framing.title, "subject": lambda book: book.described_subject,
 }
 """How a parameter stands in prose."""
 

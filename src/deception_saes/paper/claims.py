@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from deception_saes.analysis.bootstrap import FEWEST
 from deception_saes.paper.results import Results, Value
 
 CLAIMS = Path(__file__).parent / "data" / "published_claims.csv"
@@ -27,6 +28,8 @@ VERDICTS = ("reproduced", "agrees", "not reproduced", "disagrees", "inconclusive
 MAGNITUDES = ("agrees", "differs", "undecided")
 DIRECTION, EQUIVALENCE, PUBLISHED = "direction", "equivalence", "published value"
 """What an interval is set against: no effect, a margin or bound, the published value."""
+
+AT_FLOOR = "nothing that could answer is informative: each is at its floor"
 
 _NULL_CLAIMS = {"upper_bound", "null"}
 _MODELS = ("Llama", "TinyLlama", "SmolLM2", "Pythia-160M", "Pythia-410M", "d20")
@@ -118,7 +121,8 @@ def is_about(claim: Claim, model: str) -> bool:
 
 
 def judge(
-    claim: Claim, value: Value, model_of_the_study: bool, margin: float | None = None
+    claim: Claim, value: Value, model_of_the_study: bool, margin: float | None = None,
+    informative: bool = True,
 ) -> Verdict:
     """What this value says of the claim.
 
@@ -134,7 +138,12 @@ def judge(
     published bound, to either side of 0, disagrees; in between, and without an interval, nothing is
     decided. Nor is it by a margin that is not above 0 and finite, as of a model that does not
     sandbag. Claims of other kinds have no use for a margin.
+
+    informative: whether anything that could have answered the claim was above its floor; if not,
+    no value is needed to call it uninformative.
     """
+    if not informative:
+        return Verdict("uninformative", AT_FLOOR)
     found = _judge_number(claim, value, model_of_the_study, margin)
     if claim.certain and not model_of_the_study:
         word = "uninformative" if found.word == "agrees" else found.word
@@ -165,6 +174,8 @@ def _judge_number(
 
 def _undecided(claim: Claim, value: Value) -> str:
     """Why no number could decide; empty if one could."""
+    if value.value is None and value.n is not None and value.n < FEWEST:
+        return f"{value.n} questions are too few for an interval"
     if value.value is None:
         return "the measured value is not finite"
     if claim.kind == "list":

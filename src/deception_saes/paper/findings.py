@@ -167,7 +167,10 @@ def _swap(of: Numbers) -> Finding:
              for word in ("equivalent", "different", "inconclusive", "uninformative")}
     farthest, margin = of(24, "headline.jumprelu"), of(24, "headline.jumprelu.margin")
     total = count["different"].n
-    if count["different"].value:
+    if total and count["uninformative"].value == total:
+        says = ("cannot be judged here, since reconstruction alone takes more than half of the "
+                "right answers")
+    elif count["different"].value:
         says = "is not unspecific throughout"
     elif count["equivalent"].value == total:
         says = "is unspecific, as the study reports"

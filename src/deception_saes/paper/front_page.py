@@ -74,8 +74,9 @@ def claim_rows(
     others: results of other runs, by name; claims whose rule was set after the result had been seen
     are judged by these too, where they have the same values.
     Where a section has a value of the id `{id}.margin` beside the value `{id}` that answers a
-    claim, that is the margin of equivalence the claim is judged by. Raises ValueError if the two
-    differ in unit.
+    claim, that is the margin of equivalence the claim is judged by; where it has one of the id
+    `{id}.informative`, that is how many of those it was chosen from are informative. Raises
+    ValueError if value and margin differ in unit.
     """
     elsewhere = {name: {row.claim.id: row.verdict.word
                         for row in claim_rows(profile, with_numbers_of(theirs, results))
@@ -89,7 +90,7 @@ def claim_rows(
         if of_section is None or value is None:
             verdict = Verdict(NOT_RUN, _why_not_run(claim, by_section, profile))
         else:
-            verdict = _judged(claim, value, _margin(of_section, value), profile)
+            verdict = _judged(claim, value, of_section, profile)
         failed = [check for check in _checks() if claim.id in check.claims and not check.holds]
         judged = {name: words[claim.id] for name, words in elsewhere.items()
                   if claim.exploratory and claim.id in words}
@@ -209,17 +210,25 @@ def section_number(claim: Claim) -> int:
     return int(claim.section.partition(".")[0])
 
 
-def _judged(claim: Claim, value: Value, margin: float | None, profile: Profile) -> Verdict:
+def _judged(claim: Claim, value: Value, of_section: Results, profile: Profile) -> Verdict:
+    margin = _margin(of_section, value)
     if not profile.verdicts:
         return Verdict(NOT_JUDGED, "random weights prove nothing")
     model = None if value.model is None else get(value.model)
     same = model is None or (model.of_the_study and is_about(claim, model.name))
-    return judge(claim, value, same, margin)
+    informative = _beside(of_section, value, "informative")
+    at_floor = informative is not None and informative.value == 0 and bool(informative.n)
+    return judge(claim, value, same, margin, informative=not at_floor)
+
+
+def _beside(of_section: Results, value: Value, name: str) -> Value | None:
+    """What is reported under the value's id and a name; None if nothing is."""
+    return next((v for v in of_section.values if v.id == f"{value.id}.{name}"), None)
 
 
 def _margin(of_section: Results, value: Value) -> float | None:
     """The margin that stands beside a value, NaN if it is not finite; None if there is none."""
-    found = next((v for v in of_section.values if v.id == f"{value.id}.margin"), None)
+    found = _beside(of_section, value, "margin")
     if found is None:
         return None
     if found.unit != value.unit:

@@ -216,10 +216,14 @@ def _on_questions(profile: Profile) -> dict[int, Work]:
         of = get(slug).shape
         few = min(half, profile.swap_draw_questions or half)
         tags = [tag for tag in sandbagging_tags(slug, of.layers) if is_swapped(tag)]
-        # 21 edits and three that are drawn, on both conditions
-        edits = 2 * len(tags) * (21 * half + 3 * profile.swap_draws * few)
+        # so many edits, and so many that are drawn, on both conditions
+        given, drawn = (6, 2) if number == 31 else (21, 3)
+        edits = 2 * len(tags) * (given * half + drawn * profile.swap_draws * few)
         found[number] = _edited(of, edits)
-        if slug != profile.models[0].slug or framing != profile.circuit_framing:
+        if number == 24:  # whole prompts, edited at all positions
+            found[number] += _asked(of, 8 * few, _SHOTS + _QUESTION)
+        of_zoo = slug == profile.models[0].slug and framing == profile.circuit_framing
+        if number == 31 or not of_zoo:
             found[number] += _trained(of, tags, 2 * half * _QUESTION, epochs)
     return found
 

@@ -91,7 +91,7 @@ class Profile:
     """How every SAE is trained."""
     swaps: Mapping[int, tuple[str, str]]
     """By section, §24, §26 and §31, the slug of the model and the framing it is about; a section
-    without an entry is not run."""
+    without an entry is not run. §24's model in §31 stands in for TinyLlama, at its depths."""
     swap_draws: int
     """Draws of each random edit, an even number."""
     swap_draw_questions: int | None
@@ -162,15 +162,16 @@ _EMBEDDED = Profile(
     sae_recipe=Recipe(epochs=20, learning_rate=1e-3, threshold_rate=10.0, decay=0.3,
                       l1=3e-3, l0=0.1, target_l0=64.0),
     swaps={24: ("smollm2it", "two_shot_labelled"),
-           26: ("smollm2it", "two_shot_same_prefix")},
+           26: ("smollm2it", "two_shot_same_prefix"),
+           31: ("smollm2it", "two_shot_labelled")},
     swap_draws=20,
     swap_draw_questions=32,
     verdicts=True,
     fuller="full",
     whole_release=False,
     behaviour=Behaviour("smollm2it", "smollm2it"),
-    seconds={17: 150, 18: 60, 19: 15, 20: 80, 21: 50, 22: 240, 23: 350, 24: 300,
-             25: 200, 26: 220, 27: 350, 28: 450, 29: 50, 30: 70, 31: 5, 32: 40},
+    seconds={17: 150, 18: 60, 19: 15, 20: 80, 21: 50, 22: 240, 23: 350, 24: 340,
+             25: 200, 26: 220, 27: 350, 28: 450, 29: 50, 30: 70, 31: 180, 32: 40},
 )
 _FULL = replace(
     _EMBEDDED,
@@ -190,9 +191,9 @@ _FULL = replace(
     swap_draw_questions=None,
     training_seeds=10,
     whole_release=True,
-    # measured on two AMD cores, but §24 and §26 reckoned from a third of their work
-    seconds={17: 250, 18: 60, 19: 15, 20: 600, 21: 50, 22: 500, 23: 400, 24: 3200, 25: 900,
-             26: 3200, 27: 1600, 28: 1900, 29: 10, 30: 60, 31: 5, 32: 120},
+    # measured on two AMD cores, but §24, §26 and §31 reckoned from a part of their work
+    seconds={17: 250, 18: 60, 19: 15, 20: 600, 21: 50, 22: 500, 23: 400, 24: 3350, 25: 900,
+             26: 3200, 27: 1600, 28: 1900, 29: 10, 30: 60, 31: 600, 32: 120},
 )
 
 PROFILES: dict[str, Profile] = {

@@ -27,7 +27,7 @@ from deception_saes.paper.subjects import (
     subject_of,
     why_not_read,
 )
-from deception_saes.saes.tags import SAE_DEPTHS, K, is_swapped, layer_at_same_depth, tags_at
+from deception_saes.saes.tags import LLAMA, TINYLLAMA, K, StudyDepths, is_swapped, tags_at
 from deception_saes.tasks.framings import FRAMINGS, Framing, reworded
 from deception_saes.tasks.labels import load_labels
 from deception_saes.tasks.trivia import Question, load_questions
@@ -250,12 +250,32 @@ class Settings:
 
     # SAEs
 
+    @property
+    def depths(self) -> StudyDepths:
+        """The study's layers at whose relative depths the section's are: Llama's, of which those of
+        its other models are moved ones too; in §31, where §24's model stands in for TinyLlama,
+        TinyLlama's, which are other layers of that model."""
+        primary, _ = self.profile.swaps.get(24, (None, None))
+        stands_in = self.model is not None and self.model.slug == primary
+        return TINYLLAMA if self.section.number == 31 and stands_in else LLAMA
+
+    @property
+    def described_subject(self) -> str:
+        """The model, the layers that are edited, and what it stands in for, if it does."""
+        assert self.model is not None
+        at = ", ".join(f"L{layer}" for layer in self.layers)
+        if self.depths == LLAMA:
+            return f"{self.model.name}, {at}"
+        of_study = ", ".join(f"L{layer}" for layer in self.depths.layers)
+        return (f"{self.model.name}, {at}, as a stand-in for {self.depths.name}, whose {of_study} "
+                "are at the same relative depths. No number here is of that model")
+
     @cached_property
     def layers(self) -> tuple[int, ...]:
         """The layers that are edited, ascending."""
         n_layers = self.subject.model.shape.layers
         if "layers" not in self.own:
-            return tuple(layer_at_same_depth(depth, n_layers) for depth in SAE_DEPTHS)
+            return self.depths.moved(n_layers)
         given = self.own["layers"]
         parts = given.replace(",", " ").split() if isinstance(given, str) else (
             [given] if isinstance(given, int) else list(given))

@@ -28,7 +28,7 @@ from deception_saes.experiments.zoo import SWAPS, quality_at
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.profiles import PROFILES, Profile
 from deception_saes.paper.settings import Settings
-from deception_saes.saes.tags import swapped_at
+from deception_saes.saes.tags import LLAMA, StudyDepths, swapped_at
 from deception_saes.store.ensure import marker_path
 from deception_saes.store.files import artifacts_root
 from deception_saes.tasks.factors import factorial, zero_shot_wordings
@@ -108,7 +108,7 @@ def _of_task(of: Settings) -> Named:
 
 
 def _of_swaps(of: Settings) -> Named:
-    yield from _trained(of.saes)
+    yield from _trained(of.saes, of.depths)
     if of.training_seeds:
         (tag,) = swapped_at(of.saes.tags, of.middle, "jumprelu")
         yield (f"seeds-{of.task.model}-{of.task.framing.name}-L{of.middle}",
@@ -118,9 +118,11 @@ def _of_swaps(of: Settings) -> Named:
                train_saes.call(frozen.saes, of.middle))
 
 
-def _trained(saes: SaeSet) -> Named:
+def _trained(saes: SaeSet, depths: StudyDepths = LLAMA) -> Named:
     task = saes.task
     about = f"{task.model}-{task.framing.name}"
+    if depths != LLAMA:  # another set of the same task
+        about += f"-depths-of-{depths.slug}"
     yield from _asked(task)
     yield (f"activations-{about}-choosing-suffix",
            activations.call(task.choosing, saes.layers, "suffix"))

@@ -15,6 +15,34 @@ READING_DEPTHS = (2, 4, 6)
 """Those that the behavioural release reads."""
 
 _LAYERS_OF_STUDY = 16  # of Llama-3.2-1B, whose layers stand below
+
+
+@dataclass(frozen=True)
+class StudyDepths:
+    """The layers of a model of the study that the sandbagging release reads."""
+
+    slug: str
+    name: str
+    layers: tuple[int, ...]
+    """Ascending, as many as SAE_DEPTHS, which name them: "D4" is the first."""
+    n_layers: int
+
+    def moved(self, n_layers: int) -> tuple[int, ...]:
+        """The layers of a model of `n_layers` at the same relative depths.
+
+        Raises ValueError if two of them fall together.
+        """
+        found = tuple(layer * n_layers // self.n_layers for layer in self.layers)
+        if len(set(found)) < len(found):
+            raise ValueError(f"{_listed(self.layers)} of {self.name} would be {_listed(found)} "
+                             f"among {n_layers} layers: two fall together, so these depths need a "
+                             "deeper model")
+        return found
+
+
+LLAMA = StudyDepths("llama", "Llama-3.2-1B", SAE_DEPTHS, _LAYERS_OF_STUDY)
+TINYLLAMA = StudyDepths("tinyllama", "TinyLlama", (5, 11, 16), 22)
+
 _EXPANSION = 4
 K = 64
 """The usual k of a TopK SAE."""
@@ -176,8 +204,9 @@ def tags_at(model: str, layers: Iterable[int], k: int = K) -> list[SaeTag]:
             for kind in (_Kind("jumprelu", (), ()), _Kind("topk", (), (), k=k))]
 
 
-def depth_name(layer: int, n_layers: int) -> str:
+def depth_name(layer: int, n_layers: int, depths: StudyDepths = LLAMA) -> str:
     """The layer by the study's layer of the same relative depth, "D8"; one that has none of those
-    that the sandbagging release reads is named "L14"."""
-    names = {layer_at_same_depth(depth, n_layers): f"D{depth}" for depth in SAE_DEPTHS}
+    that the sandbagging release reads is named "L14". depths: of which model of the study."""
+    moved = (layer * n_layers // depths.n_layers for layer in depths.layers)
+    names = {at: f"D{depth}" for at, depth in zip(moved, SAE_DEPTHS, strict=True)}
     return names.get(layer, f"L{layer}")

@@ -40,6 +40,15 @@ at [[count.all.mean_does_more]]. The step that an untrained SAE of the same size
 [[count.jumprelu.beats_untrained]] and at [[count.all.beats_untrained]]. The table tells the others.
 """
 
+ALL_POSITIONS = """
+**What it shows.** Reconstruction alone, at every position, leaves [[all.left]] of the clean genuine P(correct), and
+[[but_first.left]] where position 0 is left as it is. Where that is under half, this reading of the study is *uninformative* with such
+SAEs, which are trained on the tokens of the question alone: the prompt is lost before anything is swapped. E6 leaves
+[[all.p_correct.E6]] on sandbag prompts and E4 [[all.p_correct.E4]], of [[all.clean]] without an edit. The gap between them,
+[[all.E6-E4]], or [[but_first.E6-E4]] with position 0 as it is, is small by construction: under this reading a gap within the study's
+bound, [[S-04]], needs no SAE that found anything, nor one that found nothing.
+"""
+
 FIGURES: dict[str, dict[str, Any]] = {
     "gap_forest": {
         "caption": "The gaps that decide the claim, on sandbag prompts by layer; n = [[headline.jumprelu|n]] "
@@ -101,6 +110,11 @@ TABLES: dict[str, dict[str, str]] = {
         "caption": "Effects in pp on sandbag and on genuine prompts, with 95% bootstrap intervals. Of the "
         "patch: share of the effect of patching in the same question's genuine residual (– where that "
         "effect is not above none). On genuine prompts the patch is the sandbag residual."},
+    "all_positions": {
+        "caption": "Edits of the output of one block at all prompt positions, through JumpReLU at the middle layer, on n = "
+        "[[all.E6|n]] questions: effects in pp and P(correct), with 95% bootstrap intervals over questions. Verdict: of the "
+        "gap, against the same margin as the others; uninformative where reconstruction alone leaves under half of the "
+        "genuine P(correct), by the upper end of its interval."},
     "centres": {
         "caption": "What medians keep: active features of a prompt, of the medians and of the mean; norms of "
         "the steps between genuine and sandbag by medians and by means, and of the difference of mean "
@@ -142,6 +156,8 @@ def report(
                 high="high90", claims={"headline.jumprelu": claim},
                 quantity="gap of E6 against E1 or E4 whose 90% interval, over questions and "
                 "relabellings, reaches farthest{which}")
+    book.report("headline", headline, "headline.{through}.informative", value="informative",
+                unit="of {of}", n="of", layer=None, quantity="claimed gaps that are informative")
     book.report("headline", headline, "headline.{through}.detectable", value="detectable",
                 quantity="smallest gap that this number of questions shows with a power of 80 %")
     book.report("headline", headline, "headline.{through}.margin", value="margin", n=None,
@@ -161,3 +177,33 @@ def report_seeds(book: Book, seeds: pd.DataFrame, over_seeds: pd.DataFrame) -> N
                 quantity="mean of the gap {name} over training seeds")
     book.report("over_seeds", over_seeds, "seeds_sd.{gap}", value="sd",
                 quantity="SD of the gap {name} over training seeds")
+
+
+def report_all_positions(book: Book, table: pd.DataFrame) -> None:
+    """Report `experiments.all_positions`."""
+    done = "at all prompt positions"
+    on_sandbag, on_genuine = "prompts == 'sandbag' and ", "prompts == 'genuine' and "
+    book.report("all_positions", table, "all.{intervention}", value="effect",
+                where=on_sandbag + "positions == 'all'", condition="{intervention}",
+                quantity=f"effect of {{intervention}} {done}, sandbag prompts")
+    book.report("all_positions", table, "all.genuine.{intervention}", value="effect",
+                where=on_genuine + "positions == 'all'", condition="{intervention}",
+                quantity=f"effect of {{intervention}} {done}, genuine prompts")
+    book.report("all_positions", table, "but_first.{intervention}", value="effect",
+                where=on_sandbag + "positions == 'but_first'", condition="{intervention}",
+                quantity=f"effect of {{intervention}} {done} but the first, sandbag prompts")
+    book.report("all_positions", table, "but_first.genuine.{intervention}", value="effect",
+                where=on_genuine + "positions == 'but_first'", condition="{intervention}",
+                quantity=f"effect of {{intervention}} {done} but the first, genuine prompts")
+    book.report("all_positions", table, "all.p_correct.{intervention}", value="p_correct",
+                where=on_sandbag + "positions == 'all' and p_correct.notna()", low="", high="",
+                quantity=f"P(correct) under {{intervention}} {done}, sandbag prompts")
+    book.report("all_positions", table, "all.clean", value="clean", low="", high="",
+                where=on_sandbag + "positions == 'all' and intervention == 'E6'",
+                quantity="P(correct) of the same sandbag prompts without an edit")
+    left = "of the clean genuine P(correct), what reconstruction alone leaves"
+    book.report("all_positions", table, "all.left", value="left", low="left_low", high="left_high",
+                where="positions == 'all' and left.notna()", quantity=f"{left} {done}")
+    book.report("all_positions", table, "but_first.left", value="left", low="left_low",
+                high="left_high", where="positions == 'but_first' and left.notna()",
+                quantity=f"{left} {done} but the first")

@@ -27,7 +27,7 @@ def forest(figure: Figure, colours: Colours, effects: pd.DataFrame) -> None:
     """Effects on sandbag prompts of every intervention, by layer and architecture."""
     table = effects[effects["prompts"] == "sandbag"]
     layers = sorted(table["layer"].unique())
-    names = [*_FOREST, *_PLAIN]
+    names = [name for name in (*_FOREST, *_PLAIN) if name in set(table["intervention"])]
     styles = styles_of(table["architecture"])
     shift_of = shifts([name for name in styles if name != PLAIN], 0.44)
     every_axes = figure.subplots(1, len(layers), sharey=True, sharex=True, squeeze=False)[0]
@@ -196,6 +196,19 @@ def credit_rows(steps: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
                 f"{table.loc[at, 'conclusion']}" if step["sae"] == "trained" else "")
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def all_positions_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """What edits at all prompt positions do, and what is left of P(correct)."""
+    return pd.DataFrame({
+        "position 0": ["edited" if of == "all" else "as it is" for of in table["positions"]],
+        "prompts": table["prompts"],
+        "intervention": [gap_name(of) for of in table["intervention"]],
+        "effect": _intervals(table.rename(columns={"effect": "mean"}), "ci_low", "ci_high"),
+        "P(correct), %": [_or_dash(of, "{:.1f}") for of in table["p_correct"]],
+        "without, %": [_or_dash(of, "{:.1f}") for of in table["clean"]],
+        "left of it": [_or_dash(of, "{:.0f} %") for of in table["left"]],
+        "verdict": table["verdict"], "n": table["n"]})
 
 
 def centre_rows(table: pd.DataFrame) -> pd.DataFrame:
