@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from deception_saes.experiments.gaps import CONCLUSIONS, NAMES, gap_name
+from deception_saes.experiments.gaps import CONCLUSIONS, NAMES, SPECIFIC, gap_name
 from deception_saes.experiments.swaps import PLAIN
 from deception_saes.paper.plots.common import (
     Colours,
@@ -195,6 +195,18 @@ def credit_rows(steps: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
                 f"\N{NO-BREAK SPACE}{signed(table.loc[at, 'wide_high'])}]: "
                 f"{table.loc[at, 'conclusion']}" if step["sae"] == "trained" else "")
         rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def specific_rows(specific: pd.DataFrame) -> pd.DataFrame:
+    """Of each SAE: what must lie beyond the margin for ten features to be feature-specific."""
+    rows = []
+    for (architecture, layer), of in specific.groupby(["architecture", "layer"], sort=False):
+        cells = dict(zip(of["against"], _intervals(of, "ci_low", "ci_high"), strict=True))
+        rows.append({"SAE": style_of(architecture).name, "layer": f"L{layer}",
+                     **{name: cells.get(against, "–")
+                        for against, (name, *_) in SPECIFIC.items()},
+                     "verdict": of["verdict"].iloc[0]})
     return pd.DataFrame(rows)
 
 
