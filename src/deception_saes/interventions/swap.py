@@ -124,7 +124,8 @@ class Training:
         """The first principal components of the paired differences genuine − sandbag, about 0, at
         most [count, D]. About their mean they would leave out what sets the conditions apart."""
         difference_TD = (self.genuine_TD - self.sandbag_TD).double()
-        return torch.linalg.svd(difference_TD, full_matrices=False).Vh[:count]
+        components_CD: torch.Tensor = torch.linalg.svd(difference_TD, full_matrices=False).Vh
+        return components_CD[:count]
 
     def decoded(self, features: torch.Tensor) -> torch.Tensor:
         """features W_dec: a difference of residuals, without the decoder's bias."""
