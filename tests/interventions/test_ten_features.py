@@ -75,7 +75,8 @@ def verdict_of(shift_D, cause_D, *, frozen=True):
                       - clean["sandbag"])[None] for name, (edit, sae) in through.items()}
 
     def cell(name, condition, **of):
-        return Cell(name, "D8", 4, condition, of, clean[condition], np.arange(QUESTIONS))
+        return Cell(name, "D8", 4, condition, of, clean[condition], np.arange(QUESTIONS),
+                    tuple(map(str, range(QUESTIONS))))
 
     around = [cell(PLAIN, "sandbag", patch=effects.pop("patch")),
               cell("jumprelu", "genuine", E2=np.zeros((1, QUESTIONS)))]

@@ -374,7 +374,7 @@ def _specific_rows(
         if control not in effects:
             continue
         treated_Q, control_Q = share * effects[treated][0], of_control * effects[control][0]
-        found = mean_interval(treated_Q - control_Q, draws, seed)
+        found = mean_interval(treated_Q - control_Q, draws, seed, clusters=cell.clusters)
         outcome = "open"
         if margin > 0 and (found.low > margin or found.high < margin):
             outcome = "holds" if found.low > margin else "fails"

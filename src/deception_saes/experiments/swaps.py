@@ -365,7 +365,7 @@ def chosen_effects_at(
                 found |= effects_of_chosen(half, layer, sae, of_sae, TrainedSae(saes, tag))
             depth = depth_name(layer, half.task.subject.model.shape.layers)
             cells.append(Cell(tag.architecture, depth, layer, "sandbag", found, clean_Q,
-                              np.arange(len(clean_Q))))
+                              np.arange(len(clean_Q)), half.clusters))
     return cells
 
 
