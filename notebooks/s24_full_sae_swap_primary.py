@@ -45,18 +45,27 @@ from deception_saes.experiments.gaps import (
     margin_of,
     over_seeds,
     seed_table,
+    specific_counts,
+    specific_table,
 )
 from deception_saes.experiments.saes import TrainedSae
-from deception_saes.experiments.swaps import effects_at, effects_by_seed
+from deception_saes.experiments.swaps import (
+    chosen_effects_at,
+    effects_at,
+    effects_by_seed,
+)
 from deception_saes.interventions.swap import (
     AddDifference,
     AddMeanDifference,
     AddRandomDirection,
     AddRelabelledDifference,
+    AtNormOf,
     MedianResidual,
     Patch,
     RandomFeatures,
     Reconstruct,
+    SwapComponents,
+    SwapMatched,
     SwapRelabelled,
     SwapTo,
     SwapTop,
@@ -67,11 +76,13 @@ from deception_saes.paper.plots.swap_captions import (
     ALL_POSITIONS,
     CREDIT,
     FIGURES,
+    SPECIFIC,
     SUMMARY,
     TABLES,
     report,
     report_all_positions,
     report_seeds,
+    report_specific,
 )
 from deception_saes.saes.tags import swapped_at
 
@@ -109,8 +120,10 @@ drawn = {
 without_sae = {"patch": Patch(), "median_residual": MedianResidual(),
                "mean_difference": AddMeanDifference()}
 random_direction = {"random_direction": AddRandomDirection()}
-untrained = {"U6Δ": AddDifference("genuine")}  # E6Δ through the SAE before its training
-frozen_decoder = {"U6Δ.frozen": AddDifference("genuine")}  # through a JumpReLU whose decoder never learned
+# E6Δ through the SAE before its training, as long as the step of the trained one
+e6_at_norm = AtNormOf(AddDifference("genuine"), reference=AddDifference("genuine"))
+untrained = {"U6Δ": e6_at_norm}
+frozen_decoder = {"U6Δ.frozen": e6_at_norm}  # through a JumpReLU whose decoder never learned
 
 # %% [markdown]
 # They act on the evaluating half, at every layer, through every SAE and without one. The SAEs are trained on
@@ -132,6 +145,23 @@ again = effects_by_seed(half, book.middle, book.saes, {name: edits[name] for nam
                         {"E1": drawn["E1"]}, seeds=book.training_seeds, **how)
 
 # %% [markdown]
+# Are a few features the cause? The ten of largest |Cohen's d| on the choosing half, which everything is learned from
+# here, act on sandbag prompts of the evaluating half, beside others that go as far.
+
+# %%
+ten = {
+    "ten": SwapTop(10),  # x + Σ over the ten of (m_G,j − f_j(x)) W_dec,j
+    "ten.matched": AtNormOf(SwapMatched(10), reference=SwapTop(10)),  # others that are active as often
+    "ten.components": AtNormOf(SwapComponents(10), reference=SwapTop(10)),  # of the paired differences
+    "E6Δ": AddDifference("genuine"),
+    "E6Δ.without": AddDifference("genuine", without_top=10),  # the ten taken out of m_G − m_S
+}
+ten_of_other = AtNormOf(SwapTop(10), reference=SwapTop(10))  # another SAE's own ten
+chosen = chosen_effects_at(half, book.layers, book.saes, ten, untrained={"ten.untrained": ten_of_other},
+                           frozen_decoder={"ten.frozen": ten_of_other}, frozen_at=book.frozen_at,
+                           k=book.k)
+
+# %% [markdown]
 # The study's cards do not say at which positions it edits; code of its author puts decoded features at *all* of them.
 # Here that is one cell: JumpReLU at the middle layer, position 0 edited too, or left as it is, since attention rests
 # there. What reconstruction alone leaves of genuine prompts says whether the reading is informative.
@@ -146,7 +176,7 @@ everywhere = all_positions(half, book.middle, TrainedSae(book.saes, tag),
 # A *gap* is the effect of an intervention less that of its control, question by question. It counts as none
 # if it lies within a fixed share of what the sandbag prompt takes from P(correct). E6Δ beats E1Δ if it matters
 # which prompts its step was learned from; the SAE has a share in that only if E6Δ also beats the mean difference at equal norm, and an SAE that
-# learned nothing.
+# learned nothing, at equal norm too.
 
 # %%
 of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap over questions
@@ -155,6 +185,8 @@ effects = effect_table(cells, **of_book)
 gaps = gap_table(cells, margin, **of_book)
 summary = headline(gaps, margin, claimed=("E6-E4", "E6-E1"))
 report(book, effects, gaps, centres, steps, summary, credit(gaps), claim="S-04")
+specific = specific_table(chosen, cells, margin, **of_book)
+report_specific(book, specific, specific_counts(specific))
 
 # %%
 seeds = seed_table(again, **of_book)
@@ -176,6 +208,12 @@ book.say(CREDIT)
 
 # %%
 book.table(swap_figures.credit_rows, steps, gaps, **TABLES["credit"])
+
+# %% tags=["remove-input"]
+book.say(SPECIFIC)
+
+# %%
+book.table(swap_figures.specific_rows, specific, **TABLES["specific"])
 
 # %%
 book.figure(swap_figures.forest, effects, **FIGURES["forest"])
@@ -228,7 +266,8 @@ book.table(swap_figures.centre_rows, centres, **TABLES["centres"])
 # reversed direction, at every depth and through every architecture. It would fall with one informative cell in
 # which E6 beats E4, or E6Δ its null E1Δ, by more than the margin. That alone would be the direction's merit, which
 # the mean difference has without an SAE: it would be the SAE's only where E6Δ also beats the mean difference at equal
-# norm, and what an untrained SAE gives.
+# norm, and what an untrained SAE gives; and a few features would be the cause only where ten of them meet every
+# condition of their table.
 
 # %% tags=["remove-input"]
 book.close()

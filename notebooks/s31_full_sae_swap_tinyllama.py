@@ -37,20 +37,40 @@ draws = None  # draws of each random edit, an even number
 resamples = None  # bootstrap resamples behind every interval
 
 # %%
-from deception_saes.experiments.gaps import credit, effect_table, gap_table, headline, margin_of
-from deception_saes.experiments.swaps import effects_at
+from deception_saes.experiments.gaps import (
+    credit,
+    effect_table,
+    gap_table,
+    headline,
+    margin_of,
+    specific_counts,
+    specific_table,
+)
+from deception_saes.experiments.swaps import chosen_effects_at, effects_at
 from deception_saes.interventions.swap import (
     AddDifference,
     AddMeanDifference,
     AddRelabelledDifference,
+    AtNormOf,
     Patch,
     Reconstruct,
+    SwapComponents,
+    SwapMatched,
     SwapRelabelled,
     SwapTo,
+    SwapTop,
 )
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import swap_figures
-from deception_saes.paper.plots.swap_captions import CREDIT, FIGURES, SUMMARY, TABLES, report
+from deception_saes.paper.plots.swap_captions import (
+    CREDIT,
+    FIGURES,
+    SPECIFIC,
+    SUMMARY,
+    TABLES,
+    report,
+    report_specific,
+)
 
 book = open_section(31, profile, seed, model=model, framing=framing, questions=questions,
                     sandbag_instruction=sandbag_instruction, layers=layers, k=k, draws=draws,
@@ -74,7 +94,9 @@ drawn = {
     "E1Δ": AddRelabelledDifference(),  # x + difference of relabelled halves: the null of E6Δ
 }
 without_sae = {"patch": Patch()}  # the ceiling
-untrained = {"U6Δ": AddDifference("genuine")}  # E6Δ through the SAE before its training
+# E6Δ through the SAE before its training, as long as the step of the trained one
+e6_at_norm = AtNormOf(AddDifference("genuine"), reference=AddDifference("genuine"))
+untrained = {"U6Δ": e6_at_norm}
 
 # %% [markdown]
 # They act on the evaluating half, at every layer, through every SAE and without one. The SAEs are trained on
@@ -87,10 +109,26 @@ cells, centres, steps = effects_at(half, book.layers, book.saes, edits, drawn, w
                                    untrained=untrained, k=book.k, depths=book.depths, **how)
 
 # %% [markdown]
+# Are a few features the cause? The ten of largest |Cohen's d| on the choosing half, which everything is learned from
+# here, act on sandbag prompts of the evaluating half, beside others that go as far.
+
+# %%
+ten = {
+    "ten": SwapTop(10),  # x + Σ over the ten of (m_G,j − f_j(x)) W_dec,j
+    "ten.matched": AtNormOf(SwapMatched(10), reference=SwapTop(10)),  # others that are active as often
+    "ten.components": AtNormOf(SwapComponents(10), reference=SwapTop(10)),  # of the paired differences
+    "E6Δ": AddDifference("genuine"),
+    "E6Δ.without": AddDifference("genuine", without_top=10),  # the ten taken out of m_G − m_S
+}
+ten_of_other = AtNormOf(SwapTop(10), reference=SwapTop(10))  # another SAE's own ten
+chosen = chosen_effects_at(half, book.layers, book.saes, ten, untrained={"ten.untrained": ten_of_other},
+                           k=book.k, depths=book.depths)
+
+# %% [markdown]
 # A *gap* is the effect of an intervention less that of its control, question by question. It counts as none
 # if it lies within a fixed share of what the sandbag prompt takes from P(correct). E6Δ beats E1Δ if it matters
 # which prompts its step was learned from; the SAE has a share in that only if E6Δ also beats the mean difference at equal norm, and an SAE that
-# learned nothing.
+# learned nothing, at equal norm too.
 
 # %%
 of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap over questions
@@ -99,6 +137,8 @@ effects = effect_table(cells, **of_book)
 gaps = gap_table(cells, margin, **of_book)
 summary = headline(gaps, margin, claimed=("E6-E4", "E6-E1"))
 report(book, effects, gaps, centres, steps, summary, credit(gaps), claim="S-06")
+specific = specific_table(chosen, cells, margin, **of_book)
+report_specific(book, specific, specific_counts(specific))
 
 # %%
 book.opening()
@@ -117,6 +157,12 @@ book.say(CREDIT)
 
 # %%
 book.table(swap_figures.credit_rows, steps, gaps, **TABLES["credit"])
+
+# %% tags=["remove-input"]
+book.say(SPECIFIC)
+
+# %%
+book.table(swap_figures.specific_rows, specific, **TABLES["specific"])
 
 # %%
 book.figure(swap_figures.forest, effects, caption=(
@@ -144,7 +190,8 @@ book.table(swap_figures.centre_rows, centres, **TABLES["centres"])
 # reversed direction, at every depth and through every architecture. It would fall with one informative cell in
 # which E6 beats E4, or E6Δ its null E1Δ, by more than the margin. That alone would be the direction's merit, which
 # the mean difference has without an SAE: it would be the SAE's only where E6Δ also beats the mean difference at equal
-# norm, and what an untrained SAE gives.
+# norm, and what an untrained SAE gives; and a few features would be the cause only where ten of them meet every
+# condition of their table.
 
 # %% tags=["remove-input"]
 book.close()

@@ -1,6 +1,7 @@
 """From effects, which are made up here, to what is said of them; and folds of questions."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deception_saes.analysis.equivalence import questions_needed
@@ -15,6 +16,8 @@ from deception_saes.experiments.gaps import (
     margin_of,
     over_seeds,
     seed_table,
+    specific_counts,
+    specific_table,
 )
 from deception_saes.experiments.swaps import FOLDS, PLAIN, SWAP_CONDITIONS, Cell, question_folds
 
@@ -330,6 +333,62 @@ def test_the_headline_counts_the_claimed_gaps_of_sandbag_prompts_by_their_verdic
     assert dict(found.loc["jumprelu", list(WORDS)]) == {
         "equivalent": 0, "different": 1, "inconclusive": 0, "uninformative": 0}
     assert (found["margin"] == 1.0).all()
+
+
+# Ten features
+
+MET = {"ten": 9.0, "ten.untrained": 2.0, "ten.frozen": 2.0, "ten.matched": 1.0,
+       "ten.components": 3.0, "E6Δ": 8.0, "E6Δ.without": 1.0}
+"""With a patch of 10 and a margin of 1, every condition holds."""
+
+
+def specific_of(margin=1.0, e2=0.0, **effects):
+    effects = {name: of for name, of in (MET | effects).items() if of is not None}
+    around = beside(cell("jumprelu", E2=e2), cell("jumprelu", condition="genuine", clean=50.0,
+                                                   E2=e2))
+    return specific_table([cell("jumprelu", **effects)], around, margin, draws=500, seed=0)
+
+
+def test_each_condition_is_a_difference_of_effects_or_of_halves_of_them():
+    found = specific_of(ten=9 + noise(N)).set_index("against")
+    shift = noise(N).mean()
+    assert found["mean"].to_dict() == pytest.approx({
+        "patch": 4 + shift, "untrained": 7 + shift, "frozen": 7 + shift, "matched": 8 + shift,
+        "components": 6 + shift, "removed": 3})
+    assert found.loc["patch", ["treated", "control"]].tolist() == pytest.approx([9 + shift, 5])
+    assert found.loc["removed", ["treated", "control"]].tolist() == pytest.approx([4, 1])
+    assert found["ci_low"]["matched"] < found["mean"]["matched"] < found["ci_high"]["matched"]
+    assert (found["n"] == N).all()
+
+
+SPREAD_TEN = 9 + 2 * (noise(N) - noise(N).mean())
+
+
+@pytest.mark.parametrize(("changed", "outcomes", "verdict"), [
+    ({}, {"holds"}, "feature-specific"),
+    ({"ten.frozen": None}, {"holds"}, "not refuted"),
+    ({"ten.matched": 8.5}, {"holds", "fails"}, "not feature-specific"),
+    ({"ten.components": 8.1}, {"holds", "fails"}, "not feature-specific"),  # less than the margin
+    ({"E6Δ.without": 3.5}, {"holds", "fails"}, "not feature-specific"),
+    ({"ten": 5.5}, {"holds", "fails"}, "not feature-specific"),  # half of the patch is 5
+    ({"ten": SPREAD_TEN, "ten.components": 8.1}, {"holds", "open"}, "inconclusive"),
+    ({"e2": -40.0}, {"holds"}, "uninformative"),
+    ({"margin": 0.0}, {"open"}, "inconclusive"),
+])
+def test_ten_features_are_specific_if_all_hold_and_not_if_one_fails(changed, outcomes, verdict):
+    found = specific_of(**changed)
+    assert set(found["outcome"]) == outcomes
+    assert set(found["verdict"]) == {verdict}
+
+
+def test_places_are_counted_by_verdict_and_by_the_conditions_that_hold():
+    other = specific_of(**{"ten.frozen": None, "ten.matched": 8.5}).assign(architecture="topk")
+    found = specific_counts(pd.concat([specific_of(), other])).set_index(["through", "what"])
+    assert list(found.loc[("all", "feature_specific"), ["of", "count"]]) == [2, 1]
+    assert list(found.loc[("all", "not_specific"), ["of", "count"]]) == [2, 1]
+    assert list(found.loc[("all", "holds.matched"), ["of", "count"]]) == [2, 1]
+    assert list(found.loc[("all", "holds.frozen"), ["of", "count"]]) == [1, 1]
+    assert list(found.loc[("jumprelu", "not_specific"), ["of", "count"]]) == [1, 0]
 
 
 def test_gaps_of_training_seeds_are_numbered_and_summed_up_by_mean_and_sd():

@@ -149,7 +149,9 @@ def test_effects_are_those_of_whole_forward_passes_with_a_hook(
             for edit, dictionary in others.items():
                 in_other, _ = edits_by_hand(dictionary, {c: of[rows] for c, of in at.items()},
                                             condition, x_D, at[other][q])
-                top[edit] = in_other["E6Δ"]
+                step_in_other = in_other["E6Δ"] - x_D.numpy()
+                top[edit] = x_D.numpy() + step_in_other * np.linalg.norm(
+                    step) / np.linalg.norm(step_in_other)
             ours = {edit: torch.from_numpy(np.float32(of))[None]
                     for edit, of in {**in_saes, **plain, **top}.items()}
             if asked.ids[q] in few.asked.ids:
@@ -196,6 +198,57 @@ def test_p_correct_counts_the_tokens_of_its_own_condition(prompts):
     for q, prompt in enumerate(asked.prompts["sandbag"][:3]):
         _, log_p = whole(lm, prompt, 4)
         assert found_NQ[0, q] == pytest.approx(100 * float(log_p[0, [7, 8]].exp().sum()), rel=1e-3)
+
+
+@pytest.mark.parametrize(("section", "architecture", "depth", "layer"), [
+    (24, "jumprelu", "D8", 4), (31, "topk", "D12", 6)])
+def test_ten_features_are_learned_from_the_choosing_half_and_run_on_the_other(
+        runs, prompts, section, architecture, depth, layer):
+    lm, every, _ = prompts[section]
+    of, namespace = trained(runs[section], architecture, layer), runs[section].namespace
+    choosing = runs[section].book.task.choosing.prompts
+    assert not set(choosing.ids) & set(every.asked.ids)
+    learned_from = [torch.stack([whole(lm, prompt, layer)[0] for prompt in choosing.prompts[c]])
+                    for c in ("genuine", "sandbag")]
+    trained_sae, other = of.load(), namespace["ten_of_other"]
+    through = {name: (edit, trained_sae) for name, edit in namespace["ten"].items()}
+    through["ten.untrained"] = other, UntrainedSae(of.saes, of.tag).load()
+    if section == 24:
+        through["ten.frozen"] = other, with_frozen_decoder(of.saes, of.tag).load()
+    found = {name: [] for name in through}
+    for prompt, tokens in zip(every.asked.prompts["sandbag"], every.asked.correct["sandbag"],
+                              strict=True):
+        x_D, _ = whole(lm, prompt, layer)
+        edited = [edit(Training(sae, *learned_from, trained_sae), x_D[None], x_D[None])
+                  for edit, sae in through.values()]
+        _, log_p = whole(lm, prompt, layer, torch.cat([x_D[None], *edited]))
+        p_N = 100 * log_p[:, list(tokens)].exp().sum(1)
+        for name, p in zip(through, p_N[1:], strict=True):
+            found[name].append(float(p - p_N[0]))
+    (cell,) = [cell for cell in namespace["chosen"] if (cell.name, cell.depth) == (
+        architecture, depth)]
+    assert cell.effects.keys() == found.keys()
+    for name, by_question in found.items():
+        np.testing.assert_allclose(cell.effects[name][0], by_question, atol=2e-4, err_msg=name)
+    assert len({round(np.mean(of), 6) for of in found.values()}) == len(found)
+
+
+@pytest.mark.parametrize("section", CLAIMS)
+def test_whether_ten_features_are_the_cause_is_asked_of_every_sae(runs, smoke, section):
+    table = runs[section].table("specific")
+    asked = table.groupby(["architecture", "depth"])["against"].agg(set)
+    assert len(asked) == 7
+    for (architecture, depth), against in asked.items():
+        frozen = {"frozen"} if (section, architecture, depth) == (24, "jumprelu", "D8") else set()
+        assert against == {"patch", "untrained", "matched", "components", "removed"} | frozen
+    row, key = row_of(table, architecture="gated", against="patch"), base(smoke, section)
+    found = runs[section].results.value(f"{key}.specific.gated.D8.patch")
+    assert (found.value, found.ci_low, found.n) == (
+        pytest.approx(row["mean"]), pytest.approx(row["ci_low"]), row["n"])
+    count = runs[section].results.value(f"{key}.count.all.specific.not_specific")
+    of_place = table.drop_duplicates(["architecture", "depth"])
+    assert count.value == (of_place["verdict"] == "not feature-specific").sum()
+    assert count.n == 7
 
 
 class Perturbed:

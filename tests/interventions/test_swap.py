@@ -12,11 +12,14 @@ from deception_saes.interventions.swap import (
     AddMeanDifference,
     AddRandomDirection,
     AddRelabelledDifference,
+    AtNormOf,
     Draws,
     MedianResidual,
     Patch,
     RandomFeatures,
     Reconstruct,
+    SwapComponents,
+    SwapMatched,
     SwapRelabelled,
     SwapTo,
     SwapTop,
@@ -476,6 +479,88 @@ def test_a_decoder_that_ignores_its_features_does_nothing_beyond_its_error(train
         without_error = "Δ" not in edit and not edit.startswith("E5")
         expected_QD = weights["b_dec"].expand_as(x_QD) if without_error else x_QD
         assert torch.equal(found, expected_QD.expand_as(found)), edit
+
+
+# Ten features and what they are set against
+
+
+def test_features_taken_out_of_the_difference_are_those_of_largest_d(training, x_QD):
+    sae, (m_G, m_S) = training.sae, medians(training)
+    best = training.by_d[:4]
+    found = AddDifference("genuine", without_top=4)(training, x_QD, x_QD)
+    step_D = (m_G - m_S) @ sae.weights["W_dec"]
+    of_best_D = (m_G - m_S)[best] @ sae.weights["W_dec"][best]
+    assert of_best_D.norm() > 0.1
+    torch.testing.assert_close(found, x_QD + step_D - of_best_D, **CLOSE)
+
+
+def active_on(counts):
+    """As many features, each active on so many prompts, some of either condition."""
+    genuine_TD, sandbag_TD = torch.zeros(20, len(counts)), torch.zeros(20, len(counts))
+    for feature, count in enumerate(counts):
+        genuine_TD[: count - 1, feature] = sandbag_TD[0, feature] = 1.0 + feature
+    return Training(plain("jumprelu", len(counts)), genuine_TD, sandbag_TD)
+
+
+@pytest.mark.parametrize(("counts", "chosen", "expected"), [
+    ([9, 10, 4, 11, 2, 16, 12], [5, 6], [3, 1]),  # 11 is nearest to both, and taken by the first
+    ([9, 10, 4, 11, 2, 16, 12], [6, 5], [3, 1]),
+    ([9, 14, 3, 4, 16, 10], [5, 4], [0, 1]),
+    ([12, 12, 3, 3, 16, 14], [4, 5], [0, 1]),  # of equals the first
+])
+def test_matched_features_are_the_unchosen_ones_of_nearest_rate_each_once(
+        counts, chosen, expected, monkeypatch):
+    training = active_on(counts)
+    assert training.active_S.tolist() == counts
+    monkeypatch.setitem(training.__dict__, "by_d", torch.tensor(chosen))
+    assert training.matched(2).tolist() == expected
+    x_QD = rows(3, len(counts)).abs()
+    swapped_QD = SwapMatched(2)(training, x_QD, x_QD)
+    changed_QD = x_QD.clone()
+    changed_QD[:, expected] = training.m_G[expected]
+    torch.testing.assert_close(swapped_QD, changed_QD, **CLOSE)
+
+
+def test_matched_features_are_as_many_as_there_are_others(training):
+    every = training.by_d
+    assert len(training.matched(len(every))) == min(len(every), FEATURES - len(every))
+    found = training.matched(4).tolist()
+    assert len(set(found)) == 4
+    assert not set(found) & set(every[:4].tolist())
+
+
+def test_along_the_components_the_residual_is_set_to_the_genuine_mean(training, x_QD):
+    difference_TD = (training.genuine_TD - training.sandbag_TD).numpy().astype(np.float64)
+    values, vectors_DD = np.linalg.eigh(difference_TD.T @ difference_TD)  # about 0
+    first_KD = vectors_DD[:, np.argsort(values)[::-1][:2]].T
+    found = SwapComponents(2)(training, x_QD, x_QD).numpy()
+    mean_D = training.genuine_TD.numpy().mean(0)
+    np.testing.assert_allclose(found @ first_KD.T, np.tile(first_KD @ mean_D, (EDITED, 1)),
+                               atol=1e-5)
+    step_QD = found - x_QD.numpy()
+    np.testing.assert_allclose(step_QD @ first_KD.T @ first_KD, step_QD, atol=1e-5)
+    whole_QD = SwapComponents(WIDTH)(training, x_QD, x_QD)
+    np.testing.assert_allclose(whole_QD, np.tile(mean_D, (EDITED, 1)), atol=1e-5)
+
+
+def test_at_equal_norm_each_step_keeps_its_direction_and_takes_the_length_of_the_other_saes(
+        training, x_QD):
+    other = dataclasses.replace(training, sae=signed(training.sae.config.architecture, WIDTH)[0])
+    of_both = dataclasses.replace(other, reference_sae=training.sae)
+    own_QD, wanted_QD = (SwapTop(3)(of, x_QD, x_QD) - x_QD for of in (other, training))
+    found_QD = AtNormOf(SwapTop(3), SwapTop(3))(of_both, x_QD, x_QD) - x_QD
+    assert not torch.allclose(own_QD.norm(dim=1), wanted_QD.norm(dim=1), rtol=0.1)
+    torch.testing.assert_close(found_QD.norm(dim=1), wanted_QD.norm(dim=1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.cosine_similarity(found_QD, own_QD), torch.ones(EDITED),
+                               **CLOSE)
+    # without another SAE the length is that of its own
+    own = AtNormOf(AddDifference("genuine"), AddDifference("genuine", dose=0.5))(other, x_QD, x_QD)
+    torch.testing.assert_close(own, AddDifference("genuine", dose=0.5)(other, x_QD, x_QD), **CLOSE)
+
+
+def test_no_step_stays_none_at_any_norm(x_QD):
+    edit = AtNormOf(SwapTop(4), AddMeanDifference())
+    assert torch.equal(edit(dead("jumprelu"), x_QD, x_QD), x_QD)
 
 
 # Without an SAE

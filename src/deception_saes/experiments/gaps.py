@@ -41,6 +41,19 @@ CONCLUSIONS = {
     "E6Δ-U6Δ": ("beats untrained", "untrained is as good", "untrained does more"),
     "E6Δ-U6Δ.frozen": ("beats frozen", "frozen is as good", "frozen does more")}
 """By gap, what is concluded if it is beyond the margin, equivalent to none, or beyond it below."""
+SPECIFIC = {
+    "patch": ("the ten − ½ patch", 1.0, "ten", 0.5, "patch"),
+    "untrained": ("the ten − ten of untrained", 1.0, "ten", 1.0, "ten.untrained"),
+    "frozen": ("the ten − ten of frozen decoder", 1.0, "ten", 1.0, "ten.frozen"),
+    "matched": ("the ten − ten matched in rate", 1.0, "ten", 1.0, "ten.matched"),
+    "components": ("the ten − ten components", 1.0, "ten", 1.0, "ten.components"),
+    "removed": ("½ E6Δ − E6Δ without the ten", 0.5, "E6Δ", 1.0, "E6Δ.without")}
+"""What must lie beyond the margin for ten features to be feature-specific: by name, how it stands
+on pages, and a share of one edit's effect less a share of another's."""
+SPECIFIC_VERDICTS = {
+    "feature_specific": "feature-specific", "not_refuted": "not refuted",
+    "not_specific": "not feature-specific", "inconclusive": "inconclusive",
+    "uninformative": "uninformative"}
 
 _WITH_SHARE = ("E2", "E6", "E6Δ", "U6Δ", "U6Δ.frozen", "median_residual", "mean_difference",
                "mean_difference.norm")  # and every E5
@@ -72,9 +85,9 @@ def effect_table(cells: Sequence[Cell], *, draws: int, seed: int) -> pd.DataFram
         intervention=("", "E0 to E6 and their forms (methods); E6.0.5 is half of the way, E6.mean "
                           "is with means for medians, E5.16 swaps sixteen features; U6Δ is E6Δ "
                           "through the SAE before its training, U6Δ.frozen through one trained "
-                          "with its decoder frozen; mean_difference.norm is the mean difference "
-                          "at the norm of E6Δ's step; patch, median_residual, mean_difference "
-                          "and random_direction need no SAE"),
+                          "with its decoder frozen, and mean_difference.norm the mean difference, "
+                          "all three at the norm of E6Δ's step; patch, median_residual, "
+                          "mean_difference and random_direction need no SAE"),
         effect=("pp", "P(correct) with the edit less without it, mean over questions"),
         draws=("count", "draws of an edit that is drawn at random, else 1"),
         **with_ends("share", "percent", "effect as a share of the patch's; sandbag prompts alone, "
@@ -118,7 +131,7 @@ def gap_table(cells: Sequence[Cell], margin: float, *, draws: int, seed: int) ->
 
 def credit(gaps: pd.DataFrame) -> pd.DataFrame:
     """At how many places, on sandbag prompts through JumpReLU and through any SAE, E6Δ beats its
-    relabelled null, the mean difference at equal norm, and an untrained SAE."""
+    relabelled null and, at equal norm, the mean difference and an untrained SAE."""
     table = gaps[(gaps["prompts"] == "sandbag") & gaps["gap"].isin(CONCLUSIONS)]
     counted = {"direction_specific": ("E6Δ-E1Δ", 0), "sae_adds": ("E6Δ-mean_difference.norm", 0),
                "mean_as_good": ("E6Δ-mean_difference.norm", 1),
@@ -137,6 +150,50 @@ def credit(gaps: pd.DataFrame) -> pd.DataFrame:
         mean_as_good=("count", "places where it is equivalent to that"),
         mean_does_more=("count", "places where that beats it"),
         beats_untrained=("count", "places where it beats the same through an untrained SAE"))
+
+
+def specific_table(
+    chosen: Sequence[Cell], cells: Sequence[Cell], margin: float, *, draws: int, seed: int
+) -> pd.DataFrame:
+    """Are ten features the cause? A row for every condition of `SPECIFIC` that a cell of `chosen`,
+    one an SAE, has the edits of. cells: those of `effects_at`, for the patch and for what
+    reconstruction alone leaves. margin, draws, seed: as for `gap_table`."""
+    return described(
+        pd.DataFrame([row for cell in chosen
+                      for row in _specific_rows(cell, cells, margin, draws, seed)]),
+        "what must lie beyond the margin for ten features, chosen on the choosing half, to be "
+        "feature-specific; a row an SAE and condition, on sandbag prompts",
+        against=("", "which condition"), name=("", "the contrast as it stands on pages"),
+        treated=("pp", "the effect, or half of it, that is to be larger, mean over questions"),
+        control=("pp", "what is subtracted from it"), mean=("pp", "their difference"),
+        outcome=("", "holds: the 95% interval lies above the margin; fails: it lies below the "
+                     "margin; else open"),
+        verdict=("", "of the SAE at this layer. feature-specific: all conditions hold; not "
+                     "refuted: all hold, but no SAE with a frozen decoder is there; not "
+                     "feature-specific: one fails; else inconclusive; uninformative where "
+                     "reconstruction alone leaves under half"))
+
+
+def specific_counts(specific: pd.DataFrame) -> pd.DataFrame:
+    """At how many places, through JumpReLU and through any SAE, each condition holds and each
+    verdict is given."""
+    rows = []
+    for through, of in (("jumprelu", specific[specific["architecture"] == "jumprelu"]),
+                        ("all", specific)):
+        places = of.drop_duplicates(["architecture", "layer"])
+        rows += [{"through": through, "what": what, "name": f"ten features are {word}",
+                  "of": len(places), "count": int((places["verdict"] == word).sum())}
+                 for what, word in SPECIFIC_VERDICTS.items()]
+        rows += [{"through": through, "what": f"holds.{against}",
+                  "name": f"{asked['name'].iloc[0]} lies beyond the margin", "of": len(asked),
+                  "count": int((asked["outcome"] == "holds").sum())}
+                 for against, asked in of.groupby("against", sort=False)]
+    return described(
+        pd.DataFrame(rows), "at how many places, an SAE and a layer each, each condition holds and "
+        "each verdict is given",
+        through=("", "jumprelu, or all architectures"), what=("", "which condition or verdict"),
+        name=("", "the same in words"), of=("count", "places where it is asked"),
+        count=("count", "places where it is so"))
 
 
 def seed_table(cells: Sequence[Cell], *, draws: int, seed: int) -> pd.DataFrame:
@@ -314,6 +371,33 @@ def _gap_rows(
                "conclusion": _conclusion(name, word(margin), found.mean),
                "verdict_published": word(PUBLISHED_BOUND),
                "n_published": questions_needed(found.sd, PUBLISHED_BOUND)}
+
+
+def _specific_rows(
+    cell: Cell, cells: Sequence[Cell], margin: float, draws: int, seed: int
+) -> list[dict[str, Any]]:
+    effects = {**cell.effects, "patch": _cell(cells, PLAIN, cell.depth, "sandbag").effects["patch"]}
+    rows = []
+    for against, (name, share, treated, of_control, control) in SPECIFIC.items():
+        if control not in effects:
+            continue
+        treated_Q, control_Q = share * effects[treated][0], of_control * effects[control][0]
+        found = mean_interval(treated_Q - control_Q, draws, seed, clusters=cell.clusters)
+        outcome = "open"
+        if margin > 0 and (found.low > margin or found.high < margin):
+            outcome = "holds" if found.low > margin else "fails"
+        rows.append({**cell.about, "against": against, "name": name, "treated": treated_Q.mean(),
+                     "control": control_Q.mean(), **found.columns("mean"), "outcome": outcome})
+    outcomes = [row["outcome"] for row in rows]
+    if _reconstruction_loses_half(cell, cells, draws, seed):
+        verdict = "uninformative"
+    elif "fails" in outcomes:
+        verdict = "not_specific"
+    elif "open" in outcomes:
+        verdict = "inconclusive"
+    else:
+        verdict = "feature_specific" if len(rows) == len(SPECIFIC) else "not_refuted"
+    return [{**row, "verdict": SPECIFIC_VERDICTS[verdict]} for row in rows]
 
 
 def _conclusion(gap: str, verdict: str, mean: float) -> str:

@@ -5,7 +5,7 @@ Shape suffixes: N edits, Q questions, D d_model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,8 @@ from deception_saes.experiments.saes import (
     SaeSet,
     TrainedSae,
     UntrainedSae,
+    activations,
+    read,
     with_frozen_decoder,
 )
 from deception_saes.experiments.task import AskedHalf
@@ -34,7 +36,7 @@ from deception_saes.models.forward import token_mass
 from deception_saes.models.last_position import LastPositionRun
 from deception_saes.models.load import LanguageModel
 from deception_saes.saes.sae import Sae
-from deception_saes.saes.tags import LLAMA, StudyDepths, depth_name, swapped_at
+from deception_saes.saes.tags import LLAMA, SaeTag, StudyDepths, depth_name, swapped_at
 from deception_saes.tasks.framings import Condition
 from deception_saes.tasks.prompts import PromptSet
 from deception_saes.tasks.trivia import deal_clusters
@@ -109,7 +111,7 @@ def question_folds(cluster_of: Mapping[str, str], seed: int) -> dict[str, int]:
 def edit_effects(
     half: AskedHalf, layer: int, sae: AnySae | None, edits: Mapping[str, Edit],
     drawn: Mapping[str, DrawnEdit], *, draws: int, draw_questions: int | None,
-    conditions: tuple[Condition, ...] = SWAP_CONDITIONS,
+    conditions: tuple[Condition, ...] = SWAP_CONDITIONS, reference: AnySae | None = None,
 ) -> dict[str, Any]:
     """Effects of edits of resid_post at a layer, last position, by condition and name; beside them
     `clean`, P(correct) in percent by condition, [Q], `drawn_subset`, the places of the questions
@@ -118,15 +120,16 @@ def edit_effects(
     What edits a question is learned from questions of other folds. sae: None for edits without one.
     drawn: edits that are drawn at random, so many `draws` of each, an even number; these are run on
     `draw_questions` of the half, evenly spread (None: on all). All SAEs of a layer are given the
-    same draws.
+    same draws. reference: the SAE whose edits `AtNormOf` makes those without draws as long as.
     """
     all_questions, drawn_subset = run_clean(half, None), run_clean(half, draw_questions)
-    learned = sae.load() if sae is not None else None
+    learned, of_reference = (of.load() if of is not None else None for of in (sae, reference))
     halves_NQ = relabellings(all_questions.fold_Q, draws, half.task.seed)
     found: dict[str, Any] = {}
     label = f"{sae.tag.name if sae is not None else 'edits without an SAE'}, L{layer}"
     for condition in tqdm(conditions, desc=label, unit="condition"):
-        found[condition] = undrawn_effects(edits, all_questions, learned, layer, condition)
+        found[condition] = undrawn_effects(edits, all_questions, learned, layer, condition,
+                                           of_reference)
         if drawn:
             found[condition] |= _drawn_effects(drawn, all_questions, drawn_subset, learned, layer,
                                                condition, halves_NQ, half.task.seed)
@@ -136,7 +139,8 @@ def edit_effects(
 
 
 def undrawn_effects(
-    edits: Mapping[str, Edit], prompts: Prompts, sae: Sae | None, layer: int, condition: Condition
+    edits: Mapping[str, Edit], prompts: Prompts, sae: Sae | None, layer: int, condition: Condition,
+    reference: Sae | None = None,
 ) -> EffectsByName:
     """Effects of edits without draws on the prompts of one condition, by name."""
     other_QD = prompts.runs[_other(condition)].residual(layer)
@@ -145,8 +149,8 @@ def undrawn_effects(
               ) -> torch.Tensor:
         return edit(training, x_QD, other_QD[rows])[None]
 
-    return _run(_by_fold(edits, apply, prompts, prompts, sae, layer, condition), condition, layer,
-                prompts)
+    edited = _by_fold(edits, apply, prompts, prompts, sae, layer, condition, reference)
+    return _run(edited, condition, layer, prompts)
 
 
 def _drawn_effects(
@@ -164,14 +168,14 @@ def _drawn_effects(
 
 def _by_fold(
     edits: Mapping[str, Any], apply: Callable[..., torch.Tensor], learned_from: Prompts,
-    edited: Prompts, sae: Any, layer: int, condition: Condition,
+    edited: Prompts, sae: Any, layer: int, condition: Condition, reference: Sae | None = None,
 ) -> dict[str, torch.Tensor]:
     """By name, the edits of all questions, [N, Q, D], each learned from the other folds."""
     x_QD = edited.runs[condition].residual(layer)
     whole: dict[str, torch.Tensor] = {}
     for fold in range(FOLDS):
         rows = torch.from_numpy(np.flatnonzero(edited.fold_Q == fold)).to(x_QD.device)
-        training = learned_without(fold, learned_from, sae, layer)
+        training = learned_without(fold, learned_from, sae, layer, reference)
         for name, edit in edits.items():
             part_NQD = apply(edit, training, x_QD[rows], rows, fold)
             if name not in whole:
@@ -180,11 +184,13 @@ def _by_fold(
     return whole
 
 
-def learned_without(fold: int, prompts: Prompts, sae: Any, layer: int) -> Training:
+def learned_without(
+    fold: int, prompts: Prompts, sae: Any, layer: int, reference: Sae | None = None
+) -> Training:
     """The questions of the other folds."""
     genuine_QD, sandbag_QD = (prompts.runs[c].residual(layer) for c in ("genuine", "sandbag"))
     others = torch.from_numpy(np.flatnonzero(prompts.fold_Q != fold)).to(genuine_QD.device)
-    return Training(sae, genuine_QD[others], sandbag_QD[others])
+    return Training(sae, genuine_QD[others], sandbag_QD[others], reference)
 
 
 def _run(
@@ -194,6 +200,23 @@ def _run(
     effects_NQ = prompts.effects(condition, layer, torch.cat(list(edits.values())))
     ends = np.cumsum([len(of) for of in edits.values()])
     return dict(zip(edits, np.split(effects_NQ, ends[:-1]), strict=True))
+
+
+@cached()
+def effects_of_chosen(
+    half: AskedHalf, layer: int, sae: AnySae, edits: Mapping[str, Edit], reference: AnySae
+) -> EffectsByName:
+    """Effects, [1, Q] by name, on sandbag prompts of edits of resid_post at a layer, last position,
+    that are learned from all questions of the task's choosing half. reference: as for
+    `edit_effects`."""
+    prompts = run_clean(half, None)
+    x_QD, other_QD = (prompts.runs[c].residual(layer) for c in ("sandbag", "genuine"))
+    rows = read(activations(half.task.choosing, sae.saes.layers, "last"), [layer])
+    genuine_TD, sandbag_TD = (rows.x_by_layer[layer][torch.from_numpy(rows.condition == c)].to(x_QD)
+                              for c in ("genuine", "sandbag"))
+    training = Training(sae.load(), genuine_TD, sandbag_TD, reference.load())
+    edited = {name: edit(training, x_QD, other_QD)[None] for name, edit in edits.items()}
+    return _run(edited, "sandbag", layer, prompts)
 
 
 def _other(condition: Condition) -> Condition:
@@ -296,16 +319,13 @@ def effects_at(
         for tag in swapped:
             about: dict[str, Any] = {"architecture": tag.architecture, "depth": depth,
                                      "layer": layer}
-            through: dict[str, tuple[AnySae, Mapping[str, Edit]]] = {
-                "trained": (TrainedSae(saes, tag), edits),
-                "untrained": (UntrainedSae(saes, tag), untrained)}
-            if frozen_decoder and (tag.architecture, layer) == ("jumprelu", frozen_at):
-                through["frozen decoder"] = with_frozen_decoder(saes, tag), frozen_decoder
             found: dict[str, Any] = {}
-            for name, (sae, of_sae) in through.items():
+            for name, sae, of_sae in _through(saes, tag, edits, untrained, frozen_decoder,
+                                              frozen_at):
                 effects = edit_effects(half, layer, sae, of_sae,
                                        drawn if name == "trained" else {}, draws=draws,
-                                       draw_questions=draw_questions)
+                                       draw_questions=draw_questions,
+                                       reference=TrainedSae(saes, tag))
                 found = effects | {c: found.get(c, {}) | effects[c] for c in SWAP_CONDITIONS}
                 steps.append({**about, "sae": name, **step_against_mean(half, layer, sae)})
             cells += cells_of(found, **about)
@@ -328,6 +348,38 @@ def effects_at(
         cosine=("cosine", "of the decoded step with the mean genuine residual less the mean "
                           "sandbag one; empty where one of them is 0 in a fold"),
         norm_ratio=("ratio", "norm of the decoded step over that of the mean difference"))
+
+
+def chosen_effects_at(
+    half: AskedHalf, layers: Sequence[int], saes: SaeSet, edits: Mapping[str, Edit], *,
+    untrained: Mapping[str, Edit], k: int, frozen_decoder: Mapping[str, Edit] | None = None,
+    frozen_at: int | None = None, depths: StudyDepths = LLAMA,
+) -> list[Cell]:
+    """Edits of sandbag prompts that are learned from all of the choosing half, at the layers and
+    through the SAEs of `effects_at`, a cell an SAE. Raises UserError as that does."""
+    cells = []
+    clean_Q = run_clean(half, None).clean["sandbag"]
+    for layer in layers:
+        for tag in swapped_at(saes.tags, layer, k=k):
+            found: EffectsByName = {}
+            for _, sae, of_sae in _through(saes, tag, edits, untrained, frozen_decoder, frozen_at):
+                found |= effects_of_chosen(half, layer, sae, of_sae, TrainedSae(saes, tag))
+            depth = depth_name(layer, half.task.subject.model.shape.layers, depths)
+            cells.append(Cell(tag.architecture, depth, layer, "sandbag", found, clean_Q,
+                              np.arange(len(clean_Q)), half.clusters))
+    return cells
+
+
+def _through(
+    saes: SaeSet, tag: SaeTag, edits: Mapping[str, Edit], untrained: Mapping[str, Edit],
+    frozen_decoder: Mapping[str, Edit] | None, frozen_at: int | None,
+) -> Iterator[tuple[str, AnySae, Mapping[str, Edit]]]:
+    """The SAE of a tag, the one that its training starts from, and if there is one, that with a
+    frozen decoder: a name, the SAE and what is edited through it."""
+    yield "trained", TrainedSae(saes, tag), edits
+    yield "untrained", UntrainedSae(saes, tag), untrained
+    if frozen_decoder and (tag.architecture, tag.layer) == ("jumprelu", frozen_at):
+        yield "frozen decoder", with_frozen_decoder(saes, tag), frozen_decoder
 
 
 def effects_by_seed(

@@ -10,7 +10,7 @@ Shape suffixes: Q prompts edited, T training questions, D d_model, S d_sae, N dr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -35,6 +35,15 @@ class Training:
     sae: Sae
     genuine_TD: torch.Tensor
     sandbag_TD: torch.Tensor
+    reference_sae: Sae | None = None
+    """The one whose edits `AtNormOf` makes others as long as; None: `sae`."""
+
+    @cached_property
+    def reference(self) -> Training:
+        """The same questions through `reference_sae`."""
+        if self.reference_sae is None:
+            return self
+        return replace(self, sae=self.reference_sae, reference_sae=None)
 
     @cached_property
     def genuine_TS(self) -> torch.Tensor:
@@ -65,9 +74,13 @@ class Training:
     def _typical(self) -> dict[tuple[Side, Centre], torch.Tensor]:
         return {}
 
-    def step(self, centre: Centre = "median") -> torch.Tensor:
-        """(m_G − m_S) W_dec, [D]; or from mean to mean."""
-        return self.decoded(self.typical("genuine", centre) - self.typical("sandbag", centre))
+    def step(self, centre: Centre = "median", without_top: int = 0) -> torch.Tensor:
+        """(m_G − m_S) W_dec, [D]; or from mean to mean. without_top: how many features of largest
+        |Cohen's d| are left out."""
+        difference_S = self.typical("genuine", centre) - self.typical("sandbag", centre)
+        if without_top:
+            difference_S = difference_S.index_fill(0, self.by_d[:without_top], 0.0)
+        return self.decoded(difference_S)
 
     @property
     def mean_difference_D(self) -> torch.Tensor:
@@ -75,10 +88,14 @@ class Training:
         return self.genuine_TD.mean(0) - self.sandbag_TD.mean(0)
 
     @cached_property
+    def active_S(self) -> torch.Tensor:
+        """On how many training prompts each feature is active, [S]."""
+        return (self.genuine_TS > 0).sum(0) + (self.sandbag_TS > 0).sum(0)
+
+    @cached_property
     def live(self) -> torch.Tensor:
         """Indices of the features active on at least one training prompt in twenty."""
-        active_S = (self.genuine_TS > 0).sum(0) + (self.sandbag_TS > 0).sum(0)
-        return (active_S >= _LEAST_ACTIVE * 2 * len(self.genuine_TS)).nonzero()[:, 0]
+        return (self.active_S >= _LEAST_ACTIVE * 2 * len(self.genuine_TS)).nonzero()[:, 0]
 
     @cached_property
     def by_d(self) -> torch.Tensor:
@@ -90,6 +107,25 @@ class Training:
         sd = sd.clamp(min=_FLOOR * float(sd.median()))
         d = (genuine.mean(0) - sandbag.mean(0)) / sd
         return self.live[d.abs().argsort(descending=True, stable=True)]
+
+    def matched(self, features: int) -> torch.Tensor:
+        """Indices of other features than `by_d[:features]`, as many: for each of these in turn the
+        one of nearest firing rate that is not taken yet, the first of several."""
+        chosen = self.by_d[:features]
+        free_S = torch.ones_like(self.active_S, dtype=torch.bool).index_fill(0, chosen, False)
+        found: list[int] = []
+        for active in self.active_S[chosen][: int(free_S.sum())]:
+            distance_S = (self.active_S - active).abs()
+            found.append(int(torch.where(free_S, distance_S, distance_S.max() + 1).argmin()))
+            free_S[found[-1]] = False
+        return torch.tensor(found, dtype=torch.long, device=chosen.device)
+
+    def components(self, count: int) -> torch.Tensor:
+        """The first principal components of the paired differences genuine − sandbag, about 0, at
+        most [count, D]. About their mean they would leave out what sets the conditions apart."""
+        difference_TD = (self.genuine_TD - self.sandbag_TD).double()
+        components_CD: torch.Tensor = torch.linalg.svd(difference_TD, full_matrices=False).Vh
+        return components_CD[:count]
 
     def decoded(self, features: torch.Tensor) -> torch.Tensor:
         """features W_dec: a difference of residuals, without the decoder's bias."""
@@ -171,16 +207,18 @@ class SwapTo:
 
 @dataclass(frozen=True)
 class AddDifference:
-    """x + dose (m_G − m_S) W_dec, or less it toward sandbag: the error term is kept."""
+    """x + dose (m_G − m_S) W_dec, or less it toward sandbag: the error term is kept. without_top:
+    as many features of largest |Cohen's d| are taken out of the difference."""
 
     toward: Side
     centre: Centre = "median"
     dose: float = 1.0
+    without_top: int = 0
 
     def __call__(
         self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
     ) -> torch.Tensor:
-        step_D = training.step(self.centre)
+        step_D = training.step(self.centre, self.without_top)
         if self.dose != 1.0:
             step_D = self.dose * step_D
         return x_QD + step_D if self.toward == "genuine" else x_QD - step_D
@@ -196,9 +234,52 @@ class SwapTop:
     def __call__(
         self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
     ) -> torch.Tensor:
-        best = training.by_d[: self.features]
-        change_QM = training.m_G[best] - training.sae.encode(x_QD)[:, best]
-        return x_QD + change_QM @ training.sae.weights["W_dec"][best]
+        return _set_to_genuine(training, x_QD, training.by_d[: self.features])
+
+
+@dataclass(frozen=True)
+class SwapMatched:
+    """As `SwapTop`, of other features that are matched to those in firing rate, see
+    `Training.matched`."""
+
+    features: int
+
+    def __call__(
+        self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
+    ) -> torch.Tensor:
+        return _set_to_genuine(training, x_QD, training.matched(self.features))
+
+
+@dataclass(frozen=True)
+class SwapComponents:
+    """x + Σ over the first `components` principal components v of the paired differences of
+    (mean_G − x)·v v: the residual's part in them is set to the genuine mean. No SAE."""
+
+    components: int
+
+    def __call__(
+        self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
+    ) -> torch.Tensor:
+        v_KD = training.components(self.components).to(x_QD)
+        return x_QD + (training.genuine_TD.mean(0) - x_QD) @ v_KD.T @ v_KD
+
+
+@dataclass(frozen=True)
+class AtNormOf:
+    """`edit` with each question's step made as long as that of `reference` through
+    `Training.reference_sae`, so that they differ in direction alone. No step stays none."""
+
+    edit: Edit
+    reference: Edit
+
+    def __call__(
+        self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
+    ) -> torch.Tensor:
+        step_QD = self.edit(training, x_QD, other_QD) - x_QD
+        wanted_QD = self.reference(training.reference, x_QD, other_QD) - x_QD
+        own_Q1, wanted_Q1 = (torch.linalg.vector_norm(of_QD, dim=1, keepdim=True)
+                             for of_QD in (step_QD, wanted_QD))
+        return x_QD + step_QD * torch.where(own_Q1 > 0, wanted_Q1 / own_Q1, 0.0)
 
 
 @dataclass(frozen=True)
@@ -302,6 +383,14 @@ def relabellings(fold_Q: np.ndarray, draws: int, seed: int) -> torch.Tensor:
             halves_NQ[draw, of_fold[: (len(of_fold) + place % 2) // 2]] = True
         halves_NQ[draw + 1] = ~halves_NQ[draw]
     return torch.from_numpy(halves_NQ)
+
+
+def _set_to_genuine(
+    training: Training, x_QD: torch.Tensor, features_M: torch.Tensor
+) -> torch.Tensor:
+    """x + Σ over these features of (m_G,j − f_j(x)) W_dec,j."""
+    change_QM = training.m_G[features_M] - training.sae.encode(x_QD)[:, features_M]
+    return x_QD + change_QM @ training.sae.weights["W_dec"][features_M]
 
 
 def _relabelled(training: Training, draws: Draws) -> torch.Tensor:

@@ -109,6 +109,8 @@ def _of_task(of: Settings) -> Named:
 
 def _of_swaps(of: Settings) -> Named:
     yield from _trained(of.saes, of.depths)
+    yield (f"activations-{of.task.model}-{of.task.framing.name}-choosing-last",
+           activations.call(of.task.choosing, of.saes.layers, "last"))
     if of.training_seeds:
         (tag,) = swapped_at(of.saes.tags, of.middle, "jumprelu")
         yield (f"seeds-{of.task.model}-{of.task.framing.name}-L{of.middle}",

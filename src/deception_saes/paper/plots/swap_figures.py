@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from deception_saes.experiments.gaps import CONCLUSIONS, NAMES, gap_name
+from deception_saes.experiments.gaps import CONCLUSIONS, NAMES, SPECIFIC, gap_name
 from deception_saes.experiments.swaps import PLAIN
 from deception_saes.paper.plots.common import (
     Colours,
@@ -209,6 +209,18 @@ def all_positions_rows(table: pd.DataFrame) -> pd.DataFrame:
         "without, %": [_or_dash(of, "{:.1f}") for of in table["clean"]],
         "left of it": [_or_dash(of, "{:.0f} %") for of in table["left"]],
         "verdict": table["verdict"], "n": table["n"]})
+
+
+def specific_rows(specific: pd.DataFrame) -> pd.DataFrame:
+    """Of each SAE: what must lie beyond the margin for ten features to be feature-specific."""
+    rows = []
+    for (architecture, layer), of in specific.groupby(["architecture", "layer"], sort=False):
+        cells = dict(zip(of["against"], _intervals(of, "ci_low", "ci_high"), strict=True))
+        rows.append({"SAE": style_of(architecture).name, "layer": f"L{layer}",
+                     **{name: cells.get(against, "–")
+                        for against, (name, *_) in SPECIFIC.items()},
+                     "verdict": of["verdict"].iloc[0]})
+    return pd.DataFrame(rows)
 
 
 def centre_rows(table: pd.DataFrame) -> pd.DataFrame:
