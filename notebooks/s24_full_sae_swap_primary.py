@@ -103,7 +103,8 @@ edits = {
     "E6Δ": AddDifference("genuine"),  # x + (m_G − m_S) W_dec: the error term kept
     "E4Δ": AddDifference("sandbag"),  # x − (m_G − m_S) W_dec
     **{f"E5.{m}": SwapTop(m) for m in (1, 4, 16, 64)},  # only the m features of largest Cohen's d
-    "mean_difference.norm": AddMeanDifference(at_norm_of_step=True),  # as long as E6Δ's step, without its direction
+    # the mean difference, as long as the step of E6Δ: they differ in direction alone
+    "mean_difference.norm": AtNormOf(AddMeanDifference(), reference=AddDifference("genuine")),
 }
 for dose in (0.25, 0.5, 0.75):  # a part of the way
     edits |= {f"E6.{dose}": SwapTo("genuine", dose=dose),

@@ -87,7 +87,8 @@ edits = {
     "E6": SwapTo("genuine"),  # decode(m_G): the full swap
     "E4": SwapTo("sandbag"),  # decode(m_S): the reversed direction
     "E6Δ": AddDifference("genuine"),  # x + (m_G − m_S) W_dec: the error term kept
-    "mean_difference.norm": AddMeanDifference(at_norm_of_step=True),  # as long as E6Δ's step, without its direction
+    # the mean difference, as long as the step of E6Δ: they differ in direction alone
+    "mean_difference.norm": AtNormOf(AddMeanDifference(), reference=AddDifference("genuine")),
 }
 drawn = {
     "E1": SwapRelabelled(),  # decode(median of a relabelled half-and-half set): a half dose

@@ -41,7 +41,7 @@ SINGLES = {
     "E4.0.25": SwapTo("sandbag", dose=0.25), "E4Δ.0.25": AddDifference("sandbag", dose=0.25),
     "E6.mean": SwapTo("genuine", "mean"), "E4.mean": SwapTo("sandbag", "mean"),
     "E6Δ.mean": AddDifference("genuine", "mean"), "E4Δ.mean": AddDifference("sandbag", "mean"),
-    "MD as E6Δ": AddMeanDifference(at_norm_of_step=True),
+    "MD as E6Δ": AtNormOf(AddMeanDifference(), reference=AddDifference("genuine")),
 }
 DRAWN = {"E1": SwapRelabelled(), "E1Δ": AddRelabelledDifference(), "E3": RandomFeatures()}
 

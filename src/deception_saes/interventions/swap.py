@@ -305,20 +305,12 @@ class MedianResidual:
 
 @dataclass(frozen=True)
 class AddMeanDifference:
-    """x + mean genuine residual − mean sandbag residual. No SAE, unless at_norm_of_step: then it is
-    as long as (m_G − m_S) W_dec, so that `AddDifference` differs from it in direction alone."""
-
-    at_norm_of_step: bool = False
+    """x + mean genuine residual − mean sandbag residual. No SAE."""
 
     def __call__(
         self, training: Training, x_QD: torch.Tensor, other_QD: torch.Tensor
     ) -> torch.Tensor:
-        step_D = training.mean_difference_D
-        if self.at_norm_of_step:
-            own = torch.linalg.vector_norm(step_D)
-            if own > 0:
-                step_D = step_D * (torch.linalg.vector_norm(training.step()) / own)
-        return x_QD + step_D
+        return x_QD + training.mean_difference_D
 
 
 @dataclass(frozen=True)
