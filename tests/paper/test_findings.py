@@ -35,7 +35,7 @@ def probing(low, high):
                    value(18, "nested_minus_words.accuracy", (low + high) / 2, low, high))
 
 
-def ablating(restored, gap, portion_gap, in_logits, p=(0.05, 0.05, 0.05)):
+def ablating(restored, gap, portion_gap, in_logits, p=(0.05, 0.05, 0.05), means=((1, 2), 0.05)):
     return (results(28, value(28, "effect.sandbag.zero", 19, *restored),
                     value(28, "p.layer_matched", p[0], None, None, "p"),
                     value(28, "beside.sharpened.p_correct", 25, 24, 26),
@@ -45,6 +45,10 @@ def ablating(restored, gap, portion_gap, in_logits, p=(0.05, 0.05, 0.05)):
                     value(29, "portion.pp.random", 8, 7, 9),
                     value(29, "portion.pp.gap", 9, *portion_gap),
                     value(29, "portion.logits.gap", 1, *in_logits, "logits"),
+                    *(value(29, f"portion.mean.{scale}.gap", 1, *means[0])
+                      for scale in ("pp", "logits")),
+                    *(value(29, f"portion.mean.{scale}.p", means[1], None, None, "p")
+                      for scale in ("pp", "logits")),
                     value(29, "portion.pp.p", p[1], None, None, "p"),
                     value(29, "portion.logits.p", p[2], None, None, "p")),
             results(30, value(30, "instruction_alone.portion", 0, -1, 1),
@@ -60,7 +64,8 @@ def swapping(**counts):
         for word, count in words.items()),
         value(24, "headline.jumprelu", None if words["uninformative"] == 6 else 1.0, None, None),
         value(24, "headline.jumprelu.margin", 2.5, None, None),
-        value(24, "count.jumprelu.sae_adds", 0, None, None, "of 3"),
+        *(value(24, f"count.jumprelu.{what}", 0, None, None, "of 3")
+          for what in ("sae_adds", "specific.feature_specific", "specific.not_specific")),
         *(value(24, f"jumprelu.D{depth}.step.cosine", 0.9, None, None, "cosine")
           for depth in (4, 8, 12)),
         *(value(24, f"jumprelu.D{depth}.sandbag.gap.E6-{control}", 1, 0, 2)
@@ -110,13 +115,18 @@ def test_a_probe_is_set_beside_the_words(low, high, words):
 
 @pytest.mark.parametrize(("intervals", "words"), [
     (((1, 2), (1, 2), (1, 2), (1, 2)), "more than random heads do, and not by disruption alone"),
-    (((1, 2), (1, 2), (1, 2), (-1, 2)), "is not shown to exceed what any disruption does"),
-    (((1, 2), (1, 2), (-1, 2), (1, 2)), "is not shown to exceed what any disruption does"),
+    (((1, 2), (1, 2), (1, 2), (-1, 2), (0.05, 0.05, 0.05), ((1, 2), 0.1)),
+     "is not shown to exceed what any disruption does"),
+    (((1, 2), (1, 2), (1, 2), (-1, 2)), "alone is shown by mean ablation only"),
+    (((1, 2), (1, 2), (1, 2), (1, 2), (0.05, 0.05, 0.05), ((-1, 2), 0.05)),
+     "alone is shown by zero ablation only"),
+    (((1, 2), (1, 2), (-1, 2), (1, 2), (0.05, 0.05, 0.05), ((-1, 2), 0.05)),
+     "is not shown to exceed what any disruption does"),
     (((1, 2), (-1, 2), (1, 2), (1, 2)), "is not shown to restore more than random heads do"),
     (((-1, 2), (1, 2), (1, 2), (1, 2)), "is not shown to restore answers"),
     (((1, 2), (1, 2), (1, 2), (1, 2), (0.1, 0.05, 0.05)),
      "is not shown to restore more than random heads do"),
-    (((1, 2), (1, 2), (1, 2), (1, 2), (0.05, 0.05, 0.1)),
+    (((1, 2), (1, 2), (1, 2), (1, 2), (0.05, 0.05, 0.1), ((1, 2), 0.1)),
      "is not shown to exceed what any disruption does"),
 ])
 def test_a_portion_is_the_heads_own_beyond_that_of_random_ones(intervals, words):

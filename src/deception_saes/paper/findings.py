@@ -189,7 +189,10 @@ def _swap(of: Numbers) -> Finding:
         f"{with_interval(farthest)}, where {with_interval(margin)} counts as none. A gap alone "
         "does not credit the SAE: the cosine of its step with the mean difference of the "
         f"residuals is {near}, and its step beats the mean difference at equal norm at "
-        f"{with_interval(of(24, 'count.jumprelu.sae_adds'))} layers.",
+        f"{with_interval(of(24, 'count.jumprelu.sae_adds'))} layers. The ten features that set the "
+        "conditions apart most are feature-specific at "
+        f"{with_interval(of(24, 'count.jumprelu.specific.feature_specific'))}, and not at "
+        f"{with_interval(of(24, 'count.jumprelu.specific.not_specific'))}.",
         rows, "gap on sandbag prompts, pp")
 
 
@@ -198,15 +201,22 @@ def _heads(of: Numbers) -> Finding:
     gap, genuine = of(28, "gap.layer_matched"), of(29, "effect.genuine")
     portion, chance = of(29, "portion"), of(29, "portion.pp.random")
     beyond, in_logits = of(29, "portion.pp.gap"), of(29, "portion.logits.gap")
+    by_means = of(29, "portion.mean.pp.gap")
     instructed, fall = of(30, "instruction_alone.portion"), of(30, "instruction_alone.fall")
     rank, sharpened = of(28, "p.layer_matched"), of(28, "beside.sharpened.p_correct")
     ranks = [of(29, f"portion.{scale}.p") for scale in ("pp", "logits")]
+    own = [all(side(of(29, f"portion.{mode}{scale}.gap")) == "above"
+               and _rare(of(29, f"portion.{mode}{scale}.p")) for scale in ("pp", "logits"))
+           for mode in ("", "mean.")]
     if side(restored) != "above":
         says = "is not shown to restore answers"
     elif side(gap) != "above" or not _rare(rank):
         says = "restores answers, but is not shown to restore more than random heads do"
-    elif side(beyond) == side(in_logits) == "above" and all(map(_rare, ranks)):
+    elif all(own):
         says = "restores answers, more than random heads do, and not by disruption alone"
+    elif any(own):
+        says = ("restores answers, more than random heads do; that it is not by disruption alone "
+                f"is shown by {'zero' if own[0] else 'mean'} ablation only")
     else:
         says = ("restores answers, more than random heads do, but what it restores beyond honest "
                 "prompts is not shown to exceed what any disruption does")
@@ -218,8 +228,9 @@ def _heads(of: Numbers) -> Finding:
         f"is {with_interval(portion)}; on {chance.n} of the questions random heads have one of "
         f"{with_interval(chance)}, and the chosen ones {with_interval(beyond)} more (p = "
         f"{with_interval(ranks[0])}), in logits {with_interval(in_logits)} (p = "
-        f"{with_interval(ranks[1])}). Where the instruction alone differs, which lowers P(correct) "
-        f"by {with_interval(fall)}, the portion is {with_interval(instructed)}.",
+        f"{with_interval(ranks[1])}), by mean ablation {with_interval(by_means)}. Where the "
+        f"instruction alone differs, which lowers P(correct) by {with_interval(fall)}, the portion "
+        f"is {with_interval(instructed)}.",
         (Row("suppressor heads", restored, "sandbag"), Row("random, same layers", random, "muted"),
          Row("honest prompts", genuine, "genuine"), Row("portion", portion, "sandbag"),
          Row("portion, random heads", chance, "muted"),
