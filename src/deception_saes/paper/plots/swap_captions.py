@@ -127,7 +127,8 @@ TABLES: dict[str, dict[str, str]] = {
                  "does, less what it does without the ten. A condition holds if its interval lies above the margin, "
                  "[[headline.jumprelu.margin|value]], and fails if it lies below; all must hold, and one that fails is enough against. "
                  "Only the middle layer of §24 has an SAE with a frozen decoder (JumpReLU); where all else holds without it, the verdict is “not "
-                 "refuted”."},
+                 "refuted”. Where the patch itself restores nothing, by the table of both conditions, there is nothing to recover, and "
+                 "“not” says little."},
     "genuine_effects": {
         "caption": "Effects in pp on sandbag and on genuine prompts, with 95% bootstrap intervals. Of the "
         "patch: share of the effect of patching in the same question's genuine residual (– where that "
