@@ -166,8 +166,9 @@ def test_effects_are_those_of_whole_forward_passes_with_a_hook(
                 found.setdefault(edit, []).append(float((p - p_N[0]).mean()))
         assert [len(found["E6"]), len(found["E1"])] == [len(asked.ids), smoke.swap_draw_questions]
         assert max(abs(np.mean(of)) for of in found.values()) > 1e-2
+        run_on = set(table[table["prompts"] == condition]["intervention"])
+        found = {edit: of for edit, of in found.items() if edit in run_on}
         if section == 31:  # has what the claim needs
-            found = {edit: of for edit, of in found.items() if edit in set(table["intervention"])}
             assert len(found) == 9
         for edit, by_question in found.items():
             name = PLAIN if edit in plain or edit == "random_direction" else architecture
@@ -274,13 +275,13 @@ def test_the_edit_of_a_question_is_not_learned_from_its_own_residual(
     same_fold = every.fold_Q == every.fold_Q[question]
     same_fold_few = few.fold_Q == every.fold_Q[question]
     half, sae = runs[24].book.task.evaluating, trained(runs[24], "jumprelu", 4)
-    edits, drawn, plain, directions = (runs[24].namespace[name] for name in (
-        "edits", "drawn", "without_sae", "random_direction"))
+    edits, on_sandbag, drawn, plain, directions = (runs[24].namespace[name] for name in (
+        "edits", "on_sandbag", "drawn", "without_sae", "random_direction"))
     how = {"draws": 4, "draw_questions": smoke.swap_draw_questions}
 
     def effects(every):
         monkeypatch.setattr(swaps, "run_clean", lambda _, count: few if count else every)
-        through = edit_effects.function(half, 4, sae, edits, drawn, **how)
+        through = edit_effects.function(half, 4, sae, edits | on_sandbag, drawn, **how)
         without = edit_effects.function(half, 4, None, plain, directions, **how)
         return {c: {**through[c], **without[c]} for c in SWAP_CONDITIONS}
 
@@ -311,7 +312,7 @@ def test_the_edit_of_a_question_is_not_learned_from_its_own_residual(
 
 
 @pytest.mark.parametrize("section", CLAIMS)
-def test_every_intervention_is_run_at_every_depth_on_both_conditions(
+def test_every_intervention_is_run_at_every_depth(
         runs, prompts, smoke, section):
     _, every_question, few = prompts[section]
     table = runs[section].table("effects")
@@ -322,16 +323,17 @@ def test_every_intervention_is_run_at_every_depth_on_both_conditions(
     assert set(of.index) == {(*cell, c) for cell in architectures for c in SWAP_CONDITIONS}
     plain = {"patch", "median_residual", "mean_difference", "random_direction"}
     every = {"E2", "E6", "E4", "E6Δ", "E4Δ", "E1", "E1Δ", "E3", "E5.1", "E5.4", "E5.16", "E5.64",
-             "mean_difference.norm", "U6Δ",
-             *(f"{e}.{dose}" for e in ("E6", "E6Δ") for dose in (0.25, 0.5, 0.75)),
-             *(f"{e}.mean" for e in ("E6", "E4", "E6Δ", "E4Δ"))}
+             "mean_difference.norm", "U6Δ"}
+    on_sandbag = {*(f"{e}.{dose}" for e in ("E6", "E6Δ") for dose in (0.25, 0.5, 0.75)),
+                  *(f"{e}.mean" for e in ("E6", "E4", "E6Δ", "E4Δ"))}
     if section == 31:  # what the claim needs
-        plain = {"patch"}
+        plain, on_sandbag = {"patch"}, set()
         every = {"E2", "E6", "E4", "E6Δ", "E1", "E1Δ", "mean_difference.norm", "U6Δ"}
-    for (name, depth, _), edits in of.items():
+    for (name, depth, condition), edits in of.items():
         # trained anew in §24 alone
         frozen = {"U6Δ.frozen"} if (section, name, depth) == (24, "jumprelu", "D8") else set()
-        assert edits == (plain if name == PLAIN else every | frozen)
+        alone = on_sandbag if condition == "sandbag" else set()
+        assert edits == (plain if name == PLAIN else every | frozen | alone)
     drawn = table["intervention"].isin({"E1", "E1Δ", "E3", "random_direction"})
     assert (table["draws"] == np.where(drawn, smoke.swap_draws, 1)).all()
     assert (table["n"] == np.where(drawn, len(few.asked.ids), len(every_question.asked.ids))).all()
@@ -510,8 +512,9 @@ def test_the_saes_of_a_stand_in_are_units_of_their_own(smoke, artifacts):
         smoke, swaps={**smoke.swaps, 31: ("tinyllama-random", "two_shot_labelled")})
     first, other = (shared_calls(number, profile, smoke.seed) for number in (24, 31))
     assert first.keys() & other.keys() == {
-        "ask-tinyllama-random-two_shot_labelled"}
-    assert len(other) == 5
+        "ask-tinyllama-random-two_shot_labelled",
+        "activations-tinyllama-random-two_shot_labelled-choosing-last"}
+    assert len(other) == 6
 
 
 # What cannot be run

@@ -296,14 +296,15 @@ def effects_at(
     half: AskedHalf, layers: Sequence[int], saes: SaeSet, edits: Mapping[str, Edit],
     drawn: Mapping[str, DrawnEdit], without_sae: Mapping[str, Edit],
     drawn_without_sae: Mapping[str, DrawnEdit], *, untrained: Mapping[str, Edit], k: int,
-    draws: int, draw_questions: int | None, frozen_decoder: Mapping[str, Edit] | None = None,
-    frozen_at: int | None = None, depths: StudyDepths = LLAMA,
+    draws: int, draw_questions: int | None, on_sandbag: Mapping[str, Edit] | None = None,
+    frozen_decoder: Mapping[str, Edit] | None = None, frozen_at: int | None = None,
+    depths: StudyDepths = LLAMA,
 ) -> tuple[list[Cell], pd.DataFrame, pd.DataFrame]:
     """Every edit at every layer, on both conditions' prompts: without an SAE, and through each of
     the set that is swapped there (see `saes.tags.is_swapped`). Beside these, in the same cells,
-    the edits `untrained` through the SAE that its training starts from, and `frozen_decoder`
-    through one trained with the decoder left as it starts: a JumpReLU at the layer `frozen_at`, if
-    that is not None. The cells; how much of a prompt the medians of each SAE keep; and how near
+    edits `on_sandbag` prompts alone; the edits `untrained` through the SAE that its training starts
+    from, and `frozen_decoder` through one trained with the decoder left as it starts: a JumpReLU
+    at the layer `frozen_at`, if that is not None. The cells; how much of a prompt the medians of each SAE keep; and how near
     each SAE's step is to the mean difference. draws, draw_questions: as for `edit_effects`.
     depths: what names the layers. Raises UserError for a layer at which no SAE of the set is
     swapped."""
@@ -328,6 +329,11 @@ def effects_at(
                                        reference=TrainedSae(saes, tag))
                 found = effects | {c: found.get(c, {}) | effects[c] for c in SWAP_CONDITIONS}
                 steps.append({**about, "sae": name, **step_against_mean(half, layer, sae)})
+            if on_sandbag:
+                alone = edit_effects(half, layer, TrainedSae(saes, tag), on_sandbag, {},
+                                     draws=draws, draw_questions=draw_questions,
+                                     conditions=("sandbag",))
+                found["sandbag"] |= alone["sandbag"]
             cells += cells_of(found, **about)
             sizes.append({**about, **centre_sizes(half, layer, TrainedSae(saes, tag))})
     return cells, described(
