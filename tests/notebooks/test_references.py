@@ -17,7 +17,7 @@ from deception_saes.paper.reference import reference_file
 EXPERIMENTS = list(SECTIONS.values())
 SWAPS = (24, 26, 31)
 _IN_REFERENCE = {31: (24, 26)}
-"""The embedded profile has no model for §31, which reports what those two do."""
+"""The reference is of a time when §31 was not run, which reports a part of what those two do."""
 
 _REFERENCE = re.compile(r"\[\[([^\]|]+)(?:\|(n|value))?\]\]")
 _PLACEHOLDER = re.compile(r"\{[^}]*\}")

@@ -23,7 +23,8 @@ gap lies within the published bound would need [[headline.jumprelu.n_published|v
 Where both E6 and its control take nearly all of P(correct) although reconstruction alone (E2) leaves it, one
 constant vector at the last position erases the question. That is a finding, but it leaves no room for a gap, so that
 their equivalence says nothing of specificity; the figure shows where that is, and the last table how few features the
-medians keep there.
+medians keep there. Nor does equivalence say anything where the patch itself does nothing, as at a layer so early that the last position
+holds nothing of the condition yet.
 """
 
 CREDIT = """
