@@ -304,10 +304,10 @@ def effects_at(
     the set that is swapped there (see `saes.tags.is_swapped`). Beside these, in the same cells,
     edits `on_sandbag` prompts alone; the edits `untrained` through the SAE that its training starts
     from, and `frozen_decoder` through one trained with the decoder left as it starts: a JumpReLU
-    at the layer `frozen_at`, if that is not None. The cells; how much of a prompt the medians of each SAE keep; and how near
-    each SAE's step is to the mean difference. draws, draw_questions: as for `edit_effects`.
-    depths: what names the layers. Raises UserError for a layer at which no SAE of the set is
-    swapped."""
+    at the layer `frozen_at`, if that is not None. The cells; how much of a prompt the medians of
+    each SAE keep; and how near each SAE's step is to the mean difference. draws, draw_questions: as
+    for `edit_effects`. depths: what names the layers. Raises UserError for a layer at which no SAE
+    of the set is swapped."""
     n_layers = half.task.subject.model.shape.layers
     cells: list[Cell] = []
     sizes, steps = [], []
