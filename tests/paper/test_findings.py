@@ -64,6 +64,9 @@ def swapping(**counts):
         for word, count in words.items()),
         value(24, "headline.jumprelu", None if words["uninformative"] == 6 else 1.0, None, None),
         value(24, "headline.jumprelu.margin", 2.5, None, None),
+        *(value(24, f"all.p_correct.{edit}", p, None, None, "percent")
+          for edit, p in (("E6", 0.25), ("E4", 0.5))),
+        value(24, "all.clean", 17.5, None, None, "percent"),
         *(value(24, f"count.jumprelu.{what}", 0, None, None, "of 3")
           for what in ("sae_adds", "specific.feature_specific", "specific.not_specific")),
         *(value(24, f"jumprelu.D{depth}.step.cosine", 0.9, None, None, "cosine")
@@ -103,6 +106,8 @@ def test_told_to_is_said_of_the_instruction_alone(low, high, alone, words):
 def test_a_swap_is_judged_where_its_saes_leave_the_answers(counts, words):
     (finding,) = (of for of in found(swapping(**counts)) if of.sections == (24,))
     assert f"honest prompts {words}" in finding.sentence
+    assert "of 17.5 % P(correct) on sandbag prompts it leaves 0.2 %, the reversed one 0.5 %" in (
+        finding.sentence)
 
 
 @pytest.mark.parametrize(("low", "high", "words"), [

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from deception_saes.experiments.gaps import PUBLISHED_BOUND
 from deception_saes.paper.catalogue import SECTIONS
 from deception_saes.paper.numbers import Numbers, with_interval
 from deception_saes.saes.tags import SAE_DEPTHS
@@ -192,7 +193,12 @@ def _swap(of: Numbers) -> Finding:
         f"{with_interval(of(24, 'count.jumprelu.sae_adds'))} layers. The ten features that set the "
         "conditions apart most are feature-specific at "
         f"{with_interval(of(24, 'count.jumprelu.specific.feature_specific'))}, and not at "
-        f"{with_interval(of(24, 'count.jumprelu.specific.not_specific'))}.",
+        f"{with_interval(of(24, 'count.jumprelu.specific.not_specific'))}. Made at all positions, "
+        "a second reading of the study, the swap puts one vector everywhere, which erases the "
+        f"prompt: of {with_interval(of(24, 'all.clean'))} P(correct) on sandbag prompts it leaves "
+        f"{with_interval(of(24, 'all.p_correct.E6'))}, the reversed one "
+        f"{with_interval(of(24, 'all.p_correct.E4'))}. A gap within the published "
+        f"{PUBLISHED_BOUND} pp is certain there, and says nothing of features.",
         rows, "gap on sandbag prompts, pp")
 
 
