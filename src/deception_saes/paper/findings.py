@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from deception_saes.experiments.gaps import PUBLISHED_BOUND
 from deception_saes.paper.catalogue import SECTIONS
+from deception_saes.paper.claims import load_claims
 from deception_saes.paper.numbers import Numbers, with_interval
 from deception_saes.saes.tags import SAE_DEPTHS
 
@@ -182,6 +182,7 @@ def _swap(of: Numbers) -> Finding:
     rows = tuple(Row(f"L{value.layer}, E6 − {control}", value,
                      "sandbag" if control == "E4" else "genuine") for control, value in gaps)
     cosines = [of(24, f"jumprelu.D{depth}.step.cosine") for depth in SAE_DEPTHS]
+    bound = load_claims()["S-04"]
     near = ", ".join(f"L{value.layer} {with_interval(value)}" for value in cosines)
     counted = ", ".join(f"{value.value:.0f} {word}" for word, value in count.items() if value.value)
     return Finding(
@@ -198,7 +199,7 @@ def _swap(of: Numbers) -> Finding:
         f"prompt: of {with_interval(of(24, 'all.clean'))} P(correct) on sandbag prompts it leaves "
         f"{with_interval(of(24, 'all.p_correct.E6'))}, the reversed one "
         f"{with_interval(of(24, 'all.p_correct.E4'))}. A gap within the published "
-        f"{PUBLISHED_BOUND} pp is certain there, and says nothing of features.",
+        f"{bound.published} {bound.unit} is certain there, and says nothing of features.",
         rows, "gap on sandbag prompts, pp")
 
 
