@@ -151,7 +151,8 @@ Where the instruction alone differs, the heads chosen there restore [[arms.instr
 [[arms.instruction_alone.instruction_alone.fall]], in a wording that did not choose them, and change genuine prompts by [[arms.instruction_alone.instruction_alone.genuine]], a portion of
 [[arms.instruction_alone.instruction_alone.portion]]. Under the same prefix the heads chosen there restore
 [[arms.two_shot_same_prefix.two_shot_same_prefix.restoration]] of [[arms.two_shot_same_prefix.two_shot_same_prefix.fall]] and have a portion of
-[[arms.two_shot_same_prefix.two_shot_same_prefix.portion]]. No random heads stand beside these portions; §29 has some for the labelled framing.
+[[arms.two_shot_same_prefix.two_shot_same_prefix.portion]]. No random heads stand beside these portions; §29 has some for the labelled framing. Heads that restore more than the fall do more
+than undo what the prompt does.
 """)
 
 # %% [markdown]

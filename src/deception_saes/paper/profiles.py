@@ -171,7 +171,7 @@ _EMBEDDED = Profile(
     whole_release=False,
     behaviour=Behaviour("smollm2it", "smollm2it"),
     seconds={17: 150, 18: 60, 19: 15, 20: 80, 21: 50, 22: 240, 23: 350, 24: 340,
-             25: 200, 26: 220, 27: 350, 28: 450, 29: 50, 30: 70, 31: 180, 32: 40},
+             25: 200, 26: 220, 27: 550, 28: 450, 29: 205, 30: 140, 31: 180, 32: 40},
 )
 _FULL = replace(
     _EMBEDDED,
@@ -192,9 +192,9 @@ _FULL = replace(
     swap_draw_questions=None,
     training_seeds=10,
     whole_release=True,
-    # measured on two AMD cores, but §24, §26 and §31 reckoned from a part of their work
+    # measured on two AMD cores, but §24, §26, §27, §29 to §31 reckoned from a part of their work
     seconds={17: 250, 18: 60, 19: 15, 20: 600, 21: 50, 22: 500, 23: 400, 24: 3350, 25: 900,
-             26: 3200, 27: 1600, 28: 1900, 29: 10, 30: 60, 31: 600, 32: 120},
+             26: 3200, 27: 2750, 28: 1900, 29: 1750, 30: 130, 31: 600, 32: 120},
 )
 
 PROFILES: dict[str, Profile] = {
