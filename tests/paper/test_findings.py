@@ -35,7 +35,8 @@ def probing(low, high):
                    value(18, "nested_minus_words.accuracy", (low + high) / 2, low, high))
 
 
-def ablating(restored, gap, portion_gap, in_logits, p=(0.05, 0.05, 0.05), means=((1, 2), 0.05)):
+def ablating(restored, gap, portion_gap, in_logits, p=(0.05, 0.05, 0.05), means=((1, 2), 0.05),
+             relabelled=0.05):
     return (results(28, value(28, "effect.sandbag.zero", 19, *restored),
                     value(28, "p.layer_matched", p[0], None, None, "p"),
                     value(28, "beside.sharpened.p_correct", 25, 24, 26),
@@ -49,9 +50,14 @@ def ablating(restored, gap, portion_gap, in_logits, p=(0.05, 0.05, 0.05), means=
                       for scale in ("pp", "logits")),
                     *(value(29, f"portion.mean.{scale}.p", means[1], None, None, "p")
                       for scale in ("pp", "logits")),
+                    value(29, "relabelled.pp.chosen", 28, 27, 29),
+                    value(29, "relabelled.pp.random", 24, 23, 25),
+                    value(29, "relabelled.pp.p", 0.05, None, None, "p"),
+                    value(29, "relabelled.logits.p", relabelled, None, None, "p"),
                     value(29, "portion.pp.p", p[1], None, None, "p"),
                     value(29, "portion.logits.p", p[2], None, None, "p")),
             results(30, value(30, "instruction_alone.portion", 0, -1, 1),
+                    value(30, "arms.instruction_alone.instruction_alone.portion", 2, 1, 3),
                     value(30, "instruction_alone.fall", 2, 1, 3)))
 
 
@@ -123,6 +129,8 @@ def test_a_probe_is_set_beside_the_words(low, high, words):
     (((1, 2), (1, 2), (1, 2), (-1, 2), (0.05, 0.05, 0.05), ((1, 2), 0.1)),
      "is not shown to exceed what any disruption does"),
     (((1, 2), (1, 2), (1, 2), (-1, 2)), "alone is shown by mean ablation only"),
+    (((1, 2), (1, 2), (1, 2), (1, 2), (0.05, 0.05, 0.05), ((1, 2), 0.05), 0.1),
+     "that knowing which prompt is which finds heads of a larger portion is not shown"),
     (((1, 2), (1, 2), (1, 2), (1, 2), (0.05, 0.05, 0.05), ((-1, 2), 0.05)),
      "alone is shown by zero ablation only"),
     (((1, 2), (1, 2), (-1, 2), (1, 2), (0.05, 0.05, 0.05), ((-1, 2), 0.05)),

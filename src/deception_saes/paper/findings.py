@@ -219,8 +219,11 @@ def _heads(of: Numbers) -> Finding:
         says = "is not shown to restore answers"
     elif side(gap) != "above" or not _rare(rank):
         says = "restores answers, but is not shown to restore more than random heads do"
-    elif all(own):
+    elif all(own) and all(_rare(of(29, f"relabelled.{scale}.p")) for scale in ("pp", "logits")):
         says = "restores answers, more than random heads do, and not by disruption alone"
+    elif all(own):
+        says = ("restores answers, more than random heads do and with a larger portion; but that "
+                "knowing which prompt is which finds heads of a larger portion is not shown")
     elif any(own):
         says = ("restores answers, more than random heads do; that it is not by disruption alone "
                 f"is shown by {'zero' if own[0] else 'mean'} ablation only")
@@ -235,9 +238,14 @@ def _heads(of: Numbers) -> Finding:
         f"is {with_interval(portion)}; on {chance.n} of the questions random heads have one of "
         f"{with_interval(chance)}, and the chosen ones {with_interval(beyond)} more (p = "
         f"{with_interval(ranks[0])}), in logits {with_interval(in_logits)} (p = "
-        f"{with_interval(ranks[1])}), by mean ablation {with_interval(by_means)}. Where the "
-        f"instruction alone differs, which lowers P(correct) by {with_interval(fall)}, the portion "
-        f"is {with_interval(instructed)}.",
+        f"{with_interval(ranks[1])}), by mean ablation {with_interval(by_means)}. Heads "
+        f"chosen for their portion have {with_interval(of(29, 'relabelled.pp.chosen'))} on other "
+        "questions, heads so chosen after the conditions were swapped at random "
+        f"{with_interval(of(29, 'relabelled.pp.random'))} (p = "
+        f"{with_interval(of(29, 'relabelled.pp.p'))}). Where the instruction alone differs, which "
+        f"lowers P(correct) by {with_interval(fall)}, the portion of the suppressors is "
+        f"{with_interval(instructed)}, that of the heads chosen there "
+        f"{with_interval(of(30, 'arms.instruction_alone.instruction_alone.portion'))}.",
         (Row("suppressor heads", restored, "sandbag"), Row("random, same layers", random, "muted"),
          Row("honest prompts", genuine, "genuine"), Row("portion", portion, "sandbag"),
          Row("portion, random heads", chance, "muted"),
