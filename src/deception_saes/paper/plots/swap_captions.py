@@ -215,28 +215,20 @@ def report_seeds(book: Book, seeds: pd.DataFrame, over_seeds: pd.DataFrame) -> N
 def report_all_positions(book: Book, table: pd.DataFrame) -> None:
     """Report `experiments.all_positions`."""
     done = "at all prompt positions"
-    on_sandbag, on_genuine = "prompts == 'sandbag' and ", "prompts == 'genuine' and "
-    book.report("all_positions", table, "all.{intervention}", value="effect",
-                where=on_sandbag + "positions == 'all'", condition="{intervention}",
-                quantity=f"effect of {{intervention}} {done}, sandbag prompts")
-    book.report("all_positions", table, "all.genuine.{intervention}", value="effect",
-                where=on_genuine + "positions == 'all'", condition="{intervention}",
-                quantity=f"effect of {{intervention}} {done}, genuine prompts")
-    book.report("all_positions", table, "but_first.{intervention}", value="effect",
-                where=on_sandbag + "positions == 'but_first'", condition="{intervention}",
-                quantity=f"effect of {{intervention}} {done} but the first, sandbag prompts")
-    book.report("all_positions", table, "but_first.genuine.{intervention}", value="effect",
-                where=on_genuine + "positions == 'but_first'", condition="{intervention}",
-                quantity=f"effect of {{intervention}} {done} but the first, genuine prompts")
+    for positions, where in (("all", done), ("but_first", f"{done} but the first")):
+        for prompts, id in (("sandbag", positions), ("genuine", f"{positions}.genuine")):
+            book.report("all_positions", table, id + ".{intervention}", value="effect",
+                        where=f"prompts == '{prompts}' and positions == '{positions}'",
+                        condition="{intervention}",
+                        quantity=f"effect of {{intervention}} {where}, {prompts} prompts")
+        book.report("all_positions", table, f"{positions}.left", value="left", low="left_low",
+                    high="left_high", where=f"positions == '{positions}' and left.notna()",
+                    quantity="of the clean genuine P(correct), what reconstruction alone leaves "
+                             + where)
+    on_sandbag = "prompts == 'sandbag' and positions == 'all' and "
     book.report("all_positions", table, "all.p_correct.{intervention}", value="p_correct",
-                where=on_sandbag + "positions == 'all' and p_correct.notna()", low="", high="",
+                where=on_sandbag + "p_correct.notna()", low="", high="",
                 quantity=f"P(correct) under {{intervention}} {done}, sandbag prompts")
     book.report("all_positions", table, "all.clean", value="clean", low="", high="",
-                where=on_sandbag + "positions == 'all' and intervention == 'E6'",
+                where=on_sandbag + "intervention == 'E6'",
                 quantity="P(correct) of the same sandbag prompts without an edit")
-    left = "of the clean genuine P(correct), what reconstruction alone leaves"
-    book.report("all_positions", table, "all.left", value="left", low="left_low", high="left_high",
-                where="positions == 'all' and left.notna()", quantity=f"{left} {done}")
-    book.report("all_positions", table, "but_first.left", value="left", low="left_low",
-                high="left_high", where="positions == 'but_first' and left.notna()",
-                quantity=f"{left} {done} but the first")
