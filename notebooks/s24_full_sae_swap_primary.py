@@ -171,7 +171,7 @@ chosen = chosen_effects_at(half, book.layers, book.saes, ten, untrained={"ten.un
 (tag,) = swapped_at(book.saes.tags, book.middle, "jumprelu")
 everywhere = all_positions(half, book.middle, TrainedSae(book.saes, tag),
                            {name: edits[name] for name in ("E2", "E6", "E4")},
-                           on_genuine=("E2",), questions=book.draw_questions, spare_first=(False, True))
+                           on_genuine=("E2",), questions=16, spare_first=(False, True))
 
 # %% [markdown]
 # A *gap* is the effect of an intervention less that of its control, question by question. It counts as none

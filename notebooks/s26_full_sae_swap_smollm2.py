@@ -93,13 +93,6 @@ edits = {
     # the mean difference, as long as the step of E6Δ: they differ in direction alone
     "mean_difference.norm": AtNormOf(AddMeanDifference(), reference=AddDifference("genuine")),
 }
-on_sandbag = {  # on sandbag prompts alone: means in the place of medians
-    "E6.mean": SwapTo("genuine", "mean"), "E4.mean": SwapTo("sandbag", "mean"),
-    "E6Δ.mean": AddDifference("genuine", "mean"), "E4Δ.mean": AddDifference("sandbag", "mean"),
-}
-for dose in (0.25, 0.5, 0.75):  # and a part of the way
-    on_sandbag |= {f"E6.{dose}": SwapTo("genuine", dose=dose),
-                   f"E6Δ.{dose}": AddDifference("genuine", dose=dose)}
 drawn = {
     "E1": SwapRelabelled(),  # decode(median of a relabelled half-and-half set): a half dose
     "E1Δ": AddRelabelledDifference(),  # x + difference of relabelled halves: the null of E6Δ
@@ -120,8 +113,7 @@ untrained = {"U6Δ": e6_at_norm}
 half = book.task.evaluating
 how = {"draws": book.draws, "draw_questions": book.draw_questions}
 cells, centres, steps = effects_at(half, book.layers, book.saes, edits, drawn, without_sae,
-                                   random_direction, on_sandbag=on_sandbag, untrained=untrained,
-                                   k=book.k, **how)
+                                   random_direction, untrained=untrained, k=book.k, **how)
 
 # %% [markdown]
 # Are a few features the cause? The ten of largest |Cohen's d| on the choosing half, which everything is learned from
@@ -181,12 +173,6 @@ book.figure(swap_figures.forest, effects, **FIGURES["forest"])
 
 # %%
 book.table(swap_figures.gap_rows, gaps, **TABLES["gaps"])
-
-# %% [markdown]
-# ## Dose
-
-# %%
-book.figure(swap_figures.doses, effects, **FIGURES["doses"])
 
 # %% [markdown]
 # ## The features of largest d

@@ -169,7 +169,7 @@ def test_effects_are_those_of_whole_forward_passes_with_a_hook(
         run_on = set(table[table["prompts"] == condition]["intervention"])
         found = {edit: of for edit, of in found.items() if edit in run_on}
         if section == 31:  # has what the claim needs
-            assert len(found) == 9
+            assert len(found) == (9 if condition == "sandbag" else 7)
         for edit, by_question in found.items():
             name = PLAIN if edit in plain or edit == "random_direction" else architecture
             row = row_of(table, architecture=name, depth=depth, prompts=condition,
@@ -321,19 +321,22 @@ def test_every_intervention_is_run_at_every_depth(
     architectures = {(PLAIN, d) for d in depths} | {("jumprelu", d) for d in depths} | {
         ("topk", d) for d in depths} | {("gated", "D8")}
     assert set(of.index) == {(*cell, c) for cell in architectures for c in SWAP_CONDITIONS}
-    plain = {"patch", "median_residual", "mean_difference", "random_direction"}
-    every = {"E2", "E6", "E4", "E6Δ", "E4Δ", "E1", "E1Δ", "E3", "E5.1", "E5.4", "E5.16", "E5.64",
+    plain = {"patch", "median_residual", "mean_difference"}
+    every = {"E2", "E6", "E4", "E6Δ", "E4Δ", "E5.1", "E5.4", "E5.16", "E5.64",
              "mean_difference.norm", "U6Δ"}
-    on_sandbag = {*(f"{e}.{dose}" for e in ("E6", "E6Δ") for dose in (0.25, 0.5, 0.75)),
+    drawn, directions, varied = {"E1", "E1Δ", "E3"}, {"random_direction"}, set()
+    if section == 24:
+        varied = {*(f"{e}.{dose}" for e in ("E6", "E6Δ") for dose in (0.25, 0.5, 0.75)),
                   *(f"{e}.mean" for e in ("E6", "E4", "E6Δ", "E4Δ"))}
     if section == 31:  # what the claim needs
-        plain, on_sandbag = {"patch"}, set()
-        every = {"E2", "E6", "E4", "E6Δ", "E1", "E1Δ", "mean_difference.norm", "U6Δ"}
+        plain, drawn, directions = {"patch"}, {"E1", "E1Δ"}, set()
+        every = {"E2", "E6", "E4", "E6Δ", "mean_difference.norm", "U6Δ"}
     for (name, depth, condition), edits in of.items():
         # trained anew in §24 alone
         frozen = {"U6Δ.frozen"} if (section, name, depth) == (24, "jumprelu", "D8") else set()
-        alone = on_sandbag if condition == "sandbag" else set()
-        assert edits == (plain if name == PLAIN else every | frozen | alone)
+        on_both = plain if name == PLAIN else every | frozen
+        on_sandbag = directions if name == PLAIN else drawn | varied
+        assert edits == on_both | (on_sandbag if condition == "sandbag" else set())
     drawn = table["intervention"].isin({"E1", "E1Δ", "E3", "random_direction"})
     assert (table["draws"] == np.where(drawn, smoke.swap_draws, 1)).all()
     assert (table["n"] == np.where(drawn, len(few.asked.ids), len(every_question.asked.ids))).all()
@@ -463,7 +466,8 @@ def test_a_frozen_decoder_is_that_of_the_start_and_its_encoder_is_trained(runs):
 
 def test_at_all_positions_what_is_swapped_in_is_learned_from_the_last_ones_of_other_folds(
         runs, prompts, smoke):
-    lm, every, few = prompts[24]
+    lm, every, _ = prompts[24]
+    few = run_clean(runs[24].book.task.evaluating, 16)  # as many as the cell asks
     sae = trained(runs[24], "jumprelu", 4).load()
     features = {c: sae.encode(every.runs[c].residual(4)).numpy() for c in SWAP_CONDITIONS}
     decoder, bias = (sae.weights[name].numpy() for name in ("W_dec", "b_dec"))
@@ -487,7 +491,7 @@ def test_at_all_positions_what_is_swapped_in_is_learned_from_the_last_ones_of_ot
                     100 * float(p) - few.clean["sandbag"][q])
     for key, of in effects.items():
         row = table.loc[key]
-        assert (row["n"], row["layer"]) == (smoke.swap_draw_questions, 4)
+        assert (row["n"], row["layer"]) == (16, 4)
         assert row["effect"] == pytest.approx(np.mean(of), abs=2e-5), key
     found = runs[24].results.value(f"{base(smoke, 24)}.but_first.E6")
     assert found.value == pytest.approx(np.mean(effects["but_first", "sandbag", "E6"]), abs=2e-5)

@@ -197,6 +197,8 @@ def _run(
     edits: dict[str, torch.Tensor], condition: Condition, layer: int, prompts: Prompts
 ) -> EffectsByName:
     """Effects of all edits, run as one list: a batch of many costs less an edit than one alone."""
+    if not edits:
+        return {}
     effects_NQ = prompts.effects(condition, layer, torch.cat(list(edits.values())))
     ends = np.cumsum([len(of) for of in edits.values()])
     return dict(zip(edits, np.split(effects_NQ, ends[:-1]), strict=True))
@@ -302,40 +304,34 @@ def effects_at(
 ) -> tuple[list[Cell], pd.DataFrame, pd.DataFrame]:
     """Every edit at every layer, on both conditions' prompts: without an SAE, and through each of
     the set that is swapped there (see `saes.tags.is_swapped`). Beside these, in the same cells,
-    edits `on_sandbag` prompts alone; the edits `untrained` through the SAE that its training starts
-    from, and `frozen_decoder` through one trained with the decoder left as it starts: a JumpReLU
-    at the layer `frozen_at`, if that is not None. The cells; how much of a prompt the medians of
-    each SAE keep; and how near each SAE's step is to the mean difference. draws, draw_questions: as
-    for `edit_effects`. depths: what names the layers. Raises UserError for a layer at which no SAE
-    of the set is swapped."""
+    drawn edits and those of `on_sandbag`, on sandbag prompts alone; the edits `untrained` through
+    the SAE that its training starts from, and `frozen_decoder` through one trained with the decoder
+    left as it starts: a JumpReLU at the layer `frozen_at`, if that is not None. The cells; how much
+    of a prompt the medians of each SAE keep; and how near each SAE's step is to the mean
+    difference. draws, draw_questions: as for `edit_effects`. depths: what names the layers. Raises
+    UserError for a layer at which no SAE of the set is swapped."""
     n_layers = half.task.subject.model.shape.layers
     cells: list[Cell] = []
     sizes, steps = [], []
     for layer in layers:
         depth = depth_name(layer, n_layers, depths)
         swapped = swapped_at(saes.tags, layer, k=k)
-        plain = edit_effects(half, layer, None, without_sae, drawn_without_sae, draws=draws,
-                             draw_questions=draw_questions)
+        how: dict[str, Any] = {"draws": draws, "draw_questions": draw_questions}
+        plain = _on_both(half, layer, None, without_sae, {}, drawn_without_sae, how)
         cells += cells_of(plain, depth=depth, layer=layer)
         for tag in swapped:
             about: dict[str, Any] = {"architecture": tag.architecture, "depth": depth,
                                      "layer": layer}
-            found: dict[str, Any] = {}
+            own = TrainedSae(saes, tag)
+            found = _on_both(half, layer, own, edits, on_sandbag or {}, drawn, how)
             for name, sae, of_sae in _through(saes, tag, edits, untrained, frozen_decoder,
                                               frozen_at):
-                effects = edit_effects(half, layer, sae, of_sae,
-                                       drawn if name == "trained" else {}, draws=draws,
-                                       draw_questions=draw_questions,
-                                       reference=TrainedSae(saes, tag))
-                found = effects | {c: found.get(c, {}) | effects[c] for c in SWAP_CONDITIONS}
+                if name != "trained":
+                    effects = edit_effects(half, layer, sae, of_sae, {}, reference=own, **how)
+                    found |= {c: found[c] | effects[c] for c in SWAP_CONDITIONS}
                 steps.append({**about, "sae": name, **step_against_mean(half, layer, sae)})
-            if on_sandbag:
-                alone = edit_effects(half, layer, TrainedSae(saes, tag), on_sandbag, {},
-                                     draws=draws, draw_questions=draw_questions,
-                                     conditions=("sandbag",))
-                found["sandbag"] |= alone["sandbag"]
             cells += cells_of(found, **about)
-            sizes.append({**about, **centre_sizes(half, layer, TrainedSae(saes, tag))})
+            sizes.append({**about, **centre_sizes(half, layer, own)})
     return cells, described(
         pd.DataFrame(sizes), "how much of a prompt the medians keep; an SAE a row, all evaluating "
         "questions",
@@ -354,6 +350,19 @@ def effects_at(
         cosine=("cosine", "of the decoded step with the mean genuine residual less the mean "
                           "sandbag one; empty where one of them is 0 in a fold"),
         norm_ratio=("ratio", "norm of the decoded step over that of the mean difference"))
+
+
+def _on_both(
+    half: AskedHalf, layer: int, sae: TrainedSae | None, edits: Mapping[str, Edit],
+    on_sandbag: Mapping[str, Edit], drawn: Mapping[str, DrawnEdit], how: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What `edit_effects` finds of edits on both conditions' prompts, and of the others, drawn ones
+    among them, on sandbag prompts."""
+    found = edit_effects(half, layer, sae, edits, {}, **how)
+    if not (on_sandbag or drawn):
+        return {**found}
+    alone = edit_effects(half, layer, sae, on_sandbag, drawn, conditions=("sandbag",), **how)
+    return {**found, "sandbag": found["sandbag"] | alone["sandbag"]}
 
 
 def chosen_effects_at(

@@ -127,7 +127,7 @@ def prompt_set(
     return PromptSet(framing, tuple(question.id for question in questions), prompts, correct)
 
 
-def neutral_passages(tokenizer: PreTrainedTokenizerBase, most_tokens: int = 96) -> list[list[int]]:
+def neutral_passages(tokenizer: PreTrainedTokenizerBase, most_tokens: int = 64) -> list[list[int]]:
     """Token ids of each passage of NEUTRAL_TEXT, cut to `most_tokens`."""
     passages = read_shipped(NEUTRAL_TEXT).decode().strip().split("\n\n")
     return [encode(passage, tokenizer)[:most_tokens] for passage in passages]

@@ -170,7 +170,7 @@ def effects_on_both(effects: pd.DataFrame) -> pd.DataFrame:
                 "layer": f"L{layer}", "intervention": NAMES.get(name, name),
                 **{f"on {prompts}": f"{signed(found.loc[prompts, 'effect'])} ["
                    f"{signed(found.loc[prompts, 'ci_low'])},\N{NO-BREAK SPACE}"
-                   f"{signed(found.loc[prompts, 'ci_high'])}]"
+                   f"{signed(found.loc[prompts, 'ci_high'])}]" if prompts in found.index else "–"
                    for prompts in ("sandbag", "genuine")},
                 "of the patch": _or_dash(found.loc["sandbag", "share"], "{:.0f} %"),
             })
