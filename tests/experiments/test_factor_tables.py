@@ -57,6 +57,26 @@ def test_what_a_factor_takes(framing, factor, context, pp):
     assert (row.n, row.unit) == (8, "pp")
 
 
+def test_questions_of_one_template_are_drawn_together_in_whatever_order_they_come():
+    table = answers()
+    table["cluster"] = table["question"].map(lambda name: f"c{int(name[1:]) // 2}")
+    label = table["label"] == "Wrong answer:"
+    # what the label takes is that of the template, not of the question
+    table.loc[label, "p_correct"] += table.loc[label, "cluster"].str[1:].astype(int) * 0.05
+    # another two templates, so that there are enough for an interval
+    more = [table.assign(question=table["question"] + suffix, cluster=table["cluster"] + suffix)
+            for suffix in ("", "x")]
+    in_order = pd.concat(more)
+    mixed = in_order.sort_values("question", key=lambda names: names.map(hash), kind="stable")
+    names = ("framing", "factor", "context")
+    wide, other, alone = (
+        factor_effects(of, **DRAWS).query("measure == 'p_correct'").set_index(list(names)).loc[
+            ("two_shot_labelled", "label", "alone")]
+        for of in (in_order, mixed, in_order.assign(cluster=in_order["question"])))
+    assert (wide["ci_low"], wide["ci_high"]) == pytest.approx((other["ci_low"], other["ci_high"]))
+    assert wide["ci_high"] - wide["ci_low"] > 1.2 * (alone["ci_high"] - alone["ci_low"])
+
+
 def test_arms_that_differ_in_one_factor_have_one_contrast():
     found = factor_effects(answers(), **DRAWS).query("measure == 'p_correct'")
     assert (found["framing"] == "no_examples").sum() == 1

@@ -98,17 +98,17 @@ def factor_effects(answers: pd.DataFrame, *, draws: int, seed: int) -> pd.DataFr
     their instructions (`given`) and without any (`none`).
     """
     rows: list[dict[str, Any]] = []
-    clusters = _clusters(answers)
     for measure, (title, unit) in MEASURES.items():
         by_cell = {Cell(*levels): of.set_index("question")[measure]
                    for levels, of in answers.groupby(_LEVELS, sort=False)}
         for arms, (genuine, sandbag) in ARMS.items():
-            rows += [
-                {"framing": arms, "measure": measure, "factor": factor, "context": context,
-                 **mean_interval((100 if unit == "pp" else 1) * (by_cell[before] - by_cell[after]),
-                                 draws, seed, clusters=clusters).columns(),
-                 "unit": unit, "quantity": f"fall of {title}, {_said(arms, factor, context)}"}
-                for factor, context, before, after in _contrasts(genuine, sandbag)]
+            for factor, context, before, after in _contrasts(genuine, sandbag):
+                fall = (100 if unit == "pp" else 1) * (by_cell[before] - by_cell[after])
+                rows.append({
+                    "framing": arms, "measure": measure, "factor": factor, "context": context,
+                    **mean_interval(fall, draws, seed,
+                                    clusters=_clusters_of(answers, fall)).columns(),
+                    "unit": unit, "quantity": f"fall of {title}, {_said(arms, factor, context)}"})
     return described(
         pd.DataFrame(rows), "what each factor of a prompt takes from P(correct)", **MEAN_AND_UNIT,
         measure=("", ", ".join(MEASURES)),
@@ -152,7 +152,7 @@ def wording_effects(answers: pd.DataFrame, *, draws: int, seed: int) -> pd.DataF
     held_out = {name: (100 * _by_wording(answers[answers["held_out"]], name)).mean(axis=1)
                 for name in asked}
     rows: list[dict[str, Any]] = []
-    clusters = _clusters(answers)
+    clusters = _clusters_of(answers, p["correct"])
     for name, asks in _ASKS.items():
         falls_QW = p["correct"].to_numpy().mean(1, keepdims=True) - p[name]
         worst = falls_QW.mean().idxmax()
@@ -176,9 +176,10 @@ def wording_effects(answers: pd.DataFrame, *, draws: int, seed: int) -> pd.DataF
         over=("", "all wordings (mean), the one with the largest fall, or the held-out ones"))
 
 
-def _clusters(answers: pd.DataFrame) -> tuple[str, ...]:
-    """Of the questions, in the order of `_by_wording`'s rows."""
-    return tuple(answers.drop_duplicates("question").sort_values("question")["cluster"])
+def _clusters_of(answers: pd.DataFrame, by_question: pd.Series | pd.DataFrame) -> tuple[str, ...]:
+    """The cluster of each question, in the order of the rows of `by_question`."""
+    cluster_of = answers.drop_duplicates("question").set_index("question")["cluster"]
+    return tuple(cluster_of[by_question.index])
 
 
 _ASKS: dict[Instruction, str] = {"wrong": "the one to answer wrongly", "threat": "a threat"}
