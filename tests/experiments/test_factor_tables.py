@@ -67,7 +67,7 @@ def test_questions_of_one_template_are_drawn_together_in_whatever_order_they_com
     more = [table.assign(question=table["question"] + suffix, cluster=table["cluster"] + suffix)
             for suffix in ("", "x")]
     in_order = pd.concat(more)
-    mixed = in_order.sort_values("question", key=lambda names: names.map(hash), kind="stable")
+    mixed = in_order.sample(frac=1, random_state=0)
     names = ("framing", "factor", "context")
     wide, other, alone = (
         factor_effects(of, **DRAWS).query("measure == 'p_correct'").set_index(list(names)).loc[
@@ -93,8 +93,8 @@ def test_levels_are_means_of_the_cells():
 def worded(wrong_by_wording):
     falls = {"correct": [0.0] * 8, "wrong": wrong_by_wording, "threat": [-0.01] * 8}
     return pd.DataFrame([
-        {"question": f"q{q}", "instruction": name, "wording": sentence, "held_out": i >= 4,
-         "p_correct": 0.5 + 0.01 * q - falls[name][i]}
+        {"question": f"q{q}", "cluster": f"q{q}", "instruction": name, "wording": sentence,
+         "held_out": i >= 4, "p_correct": 0.5 + 0.01 * q - falls[name][i]}
         for name, sentences in WORDINGS.items() for i, sentence in enumerate(sentences)
         for q in range(8)])
 
