@@ -30,11 +30,12 @@ from functools import partial
 from deception_saes.experiments.circuits import (
     across_arms,
     across_models,
+    against_random,
     of_questions,
     portion,
     strongest,
 )
-from deception_saes.experiments.heads import p_correct, sweep
+from deception_saes.experiments.heads import p_correct, random_heads, sweep
 from deception_saes.experiments.task import why_not_asked
 from deception_saes.paper.book import open_section
 from deception_saes.paper.plots import s30
@@ -45,7 +46,7 @@ book = open_section(30, profile, seed, model=model, framing=framing, questions=q
 
 # %% [markdown]
 # Of each model the strongest suppressor heads are set to zero on its own evaluating half, under each framing
-# and both conditions; where the instruction alone differs, on the questions of the labelled framing. The primary model's are those of §28; another model is swept on its whole choosing half.
+# and both conditions; on the questions of the framing that chose them also in a wording that did not, and where the instruction alone differs. The primary model's are those of §28; another model is swept on its whole choosing half.
 
 # %%
 measured, not_run = [], dict(book.missing)
@@ -57,13 +58,27 @@ for subject in book.subjects:
         continue
     count = book.profile.sweep_sandbag_questions if subject == book.subject else None
     heads = strongest(sweep(chosen_under.choosing.spread(count), "sandbag"), n=book.n_heads)
-    for half in (*halves, chosen_under.evaluating.under(FRAMINGS["instruction_alone"])):
+    others = [chosen_under.evaluating.under(FRAMINGS[name])
+              for name in ("two_shot_labelled_held_out", "instruction_alone")]
+    for half in (*halves, *others):
         clean, effects = {}, {}
         for condition in ("sandbag", "genuine"):
             clean[condition], zero = p_correct(half, condition, ablate=[(), heads])
             effects[condition] = zero - clean[condition]  # per question, pp
         found = portion(effects, clean, clusters=half.clusters, draws=book.resamples, seed=seed)
         measured.append((half, heads, found))
+
+# %% [markdown]
+# Random heads of the same layers, in the wording that did not choose the primary model's.
+
+# %%
+few = book.task.evaluating.spread(book.profile.draw_questions)
+chance = None
+if book.model.slug not in not_run:
+    swept = sweep(book.task.choosing.spread(book.profile.sweep_sandbag_questions), "sandbag")
+    chance = random_heads(few.under(FRAMINGS["two_shot_labelled_held_out"]), "sandbag",
+                          strongest(swept, n=book.n_heads), kinds=("layer_matched",),
+                          draws=book.profile.random_draws, seed=seed)
 
 # %% [markdown]
 # Were other heads to be found under another arm? Of the primary model the heads are chosen under each arm from one
@@ -73,8 +88,7 @@ for subject in book.subjects:
 # %%
 under_arms = []
 some = book.task.choosing.spread(book.profile.arm_sweep_questions)
-if book.model.slug not in not_run:
-    swept = sweep(book.task.choosing.spread(book.profile.sweep_sandbag_questions), "sandbag")
+if chance:
     chosen = {name: strongest(of_questions(swept, some) if name == "section"
                               else sweep(some.under(arm), "sandbag"), n=book.n_heads)
               for name, arm in book.arms.items()}
@@ -87,9 +101,10 @@ if book.model.slug not in not_run:
             under_arms.append((name, tested, heads, effects, clean))
 
 # %%
+of_book = {"draws": book.resamples, "seed": seed}  # of the bootstrap over questions
 models = across_models(measured, not_run)
 arms = across_arms(under_arms, share=book.profile.equivalence_share,
-                   clusters=book.task.evaluating.clusters, draws=book.resamples, seed=seed)
+                   clusters=book.task.evaluating.clusters, **of_book)
 claims = {"llama": "S-14", "tinyllama": "S-15", "pythia160m": "S-16", "pythia410m": "S-17"}
 
 book.report("models", models)
@@ -101,6 +116,9 @@ for slug in dict.fromkeys(half.task.model for half, *_ in measured):
                 claims={f"{book.framing.name}.portion": claim} if claim and answers else None)
 book.report("arms", arms, "arms.{chosen}.{tested}.{measure}",
             where="measure in ['restoration', 'genuine', 'portion', 'fall']")
+if chance:
+    book.report("held_out", against_random(chance, clusters=few.clusters, **of_book),
+                "held_out.{measure}", where="kind == 'layer_matched'", condition="sandbag")
 book.number("arm_questions", len(some.questions), "count", "questions of which each arm's heads are chosen")
 
 # %%
@@ -113,7 +131,7 @@ book.figure(
     "with 95% bootstrap intervals over the evaluating half's questions (labelled: "
     "n = [[two_shot_labelled.portion|n]]).",
     alt="Forest plot of restoration, effect on genuine prompts and portion by model and framing.",
-    size=(8, 3.6),
+    size=(8, 4.4),
     min_width=560,
 )
 
@@ -121,7 +139,10 @@ book.figure(
 book.say("""
 **What it shows.** The portion is [[two_shot_labelled.portion]] under the labelled framing and
 [[two_shot_same_prefix.portion]] under the same-prefix one, where the same heads restore
-[[two_shot_same_prefix.restoration]] and change genuine prompts by [[two_shot_same_prefix.genuine]]. Where the
+[[two_shot_same_prefix.restoration]] and change genuine prompts by [[two_shot_same_prefix.genuine]]. Under the labelled framing in a
+wording that did not choose them, the heads restore [[two_shot_labelled_held_out.restoration]] of a fall of [[two_shot_labelled_held_out.fall]], a portion of
+[[two_shot_labelled_held_out.portion]]; random heads of the same layers give [[held_out.random]] there, and the heads
+[[held_out.gap]] more (p = [[held_out.p]]). Where the
 instruction alone differs, P(correct) falls by [[instruction_alone.fall]] before any ablation, and no more than that is there
 to restore: the heads restore [[instruction_alone.restoration]] and change genuine prompts by
 [[instruction_alone.genuine]], a portion of [[instruction_alone.portion]]. What part of a portion random heads have too,
