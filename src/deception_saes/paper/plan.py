@@ -208,7 +208,7 @@ def _on_questions(profile: Profile) -> dict[int, Work]:
         28: _asked(of, ablated, _QUESTION) + Work(0, sets * _SHOTS * of.flops_of_token)
             + Work(0, texts * _NEUTRAL * (of.flops_of_token + of.flops_of_logits)),
         29: _asked(of, 4 * half + 2 * (profile.random_draws * few + relabelled), _QUESTION),
-        30: _sum([*sweeps, _asked(of, 24 * half, _QUESTION),
+        30: _sum([*sweeps, _asked(of, 28 * half + profile.random_draws * few, _QUESTION),
                   *(_asked(model.shape, 8 * half, _QUESTION) for model in profile.models)]),
         32: Work(0, _encoded(of, zoo, 8 * half)),
     }
@@ -216,9 +216,9 @@ def _on_questions(profile: Profile) -> dict[int, Work]:
         of = get(slug).shape
         few = min(half, profile.swap_draw_questions or half)
         tags = [tag for tag in sandbagging_tags(slug, of.layers) if is_swapped(tag)]
-        # so many edits, and so many that are drawn, on both conditions
-        given, drawn = (6, 2) if number == 31 else (21, 3)
-        edits = 2 * len(tags) * (given * half + drawn * profile.swap_draws * few)
+        # so many edits, on either condition's prompts, and so many that are drawn, on sandbag ones
+        given, drawn = (18, 2) if number == 31 else (34, 3)
+        edits = len(tags) * (given * half + drawn * profile.swap_draws * few)
         found[number] = _edited(of, edits)
         if number == 24:  # whole prompts, edited at all positions
             found[number] += _asked(of, 8 * few, _SHOTS + _QUESTION)
