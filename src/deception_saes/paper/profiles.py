@@ -171,7 +171,7 @@ _EMBEDDED = Profile(
     whole_release=False,
     behaviour=Behaviour("smollm2it", "smollm2it"),
     seconds={17: 150, 18: 60, 19: 15, 20: 80, 21: 50, 22: 240, 23: 350, 24: 340,
-             25: 200, 26: 220, 27: 550, 28: 450, 29: 205, 30: 140, 31: 180, 32: 40},
+             25: 200, 26: 220, 27: 550, 28: 450, 29: 205, 30: 200, 31: 230, 32: 40},
 )
 _FULL = replace(
     _EMBEDDED,
