@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from deception_saes.analysis.bootstrap import Interval, mean_interval, ratio_interval
+from deception_saes.analysis.bootstrap import Interval, mean_interval
 from deception_saes.analysis.equivalence import contrast, verdict
 from deception_saes.cache import cached
+from deception_saes.experiments.gaps import loses_half, share_left
 from deception_saes.experiments.saes import TrainedSae
 from deception_saes.experiments.swaps import SWAP_CONDITIONS, Prompts, learned_without, run_clean
 from deception_saes.experiments.task import AskedHalf
@@ -29,8 +30,6 @@ from deception_saes.models.forward import token_mass
 from deception_saes.tasks.framings import Condition
 from deception_saes.tidy import described, with_ends
 
-_LEAST_LEFT = 0.5
-"""Share of the clean genuine P(correct) under which what E2 leaves makes a cell uninformative."""
 _POSITIONS = {False: "all", True: "but_first"}
 
 
@@ -48,7 +47,7 @@ def all_positions(
     other folds. questions: so many of the half, evenly spread; None: all.
     """
     asked, learned = run_clean(half, questions), sae.load()
-    cluster_of = {q.id: of for q, of in zip(half.questions, half.clusters, strict=True)}
+    cluster_of = {question.id: question.cluster for question in half.questions}
     rows = []
     for fold in sorted(set(asked.fold_Q)):
         training = learned_without(fold, run_clean(half, None), learned, layer)
@@ -113,7 +112,7 @@ def all_positions_table(
         word = verdict(gap, margin) if margin > 0 else "inconclusive"
         rows.append({**about, "prompts": "sandbag", "intervention": "E6-E4", "effect": gap.mean,
                      "ci_low": gap.low, "ci_high": gap.high, "n": gap.n,
-                     "verdict": "uninformative" if left.high < _LEAST_LEFT else word})
+                     "verdict": "uninformative" if loses_half(left) else word})
     return described(
         pd.DataFrame(rows), "SAE interventions at all prompt positions, JumpReLU at the middle "
         "layer, the second reading of the study",
@@ -131,5 +130,5 @@ def all_positions_table(
 def _left(of: pd.DataFrame, draws: int, seed: int) -> Interval:
     """Of the clean genuine P(correct), the share that E2 leaves."""
     genuine = of[(of["prompts"] == "genuine") & (of["intervention"] == "E2")]
-    return ratio_interval(genuine["clean"] + genuine["effect"], genuine["clean"], draws, seed,
-                          clusters=genuine["cluster"].tolist())
+    return share_left(genuine["clean"].to_numpy(), genuine["effect"].to_numpy(),
+                      genuine["cluster"].tolist(), draws, seed)

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deception_saes.analysis.bootstrap import empirical_p, mean_interval, ratio_interval
+from deception_saes.analysis.bootstrap import (
+    Clusters,
+    Interval,
+    empirical_p,
+    mean_interval,
+    ratio_interval,
+)
 from deception_saes.analysis.equivalence import (
     contrast,
     holm,
@@ -416,8 +422,19 @@ def _reconstruction_loses_half(
     if cell.name == PLAIN:
         return False
     genuine = _cell(cells, cell.name, cell.depth, "genuine")
-    left = ratio_interval(genuine.clean_Q + genuine.effects["E2"][0], genuine.clean_Q, draws, seed,
-                          clusters=genuine.clusters)
+    return loses_half(share_left(genuine.clean_Q, genuine.effects["E2"][0], genuine.clusters, draws,
+                                 seed))
+
+
+def share_left(
+    clean_Q: np.ndarray, effect_Q: np.ndarray, clusters: Clusters, draws: int, seed: int
+) -> Interval:
+    """Of P(correct) without an edit, what the edit leaves, from its effect; both in pp, [Q]."""
+    return ratio_interval(clean_Q + effect_Q, clean_Q, draws, seed, clusters=clusters)
+
+
+def loses_half(left: Interval) -> bool:
+    """Whether under half is left, by the upper end of the interval: then nothing is judged."""
     return left.high < 0.5
 
 
