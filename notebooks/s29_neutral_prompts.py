@@ -74,7 +74,7 @@ by_mode = {"zero": (chance["sandbag"], chance["genuine"]),
                          for condition in ("sandbag", "genuine"))}
 
 # %% [markdown]
-# Random heads were not chosen for anything. So the null of a portion is a choice too: five heads are chosen by
+# Random heads were not chosen for anything. So the null of a portion is a choice too: as many heads are chosen by
 # their portion alone on the choosing half's questions, and again after sandbag and genuine have been swapped, or not, within
 # each question by the toss of a coin, the same for questions of one template. All are ablated on evaluating questions.
 
@@ -145,7 +145,7 @@ book.say("""
 (n = [[effect.genuine|n]]); it improves [[improved.genuine]] of the questions (the study: [[S-24]]). The portion, restoration minus this, is [[portion]]. Random heads of
 the same layers have one of [[portion.pp.random]] (SD over sets [[portion.pp.sigma]], the largest
 [[portion.pp.largest]]): on the same n = [[portion.pp.gap|n]] questions the chosen heads have [[portion.pp.gap]] more
-(empirical p = [[portion.pp.p]]), in logits [[portion.logits.gap]] (p = [[portion.logits.p]]). A portion is the heads' own
+(empirical p = [[portion.pp.p]]), and [[portion.logits.gap]] (p = [[portion.logits.p]]). A portion is the heads' own
 only as far as it exceeds that.
 """)
 
@@ -158,7 +158,7 @@ only as far as it exceeds that.
 book.say("""
 With the heads' mean output in place the chosen heads have a portion of [[portion.mean.pp.chosen]] on the same questions, random heads of the same layers
 one of [[portion.mean.pp.random]] (SD over sets [[portion.mean.pp.sigma]], the largest [[portion.mean.pp.largest]]): [[portion.mean.pp.gap]] more
-(p = [[portion.mean.pp.p]]), in logits [[portion.mean.logits.gap]] (p = [[portion.mean.logits.p]]). By zeros the chosen heads have
+(p = [[portion.mean.pp.p]]), and [[portion.mean.logits.gap]] (p = [[portion.mean.logits.p]]). By zeros the chosen heads have
 [[portion.pp.chosen]] there. What is lost from zeros to means is harm by zeroing, or what the heads write on average, on either kind of prompt.
 """)
 

@@ -237,7 +237,7 @@ def _heads(of: Numbers) -> Finding:
         f"{with_interval(rank)}). Its portion, what is left beyond its effect on honest prompts, "
         f"is {with_interval(portion)}; on {chance.n} of the questions random heads have one of "
         f"{with_interval(chance)}, and the chosen ones {with_interval(beyond)} more (p = "
-        f"{with_interval(ranks[0])}), in logits {with_interval(in_logits)} (p = "
+        f"{with_interval(ranks[0])}), and {with_interval(in_logits)} (p = "
         f"{with_interval(ranks[1])}), by mean ablation {with_interval(by_means)}. Heads "
         f"chosen for their portion have {with_interval(of(29, 'relabelled.pp.chosen'))} on other "
         "questions, heads so chosen after the conditions were swapped at random "
